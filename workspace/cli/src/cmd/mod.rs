@@ -1,0 +1,9 @@
+pub mod cost;
+pub mod eval;
+pub mod golden;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod show;
+pub mod table;
+pub mod train;
