@@ -1,1 +1,29 @@
-//! See Cargo.toml.
+//! Data sets, augmentation and batches. Nothing outside this crate talks to the network.
+//!
+//! [`open`] finds a [`Dataset`] by name or folder, a [`Transform`] turns its images into a network's input, and a
+//! [`Loader`] hands out batches. The same seed gives the same batches on every machine and for any number of threads.
+
+mod augment;
+mod dataset;
+mod decode;
+mod embedded;
+mod error;
+mod loader;
+mod picture;
+mod resize;
+mod rng;
+mod root;
+mod shapes;
+mod transform;
+
+pub use augment::Augment;
+pub use dataset::{Dataset, Part};
+pub use decode::{DecodeError, decode};
+pub use embedded::Embedded;
+pub use error::DataError;
+pub use loader::{Batch, Epoch, Loader};
+pub use picture::Picture;
+pub use resize::{Filter, resize};
+pub use rng::{Draws, Purpose};
+pub use root::open;
+pub use transform::{Fit, Transform};

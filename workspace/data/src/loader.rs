@@ -1,0 +1,165 @@
+//! Batches, prepared ahead by threads.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use crate::{DataError, Dataset, Draws, Purpose, Transform};
+
+/// Batches that each thread may be ahead.
+const AHEAD: usize = 2;
+
+/// Images that are shuffled together where a set is read in runs (parquet row groups).
+const WINDOW: usize = 8192;
+
+/// Images and labels of one step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// [n, height, width, 3], normalised.
+    pub images: Vec<f32>,
+    pub labels: Vec<u32>,
+    /// Places in the data set.
+    pub indices: Vec<u32>,
+}
+
+/// What an epoch is made of. Order and augmentation are pure functions of (seed, epoch, index).
+#[derive(Clone)]
+pub struct Loader {
+    set: Dataset,
+    transform: Transform,
+    batch: usize,
+    threads: usize,
+    /// None: in the set's own order, the last partial batch kept.
+    seed: Option<u64>,
+}
+
+impl Loader {
+    /// Shuffled by `seed`; the last partial batch is dropped. An error where no batch is left.
+    pub fn training(
+        set: &Dataset,
+        transform: Transform,
+        batch: usize,
+        seed: u64,
+        threads: usize,
+    ) -> Result<Self, DataError> {
+        let loader =
+            Self { set: set.clone(), transform, batch: batch.max(1), threads: threads.max(1), seed: Some(seed) };
+        if loader.batches() == 0 {
+            let reason = format!("{} images do not fill one batch of {batch}", set.len());
+            return Err(DataError::Size { set: set.name().to_string(), reason });
+        }
+        Ok(loader)
+    }
+
+    /// Every image once, in order.
+    pub fn evaluation(set: &Dataset, transform: Transform, batch: usize, threads: usize) -> Self {
+        Self { set: set.clone(), transform, batch: batch.max(1), threads: threads.max(1), seed: None }
+    }
+
+    /// Batches of an epoch.
+    pub fn batches(&self) -> usize {
+        match self.seed {
+            Some(_) => self.set.len() / self.batch,
+            None => self.set.len().div_ceil(self.batch),
+        }
+    }
+
+    /// Height and width of the images in a batch.
+    pub fn size(&self) -> (usize, usize) {
+        self.transform.size()
+    }
+
+    /// The batches of `epoch` from number `first` on. A batch with broken images is an error that names them; the
+    /// batches after it still come.
+    pub fn epoch(&self, epoch: u64, first: usize) -> Epoch {
+        let order: Arc<[u32]> = self.order(epoch).into();
+        let workers = (0..self.threads).map(|worker| {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let (loader, order) = (self.clone(), order.clone());
+            let numbers = (first + worker..self.batches()).step_by(self.threads);
+            // A thread that could not start shows as a closed channel.
+            let _ = thread::Builder::new().spawn(move || loader.work(epoch, numbers, &order, &sender));
+            receiver
+        });
+        let left = self.batches().saturating_sub(first);
+        Epoch { set: self.set.name().to_string(), workers: workers.collect(), next: 0, left }
+    }
+
+    fn order(&self, epoch: u64) -> Vec<u32> {
+        let Some(seed) = self.seed else { return (0..self.set.len() as u32).collect() };
+        let mut runs = self.set.runs();
+        Draws::new(seed, Purpose::Order, epoch, 0).shuffle(&mut runs);
+        let mut order: Vec<u32> = Vec::with_capacity(self.set.len());
+        let mut shuffled = 0;
+        let mut window = 0;
+        for (at, run) in runs.iter().enumerate() {
+            order.extend(run.start as u32..run.end as u32);
+            if order.len() - shuffled >= WINDOW || at + 1 == runs.len() {
+                window += 1;
+                Draws::new(seed, Purpose::Order, epoch, window).shuffle(&mut order[shuffled..]);
+                shuffled = order.len();
+            }
+        }
+        order
+    }
+
+    fn work(
+        &self,
+        epoch: u64,
+        numbers: impl Iterator<Item = usize>,
+        order: &[u32],
+        sender: &SyncSender<Result<Batch, DataError>>,
+    ) {
+        for number in numbers {
+            let indices = &order[number * self.batch..((number + 1) * self.batch).min(order.len())];
+            if sender.send(self.prepare(epoch, indices)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn prepare(&self, epoch: u64, indices: &[u32]) -> Result<Batch, DataError> {
+        let (height, width) = self.transform.size();
+        let mut images = vec![0.0; indices.len() * height * width * 3];
+        let mut failures = Vec::new();
+        for (&index, image) in indices.iter().zip(images.chunks_exact_mut(height * width * 3)) {
+            let mut draws = Draws::new(self.seed.unwrap_or(0), Purpose::Augment, epoch, u64::from(index));
+            match self.set.picture(index as usize) {
+                Ok(picture) => self.transform.apply(&picture, &mut draws, image),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if !failures.is_empty() {
+            return Err(DataError::broken(self.set.name(), self.set.len(), failures));
+        }
+        let labels = indices.iter().map(|&index| self.set.label(index as usize)).collect();
+        Ok(Batch { images, labels, indices: indices.to_vec() })
+    }
+}
+
+/// The batches of one epoch in order; dropping it stops the threads.
+pub struct Epoch {
+    set: String,
+    /// Batch n comes from worker n modulo their number, so the order needs no sorting.
+    workers: Vec<Receiver<Result<Batch, DataError>>>,
+    next: usize,
+    left: usize,
+}
+
+impl Iterator for Epoch {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        let batch = self.workers[self.next].recv();
+        self.next = (self.next + 1) % self.workers.len();
+        self.left -= 1;
+        Some(batch.unwrap_or_else(|_| Err(DataError::Stopped { set: self.set.clone() })))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
