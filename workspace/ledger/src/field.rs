@@ -1,0 +1,101 @@
+//! How a row's field lies in a parquet column. The set of types is closed.
+
+use polars::prelude::{Column, DataFrame, DataType, IntoColumn, ListChunked, NamedFrom, Series};
+
+use crate::row::Status;
+
+pub(crate) trait Field: Sized {
+    /// The column's type in words.
+    const KIND: &'static str;
+
+    fn column(name: &str, values: &[&Self]) -> Column;
+
+    /// The value at row `at`, or what is wrong with the column.
+    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String>;
+}
+
+macro_rules! scalar {
+    ($kind:ty, $words:literal, $accessor:ident, $dtype:ident) => {
+        impl Field for $kind {
+            const KIND: &'static str = $words;
+
+            fn column(name: &str, values: &[&Self]) -> Column {
+                let values: Vec<$kind> = values.iter().map(|value| (*value).clone()).collect();
+                Series::new(name.into(), values).into_column()
+            }
+
+            fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+                Option::<$kind>::value(frame, name, at)?.ok_or_else(|| format!("{name} is null in row {at}"))
+            }
+        }
+
+        impl Field for Option<$kind> {
+            const KIND: &'static str = concat!($words, ", may be null");
+
+            fn column(name: &str, values: &[&Self]) -> Column {
+                let values: Vec<Option<$kind>> = values.iter().map(|value| (*value).clone()).collect();
+                Series::new(name.into(), values).into_column()
+            }
+
+            fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+                let column = column_of(frame, name, &DataType::$dtype)?;
+                let values = column.$accessor().map_err(|error| error.to_string())?;
+                Ok(values.get(at).map(Into::into))
+            }
+        }
+    };
+}
+
+scalar!(String, "string", str, String);
+scalar!(f64, "float64", f64, Float64);
+scalar!(u64, "uint64", u64, UInt64);
+scalar!(bool, "boolean", bool, Boolean);
+
+impl Field for Vec<f64> {
+    const KIND: &'static str = "list of float64";
+
+    fn column(name: &str, values: &[&Self]) -> Column {
+        let lists = values.iter().map(|value| Some(Series::new("item".into(), value.as_slice())));
+        let mut list: ListChunked = lists.collect();
+        list.rename(name.into());
+        list.into_column()
+    }
+
+    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+        let column = column_of(frame, name, &DataType::List(Box::new(DataType::Float64)))?;
+        let lists = column.list().map_err(|error| error.to_string())?;
+        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
+        let items = items.f64().map_err(|error| error.to_string())?;
+        items.iter().map(|item| item.ok_or_else(|| format!("{name} holds a null in row {at}"))).collect()
+    }
+}
+
+impl Field for Status {
+    const KIND: &'static str = "string";
+
+    fn column(name: &str, values: &[&Self]) -> Column {
+        let words: Vec<&str> = values.iter().map(|status| status.word()).collect();
+        Series::new(name.into(), words).into_column()
+    }
+
+    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+        let word = String::value(frame, name, at)?;
+        let known = [Status::Ok, Status::Failed, Status::Skipped];
+        known.into_iter().find(|status| status.word() == word).ok_or_else(|| format!("{name} \"{word}\" is unknown"))
+    }
+}
+
+impl Status {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
+        }
+    }
+}
+
+fn column_of<'a>(frame: &'a DataFrame, name: &str, kind: &DataType) -> Result<&'a Column, String> {
+    let column = frame.column(name).map_err(|_| format!("column {name} is missing"))?;
+    if column.dtype() == kind { Ok(column) } else { Err(format!("column {name} is {}, not {kind}", column.dtype())) }
+}

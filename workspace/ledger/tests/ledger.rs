@@ -1,0 +1,94 @@
+//! What is written is read back; what contradicts itself or another row is named and not used.
+
+mod common;
+
+use std::fs;
+
+use common::row;
+use sandglass_ledger::{Ledger, Row, Status, WriteError, read_cell, schema_markdown, write_cell};
+
+fn failed(cell: &str, error: &str) -> Row {
+    let ok = row(cell, "top1", 0.0);
+    Row { value: None, status: Status::Failed, error: Some(error.into()), samples: vec![], checkpoint_hash: None, ..ok }
+}
+
+#[test]
+fn rows_come_back_as_written() {
+    let root = tempfile::tempdir().unwrap();
+    let rows = [row("a-w0.35-s0", "top1", 91.25), row("a-w0.35-s0", "loss", f64::MIN_POSITIVE)];
+    let path = write_cell(root.path(), &rows).unwrap();
+    assert_eq!(path, root.path().join("width/smoke/a-w0.35-s0.parquet"));
+    assert_eq!(read_cell(&path).unwrap(), rows);
+    write_cell(root.path(), &[failed("b-w1-s0", "loss is NaN at step 7 | see log\n")]).unwrap();
+
+    let ledger = Ledger::read(root.path());
+    assert_eq!(ledger.problems, []);
+    let ids: Vec<String> = ledger.rows.iter().map(Row::id).collect();
+    assert_eq!(ids, ["width/smoke/a-w0.35-s0#loss", "width/smoke/a-w0.35-s0#top1", "width/smoke/b-w1-s0#top1"]);
+    assert_eq!(
+        ledger.cell("width", "smoke", "b-w1-s0").next(),
+        Some(&failed("b-w1-s0", "loss is NaN at step 7 | see log\n"))
+    );
+}
+
+#[test]
+fn no_folder_is_no_rows() {
+    let root = tempfile::tempdir().unwrap();
+    let ledger = Ledger::read(&root.path().join("nowhere"));
+    assert!(ledger.rows.is_empty() && ledger.problems.is_empty());
+}
+
+#[test]
+fn flawed_rows_are_refused_when_written() {
+    let root = tempfile::tempdir().unwrap();
+    let nan = row("a", "top1", f64::NAN);
+    let spread = Row { samples: vec![f64::INFINITY], ..row("a", "top1", 1.0) };
+    let silent = Row { error: None, ..failed("a", "") };
+    let outside = Row { cell: "../a".into(), ..row("a", "top1", 1.0) };
+    for flawed in [nan, spread, silent, outside] {
+        assert!(matches!(write_cell(root.path(), &[flawed]), Err(WriteError::Flaw { .. })));
+    }
+    let twice = [row("a", "top1", 1.0), row("a", "top1", 2.0)];
+    assert!(matches!(write_cell(root.path(), &twice), Err(WriteError::Twice(_))));
+    let mixed = [row("a", "top1", 1.0), row("b", "top1", 2.0)];
+    assert!(matches!(write_cell(root.path(), &mixed), Err(WriteError::Mixed(..))));
+    assert!(matches!(write_cell(root.path(), &[]), Err(WriteError::Empty)));
+    assert!(Ledger::read(root.path()).rows.is_empty(), "nothing may be left behind");
+}
+
+#[test]
+fn copies_and_duplicates_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let path = write_cell(root.path(), &[row("a", "top1", 91.0)]).unwrap();
+    fs::copy(&path, path.with_file_name("z.parquet")).unwrap();
+    write_cell(root.path(), &[Row { cell: "b".into(), ..row("a", "top1", 17.0) }]).unwrap();
+
+    let ledger = Ledger::read(root.path());
+    assert_eq!(ledger.rows, [row("a", "top1", 91.0)]);
+    let problems: Vec<String> = ledger.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "width/smoke/b.parquet: row width/smoke/b#top1: duplicate of the row in width/smoke/a.parquet",
+            "width/smoke/z.parquet: row width/smoke/a#top1: belongs in width/smoke/a.parquet",
+        ]
+    );
+}
+
+#[test]
+fn an_unwritable_folder_is_one_error() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("width"), "a file where the folder should be").unwrap();
+    let error = write_cell(root.path(), &[row("a", "top1", 1.0)]).unwrap_err();
+    assert!(error.to_string().contains("width/smoke/a.parquet"), "{error}");
+}
+
+/// `SANDGLASS_BLESS=1` writes the file anew.
+#[test]
+fn schema_document_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../results/SCHEMA.md");
+    if std::env::var_os("SANDGLASS_BLESS").is_some() {
+        fs::write(path, schema_markdown()).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), schema_markdown());
+}
