@@ -35,8 +35,9 @@ impl Conv {
         Self { input: channels, output: channels, kernel, stride, groups: channels }
     }
 
+    /// One filter a channel. A 1x1 convolution of a single channel counts as pointwise.
     pub const fn is_depthwise(&self) -> bool {
-        self.groups > 1 || (self.groups == self.input && self.output == self.input && self.kernel > 1)
+        self.groups == self.input && self.groups == self.output && (self.groups > 1 || self.kernel > 1)
     }
 
     /// Zeros on every side, as in all the reference code: a map of odd or even size shrinks by the stride, rounded up.
@@ -46,7 +47,7 @@ impl Conv {
 
     /// Height or width after this convolution.
     pub const fn output_size(&self, size: usize) -> usize {
-        (size + 2 * self.padding() - self.kernel) / self.stride + 1
+        (size + 2 * self.padding()).saturating_sub(self.kernel) / self.stride + 1
     }
 
     /// As in a state dict: output, input per group, height, width.
@@ -74,7 +75,9 @@ pub struct Unit {
 pub enum Shortcut {
     None,
     /// The block's input; with an identity tensor multiplier below 1 only its first `channels`.
-    Identity { channels: usize },
+    Identity {
+        channels: usize,
+    },
     /// The block's input through a convolution and batch norm of its own (ResNet).
     Projection(Unit),
 }
@@ -169,11 +172,30 @@ impl Weights {
 
     pub fn get(&self, name: &str) -> Option<&[f32]> {
         let at = self.specs.iter().position(|spec| spec.name == name)?;
-        Some(&self.values[at])
+        self.values.get(at).map(Vec::as_slice)
+    }
+}
+
+impl Shortcut {
+    /// The identity of `channels` channels if `condition` holds and any are left.
+    pub(crate) const fn when(condition: bool, channels: usize) -> Self {
+        if condition && channels > 0 { Self::Identity { channels } } else { Self::None }
+    }
+}
+
+impl MaxPool {
+    /// Height or width after this pool.
+    pub const fn output_size(&self, size: usize) -> usize {
+        (size + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
     }
 }
 
 impl Unit {
+    /// With PyTorch's defaults for batch norm: eps 1e-5, momentum 0.1.
+    pub fn new(conv: Conv, conv_name: String, norm_name: String, activation: Activation) -> Self {
+        Self { conv, conv_name, norm_name, norm_eps: 1e-5, norm_momentum: 0.1, activation }
+    }
+
     /// The unit's tensors in state-dict order.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let role = if self.conv.is_depthwise() { Role::DepthwiseWeight } else { Role::ConvWeight };
@@ -198,6 +220,11 @@ impl Unit {
 }
 
 impl Block {
+    /// With neither activation nor pool after the addition.
+    pub fn new(name: &str, units: Vec<Unit>, shortcut: Shortcut) -> Self {
+        Self { name: name.to_owned(), units, shortcut, activation: Activation::None, max_pool: None }
+    }
+
     /// The block's tensors in state-dict order; a projection's come last, as in ResNet.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut specs: Vec<_> = self.units.iter().flat_map(Unit::tensors).collect();
@@ -216,6 +243,12 @@ impl Block {
     pub fn output(&self) -> usize {
         self.units.last().map_or(0, |unit| unit.conv.output)
     }
+
+    /// Height or width after the block.
+    pub fn output_size(&self, size: usize) -> usize {
+        let size = self.units.iter().fold(size, |size, unit| unit.conv.output_size(size));
+        self.max_pool.map_or(size, |pool| pool.output_size(size))
+    }
 }
 
 impl Network {
@@ -223,7 +256,11 @@ impl Network {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let mut specs: Vec<_> = self.blocks.iter().flat_map(Block::tensors).collect();
         let Linear { name, input, output } = &self.classifier;
-        specs.push(TensorSpec { name: format!("{name}.weight"), shape: vec![*output, *input], role: Role::LinearWeight });
+        specs.push(TensorSpec {
+            name: format!("{name}.weight"),
+            shape: vec![*output, *input],
+            role: Role::LinearWeight,
+        });
         specs.push(TensorSpec { name: format!("{name}.bias"), shape: vec![*output], role: Role::LinearBias });
         specs
     }

@@ -1,5 +1,13 @@
 //! Blocks and networks as const tables, what they cost, and their checkpoints.
 
+pub mod blocks;
+mod cost;
+mod divisible;
+mod error;
 mod layer;
+mod networks;
 
+pub use cost::{Cost, Size};
+pub use error::ModelError;
 pub use layer::*;
+pub use networks::*;

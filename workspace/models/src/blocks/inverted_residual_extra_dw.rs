@@ -1,0 +1,54 @@
+//! Inverted residual with one more depthwise convolution: C x H x W -> D x H/s x W/s.
+//! MobileNeXt, section 4 (is a second depthwise convolution all that the sandglass adds?).
+
+use super::{Sequential, check, expanded, join};
+use crate::{Activation, Block, Conv, ModelError, Shortcut};
+
+/// Where the depthwise convolutions lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Placement {
+    /// Two in the middle, on the expanded tensor; the first has the stride.
+    DwDw,
+    /// One before the expansion and one after the projection, on the thin ends, none between; the last has the stride.
+    Ends,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct InvertedResidualExtraDw {
+    pub input: usize,
+    pub output: usize,
+    pub stride: usize,
+    pub expand_ratio: f64,
+    pub placement: Placement,
+}
+
+impl InvertedResidualExtraDw {
+    pub fn hidden(&self) -> usize {
+        expanded(self.input, self.expand_ratio)
+    }
+
+    pub fn block(&self, name: &str) -> Result<Block, ModelError> {
+        let Self { input, output, stride, expand_ratio, placement } = *self;
+        let hidden = self.hidden();
+        check("inverted residual with an extra depthwise", &[input, output, hidden], stride)?;
+
+        let mut conv = Sequential::new(join(name, "conv"));
+        if placement == Placement::Ends {
+            conv.nested(Conv::depthwise(input, 3, 1), Activation::Relu6);
+        }
+        if expand_ratio != 1.0 {
+            conv.nested(Conv::pointwise(input, hidden), Activation::Relu6);
+        }
+        if placement == Placement::DwDw {
+            conv.nested(Conv::depthwise(hidden, 3, stride), Activation::Relu6);
+            conv.nested(Conv::depthwise(hidden, 3, 1), Activation::Relu6);
+        }
+        conv.flat(Conv::pointwise(hidden, output), Activation::None);
+        if placement == Placement::Ends {
+            conv.flat(Conv::depthwise(output, 3, stride), Activation::None);
+        }
+
+        let shortcut = Shortcut::when(stride == 1 && input == output, input);
+        Ok(Block::new(name, conv.units(), shortcut))
+    }
+}

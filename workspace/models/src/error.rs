@@ -1,0 +1,30 @@
+//! What a block, a network or a cost can refuse.
+
+/// Largest number of channels of a layer, or of classes.
+pub const MAX_CHANNELS: usize = 1 << 20;
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ModelError {
+    #[error("unknown network {name:?}; known are {known}")]
+    UnknownNetwork { name: String, known: String },
+    #[error("{0} comes with a later version: not built")]
+    NotBuilt(String),
+    #[error("width {width} of {network}: use {allowed}")]
+    Width { network: String, width: f64, allowed: &'static str },
+    #[error("{0} classes: use 1 to {MAX_CHANNELS}")]
+    Classes(usize),
+    #[error("stride {0}: use 1 or 2")]
+    Stride(usize),
+    #[error("{block}: {channels} channels; use 1 to {MAX_CHANNELS}")]
+    Channels { block: &'static str, channels: usize },
+    #[error("{block}: {what}")]
+    Block { block: &'static str, what: &'static str },
+    #[error("identity divisor {0}: use 1 or more")]
+    IdentityDiv(usize),
+    #[error("{0} has no identity tensor multiplier: leave the identity divisor at 1")]
+    NoIdentityDiv(String),
+    #[error("input of {height} x {width} pixels: use 1 x 1 or more")]
+    EmptyInput { height: usize, width: usize },
+    #[error("the counts at this size are beyond 64 bits: use a smaller input")]
+    Overflow,
+}

@@ -1,0 +1,94 @@
+//! Which network, how wide, for how many classes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{NetworkName, Plan, mobilenetv1, mobilenetv2, mobilenext, resnet50};
+use crate::error::MAX_CHANNELS;
+use crate::{ModelError, Network};
+
+const MAX_WIDTH: f64 = 100.0;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkConfig {
+    pub name: NetworkName,
+    pub width: f64,
+    pub classes: usize,
+    /// Stride of the first convolution: 2, or 1 for small images.
+    pub stem_stride: usize,
+    /// The identity tensor multiplier's inverse (MobileNeXt): 1, 2, 3, 6 are the paper's 1, 1/2, 1/3, 1/6.
+    pub identity_div: usize,
+}
+
+impl NetworkConfig {
+    /// The papers' network: width 1.0, 1000 classes, stem stride 2, whole identity.
+    pub const fn new(name: NetworkName) -> Self {
+        Self { name, width: 1.0, classes: 1000, stem_stride: 2, identity_div: 1 }
+    }
+
+    pub fn build(&self) -> Result<Network, ModelError> {
+        Ok(self.plan()?.into_network())
+    }
+
+    /// The network stage by stage, as the papers' tables list it.
+    pub fn plan(&self) -> Result<Plan, ModelError> {
+        self.check()?;
+        match self.name {
+            NetworkName::MobileNetV1 => mobilenetv1::plan(self),
+            NetworkName::MobileNetV2 => mobilenetv2::plan(self),
+            NetworkName::MobileNetV2ExtraDw(placement) => mobilenetv2::plan_extra_dw(self, placement),
+            NetworkName::MobileNeXt => mobilenext::plan(self),
+            NetworkName::MobileNeXtPaper => mobilenext::plan_paper(self),
+            NetworkName::ResNet50 => resnet50::plan(self),
+        }
+    }
+
+    fn check(&self) -> Result<(), ModelError> {
+        let width = self.width;
+        let allowed = match self.name {
+            NetworkName::ResNet50 if width != 1.0 => Some("1.0"),
+            NetworkName::MobileNetV1 if !(0.25..=MAX_WIDTH).contains(&width) => Some("0.25 to 100"),
+            _ if !(0.01..=MAX_WIDTH).contains(&width) => Some("0.01 to 100"),
+            _ => None,
+        };
+        if let Some(allowed) = allowed {
+            return Err(ModelError::Width { network: self.name.to_string(), width, allowed });
+        }
+        if !(1..=MAX_CHANNELS).contains(&self.classes) {
+            return Err(ModelError::Classes(self.classes));
+        }
+        if !(1..=2).contains(&self.stem_stride) {
+            return Err(ModelError::Stride(self.stem_stride));
+        }
+        match self.identity_div {
+            0 => Err(ModelError::IdentityDiv(0)),
+            1 => Ok(()),
+            _ if self.name.has_identity_div() => Ok(()),
+            _ => Err(ModelError::NoIdentityDiv(self.name.to_string())),
+        }
+    }
+}
+
+/// The network's name and its identity divisor, as in `mobilenext_div2`; width and classes are not in it.
+impl fmt::Display for NetworkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.identity_div {
+            1 => self.name.fmt(f),
+            div => write!(f, "{}_div{div}", self.name),
+        }
+    }
+}
+
+impl FromStr for NetworkConfig {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        if let Some((network, div)) = name.rsplit_once("_div")
+            && let Ok(identity_div) = div.parse()
+            && let Ok(name) = network.parse()
+        {
+            return Ok(Self { identity_div, ..Self::new(name) });
+        }
+        name.parse().map(Self::new)
+    }
+}

@@ -1,0 +1,84 @@
+//! What networks are called.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ModelError;
+use crate::blocks::Placement;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetworkName {
+    MobileNetV1,
+    MobileNetV2,
+    MobileNetV2ExtraDw(Placement),
+    MobileNeXt,
+    MobileNeXtPaper,
+    ResNet50,
+}
+
+const NAMES: [(&str, NetworkName); 7] = [
+    ("mobilenetv1", NetworkName::MobileNetV1),
+    ("mobilenetv2", NetworkName::MobileNetV2),
+    ("mobilenetv2_extra_dw_dw_dw", NetworkName::MobileNetV2ExtraDw(Placement::DwDw)),
+    ("mobilenetv2_extra_dw_ends", NetworkName::MobileNetV2ExtraDw(Placement::Ends)),
+    ("mobilenext", NetworkName::MobileNeXt),
+    ("mobilenext_paper", NetworkName::MobileNeXtPaper),
+    ("resnet50", NetworkName::ResNet50),
+];
+
+/// Networks of both papers that are known and not built yet.
+pub const LATER_NETWORKS: [&str; 11] = [
+    "efficientnet_b0",
+    "mobilenext_se_s",
+    "mobilenext_se_l",
+    "ssdlite_mobilenetv2",
+    "ssd_mobilenetv2",
+    "ssdlite_mobilenetv2_coco",
+    "ssdlite_mobilenext",
+    "ssd_mobilenext",
+    "ssdlite_mobilenext_coco",
+    "ssd_extras_and_heads_tf",
+    "ssdlite_extras_and_heads_tf",
+];
+
+impl NetworkName {
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.into_iter().map(|(_, network)| network)
+    }
+
+    /// Place of the classifier in a state dict.
+    pub fn classifier(self) -> &'static str {
+        match self {
+            Self::MobileNetV1 => "classifier",
+            Self::ResNet50 => "fc",
+            _ => "classifier.1",
+        }
+    }
+
+    /// Whether its shortcuts know an identity tensor multiplier.
+    pub fn has_identity_div(self) -> bool {
+        matches!(self, Self::MobileNeXt | Self::MobileNeXtPaper)
+    }
+}
+
+impl fmt::Display for NetworkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = NAMES.iter().find(|(_, network)| network == self).map_or("", |(name, _)| name);
+        f.write_str(name)
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = ModelError;
+
+    fn from_str(name: &str) -> Result<Self, ModelError> {
+        if let Some((_, network)) = NAMES.iter().find(|(known, _)| *known == name) {
+            return Ok(*network);
+        }
+        if LATER_NETWORKS.contains(&name) {
+            return Err(ModelError::NotBuilt(name.to_owned()));
+        }
+        let known = NAMES.map(|(name, _)| name).join(", ");
+        Err(ModelError::UnknownNetwork { name: name.to_owned(), known })
+    }
+}

@@ -1,0 +1,78 @@
+//! Costs against the figures counted from the reference implementations, cell by cell.
+
+use std::path::Path;
+
+use sandglass_models::{Cost, ModelError, NetworkConfig, NetworkName};
+
+fn check_rows(text: &str) -> usize {
+    let mut lines = text.lines();
+    let header = "network,width,input,num_classes,stem_stride,params,madds_conv_dense,madds_depthwise,madds_linear,\
+                  madds_total,residual_adds,peak_activation_elems";
+    assert_eq!(lines.next(), Some(header));
+    let mut rows = 0;
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').collect();
+        let config: NetworkConfig = match cells[0].parse() {
+            Err(ModelError::NotBuilt(_)) => continue,
+            config => config.unwrap(),
+        };
+        assert_eq!(config.to_string(), cells[0]);
+        let config = NetworkConfig {
+            width: cells[1].parse().unwrap(),
+            classes: cells[3].parse().unwrap(),
+            stem_stride: cells[4].parse().unwrap(),
+            ..config
+        };
+        let input = cells[2].parse().unwrap();
+        let want: Vec<u64> = cells[5..].iter().map(|cell| cell.parse().unwrap()).collect();
+        let want = Cost {
+            params: want[0],
+            madds_conv_dense: want[1],
+            madds_depthwise: want[2],
+            madds_linear: want[3],
+            madds_total: want[4],
+            residual_adds: want[5],
+            peak_activation_elems: want[6],
+        };
+        assert_eq!(config.build().unwrap().cost(input, input).unwrap(), want, "{line}");
+        rows += 1;
+    }
+    rows
+}
+
+#[test]
+fn every_cell_equals_the_reference() {
+    assert_eq!(check_rows(include_str!("fixtures/costs.csv")), 52);
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/costs.csv");
+    if let Ok(text) = std::fs::read_to_string(full) {
+        check_rows(&text);
+    }
+}
+
+#[test]
+fn the_stages_of_a_plan_add_up_to_the_network() {
+    for name in NetworkName::all() {
+        let plan = NetworkConfig::new(name).plan().unwrap();
+        let (mut total, mut size) = (Cost::of_linear(&plan.classifier).unwrap(), (224, 192));
+        for stage in &plan.stages {
+            assert_eq!(stage.blocks.len(), stage.n);
+            assert_eq!(stage.blocks.last().unwrap().output(), stage.c);
+            for block in &stage.blocks {
+                let (cost, output) = block.cost(size).unwrap();
+                assert_eq!(output, (block.output_size(size.0), block.output_size(size.1)));
+                (total, size) = (total.plus(cost).unwrap(), output);
+            }
+        }
+        assert_eq!(size, (7, 6));
+        assert_eq!(plan.into_network().cost(224, 192).unwrap(), total);
+    }
+}
+
+#[test]
+fn sizes_without_a_count_are_refused() {
+    let network = NetworkConfig::new(NetworkName::MobileNeXt).build().unwrap();
+    assert_eq!(network.cost(0, 224), Err(ModelError::EmptyInput { height: 0, width: 224 }));
+    assert_eq!(network.cost(1 << 31, 1 << 31), Err(ModelError::Overflow));
+    assert_eq!(network.cost(usize::MAX, usize::MAX), Err(ModelError::Overflow));
+    assert!(network.cost(1, 1).is_ok());
+}

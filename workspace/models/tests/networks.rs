@@ -1,0 +1,95 @@
+//! Names, shapes and widths of the networks against the reference state dicts and the papers' code.
+
+use std::collections::BTreeMap;
+
+use sandglass_models::{ModelError, NetworkConfig, NetworkName, TensorSpec};
+
+fn shape_list(specs: Vec<TensorSpec>) -> Vec<(String, Vec<usize>)> {
+    specs.into_iter().map(|spec| (spec.name, spec.shape)).collect()
+}
+
+#[test]
+fn tensors_are_those_of_the_reference_state_dicts_in_their_order() {
+    type StateDict = Vec<(String, Vec<usize>)>;
+    let want: BTreeMap<String, StateDict> = serde_json::from_str(include_str!("fixtures/state_dicts.json")).unwrap();
+    assert_eq!(want.len(), NetworkName::all().count());
+    for (name, want) in want {
+        let config: NetworkConfig = name.parse().unwrap();
+        assert_eq!(shape_list(config.build().unwrap().tensors()), want, "{name}");
+    }
+}
+
+/// Output channels of the stem and of each stage, from the official rule (`mnext.py`).
+#[test]
+fn mobilenext_has_the_official_widths() {
+    let widths = [
+        (1.4, [48, 136, 200, 272, 400, 536, 808, 1344, 1792]),
+        (1.0, [32, 96, 144, 192, 288, 384, 576, 960, 1280]),
+        (0.75, [24, 72, 112, 144, 216, 288, 432, 720, 1280]),
+        (0.5, [16, 48, 72, 96, 144, 192, 288, 480, 1280]),
+        (0.35, [16, 32, 48, 64, 104, 136, 200, 336, 1280]),
+    ];
+    for (width, want) in widths {
+        let plan = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.plan().unwrap();
+        let got: Vec<usize> = plan.stages.iter().map(|stage| stage.c).collect();
+        assert_eq!(got, want, "width {width}");
+    }
+}
+
+/// The narrowest tensor of each of the 20 blocks, from the official rule.
+#[test]
+fn mobilenext_has_the_official_hidden_widths() {
+    #[rustfmt::skip]
+    let widths = [
+        (1.4, [24, 32, 48, 48, 48, 64, 64, 64, 96, 96, 96, 96, 128, 128, 128, 128, 224, 224, 224, 304]),
+        (1.0, [16, 32, 32, 32, 32, 48, 48, 48, 64, 64, 64, 64, 96, 96, 96, 96, 160, 160, 160, 208]),
+        (0.75, [12, 32, 32, 24, 24, 48, 36, 36, 48, 48, 48, 48, 80, 72, 72, 72, 128, 120, 120, 208]),
+        (0.5, [8, 16, 16, 16, 16, 32, 24, 24, 32, 32, 32, 32, 48, 48, 48, 48, 80, 80, 80, 208]),
+        (0.35, [8, 16, 16, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 64, 56, 56, 208]),
+    ];
+    for (width, want) in widths {
+        let network = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().unwrap();
+        let hidden = |block: &sandglass_models::Block| block.units.iter().map(|unit| unit.conv.output).min();
+        let got: Vec<usize> = network.blocks[1..].iter().filter_map(hidden).collect();
+        assert_eq!(got, want, "width {width}");
+    }
+}
+
+#[test]
+fn names_print_as_they_parse() {
+    for name in ["mobilenetv2", "mobilenetv2_extra_dw_dw_dw", "mobilenext_paper", "mobilenext_div6", "resnet50"] {
+        assert_eq!(name.parse::<NetworkConfig>().unwrap().to_string(), name);
+    }
+    let later = "efficientnet_b0".parse::<NetworkConfig>();
+    assert_eq!(later, Err(ModelError::NotBuilt("efficientnet_b0".to_owned())));
+    let unknown = "mobilenext_divx".parse::<NetworkConfig>().unwrap_err().to_string();
+    assert!(unknown.contains("mobilenext_divx") && unknown.contains("mobilenext_paper"), "{unknown}");
+}
+
+#[test]
+fn impossible_networks_are_refused() {
+    let base = NetworkConfig::new(NetworkName::MobileNeXt);
+    for width in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e30, 0.001] {
+        let built = NetworkConfig { width, ..base }.build();
+        assert!(matches!(built, Err(ModelError::Width { .. })), "width {width}");
+    }
+    for classes in [0, usize::MAX] {
+        assert_eq!(NetworkConfig { classes, ..base }.build(), Err(ModelError::Classes(classes)));
+    }
+    for stem_stride in [0, 3] {
+        assert_eq!(NetworkConfig { stem_stride, ..base }.build(), Err(ModelError::Stride(stem_stride)));
+    }
+    assert_eq!(NetworkConfig { identity_div: 0, ..base }.build(), Err(ModelError::IdentityDiv(0)));
+    for (name, width) in [(NetworkName::ResNet50, 0.5), (NetworkName::MobileNetV1, 0.2)] {
+        let built = NetworkConfig { width, ..NetworkConfig::new(name) }.build();
+        assert!(matches!(built, Err(ModelError::Width { .. })), "{name} {width}");
+    }
+    let divided = NetworkConfig { identity_div: 2, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    assert!(matches!(divided.build(), Err(ModelError::NoIdentityDiv(_))));
+}
+
+#[test]
+fn an_identity_divisor_beyond_the_channels_leaves_no_shortcut() {
+    let config = NetworkConfig { identity_div: 1_000_000, ..NetworkConfig::new(NetworkName::MobileNeXt) };
+    assert_eq!(config.build().unwrap().cost(64, 64).unwrap().residual_adds, 0);
+}
