@@ -1,5 +1,33 @@
 //! CPU kernels with gradients, and the candle ops made of them; knows nothing of networks.
 
+mod buffer;
+pub mod conv;
+mod depthwise;
+mod gemm;
+mod lanes;
+pub mod map;
+pub mod norm;
+pub mod pool;
 mod runtime;
+mod scratch;
 
+pub use buffer::Buffer;
+pub use conv::{ConvShape, Moments};
 pub use runtime::{Isa, Runtime, RuntimeError};
+
+/// What an operator can refuse.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    #[error("a convolution that is not built, or that does not fit its map: {0:?}")]
+    Convolution(ConvShape),
+    #[error("{what}: {expected} elements expected, {found} found")]
+    Length { what: &'static str, expected: usize, found: usize },
+    #[error("batch norm in training needs more than one value per channel")]
+    OneValuePerChannel,
+}
+
+impl OpError {
+    pub(crate) fn length(what: &'static str, expected: usize, found: usize) -> Result<(), Self> {
+        if expected == found { Ok(()) } else { Err(Self::Length { what, expected, found }) }
+    }
+}

@@ -1,0 +1,290 @@
+//! One vector type per instruction set, behind one trait: every kernel is written once.
+//!
+//! A lane is a channel and no sum ever crosses lanes, so the width of a vector cannot change a bit. What could is
+//! pinned here: multiply-add rounds once, `max` and `min` return their second operand where a comparison fails
+//! (so NaN passes through `low.max(x)`), and nothing approximates.
+
+use crate::Isa;
+
+/// Lanes of f32. All methods are unsafe: pointers must be valid, and the CPU must have the instruction set.
+pub(crate) trait Lanes: Copy {
+    const N: usize;
+
+    unsafe fn splat(x: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    /// The first `n` lanes; the others are zero and their memory is not touched.
+    unsafe fn load_first(from: *const f32, n: usize) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    unsafe fn store_first(self, to: *mut f32, n: usize);
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self * factor + addend`, rounded once.
+    unsafe fn fma(self, factor: Self, addend: Self) -> Self;
+    /// `self` where it is greater, else `other`.
+    unsafe fn max(self, other: Self) -> Self;
+    /// `self` where it is less, else `other`.
+    unsafe fn min(self, other: Self) -> Self;
+    /// `value` where `low < self < high`, else 0.
+    unsafe fn open(self, low: Self, high: Self, value: Self) -> Self;
+}
+
+/// The reference: plain Rust, on every architecture.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable([f32; 8]);
+
+impl Portable {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Lanes for Portable {
+    const N: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> Self {
+        Self([x; 8])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        Self(unsafe { from.cast::<[f32; 8]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize) -> Self {
+        Self(std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0.0 }))
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        unsafe { to.cast::<[f32; 8]>().write_unaligned(self.0) }
+    }
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        for (i, x) in self.0.into_iter().enumerate().take(n) {
+            unsafe { *to.add(i) = x };
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
+    }
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+        Self(std::array::from_fn(|i| if low.0[i] < self.0[i] && self.0[i] < high.0[i] { value.0[i] } else { 0.0 }))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2, Avx512};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Lanes;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    #[inline(always)]
+    fn first(n: usize) -> __mmask16 {
+        ((1u32 << n) - 1) as __mmask16
+    }
+
+    impl Lanes for Avx512 {
+        const N: usize = 16;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            unsafe { Self(_mm512_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm512_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> Self {
+            unsafe { Self(_mm512_maskz_loadu_ps(first(n), from)) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, n: usize) {
+            unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm512_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+            unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            unsafe { Self(_mm512_max_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn min(self, other: Self) -> Self {
+            unsafe { Self(_mm512_min_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+            unsafe {
+                let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low.0, self.0);
+                let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, self.0, high.0);
+                Self(_mm512_maskz_mov_ps(inside, value.0))
+            }
+        }
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+
+    /// All ones in the first `n` of eight lanes.
+    #[inline(always)]
+    unsafe fn first8(n: usize) -> __m256i {
+        static ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(8 - n).cast()) }
+    }
+
+    impl Lanes for Avx2 {
+        const N: usize = 8;
+
+        #[inline(always)]
+        unsafe fn splat(x: f32) -> Self {
+            unsafe { Self(_mm256_set1_ps(x)) }
+        }
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn load_first(from: *const f32, n: usize) -> Self {
+            unsafe { Self(_mm256_maskload_ps(from, first8(n))) }
+        }
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            unsafe { _mm256_storeu_ps(to, self.0) }
+        }
+        #[inline(always)]
+        unsafe fn store_first(self, to: *mut f32, n: usize) {
+            unsafe { _mm256_maskstore_ps(to, first8(n), self.0) }
+        }
+        #[inline(always)]
+        unsafe fn add(self, other: Self) -> Self {
+            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn sub(self, other: Self) -> Self {
+            unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn mul(self, other: Self) -> Self {
+            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+            unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
+        }
+        #[inline(always)]
+        unsafe fn max(self, other: Self) -> Self {
+            unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn min(self, other: Self) -> Self {
+            unsafe { Self(_mm256_min_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+            unsafe {
+                let above = _mm256_cmp_ps::<_CMP_LT_OQ>(low.0, self.0);
+                let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, high.0);
+                Self(_mm256_and_ps(_mm256_and_ps(above, below), value.0))
+            }
+        }
+    }
+}
+
+/// Declares `fn name(isa, ...)` from a body that is generic over [`Lanes`], compiled once per instruction set.
+macro_rules! kernel {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident<$lanes:ident>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$doc])*
+        $vis unsafe fn $name(isa: $crate::Isa, $($arg: $type),*) $(-> $out)? {
+            #[inline(always)]
+            unsafe fn generic<$lanes: $crate::lanes::Lanes>($($arg: $type),*) $(-> $out)? {
+                unsafe { $body }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            unsafe fn avx512($($arg: $type),*) $(-> $out)? {
+                unsafe { generic::<$crate::lanes::Avx512>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn avx2($($arg: $type),*) $(-> $out)? {
+                unsafe { generic::<$crate::lanes::Avx2>($($arg),*) }
+            }
+            unsafe {
+                match isa {
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::Isa::Avx512 => avx512($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::Isa::Avx2 => avx2($($arg),*),
+                    _ => generic::<$crate::lanes::Portable>($($arg),*),
+                }
+            }
+        }
+    };
+}
+pub(crate) use kernel;
+
+/// True if this CPU has the instructions.
+pub(crate) fn detected(isa: Isa) -> bool {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            detected(Isa::Avx2)
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => false,
+        Isa::Portable => true,
+    }
+}
