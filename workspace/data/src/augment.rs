@@ -94,24 +94,20 @@ fn grey(&[r, g, b]: &[u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-fn brightness(picture: &mut Picture, factor: f32) {
+pub(crate) fn brightness(picture: &mut Picture, factor: f32) {
     picture.pixels.iter_mut().for_each(|value| *value = blend(0, *value, factor));
 }
 
-fn contrast(picture: &mut Picture, factor: f32) {
+pub(crate) fn contrast(picture: &mut Picture, factor: f32) {
     let pixels = picture.pixels.as_chunks::<3>().0;
     let sum: u64 = pixels.iter().map(|pixel| u64::from(grey(pixel))).sum();
     let mean = (sum as f64 / pixels.len().max(1) as f64 + 0.5) as u8;
     picture.pixels.iter_mut().for_each(|value| *value = blend(mean, *value, factor));
 }
 
-fn saturation(picture: &mut Picture, factor: f32) {
+pub(crate) fn saturation(picture: &mut Picture, factor: f32) {
     for pixel in picture.pixels.as_chunks_mut::<3>().0 {
         let grey = grey(pixel);
         *pixel = pixel.map(|value| blend(grey, value, factor));
     }
 }
-
-#[cfg(test)]
-#[path = "augment_tests.rs"]
-mod tests;

@@ -13,6 +13,9 @@ const SMALL: u64 = 512 << 20;
 /// Decoded images beyond this many bytes are not kept.
 const KEPT: usize = 2 << 30;
 
+/// Images that are decoded in parallel before they are put in place.
+const CHUNK: usize = 1024;
+
 /// Which images of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -97,38 +100,47 @@ impl Dataset {
         if !small {
             return Ok(set);
         }
-        let Some(first) = (!set.is_empty()).then(|| set.picture(0)).and_then(Result::ok) else {
-            set.verify()?;
-            return Ok(set);
-        };
-        let (height, width) = (first.height, first.width);
-        let bytes = first.pixels.len();
-        if bytes.saturating_mul(set.len()) > KEPT {
-            set.verify()?;
-            return Ok(set);
+        match set.decode_all()? {
+            Some((size, pixels)) => {
+                let labels = set.labels.to_vec();
+                Self::from_pixels(name, set.classes.to_vec(), false, size, pixels, labels)
+            }
+            None => Ok(set),
         }
-        let mut pixels = vec![0; bytes * set.len()];
-        let outcomes: Vec<Result<bool, String>> = pixels
-            .par_chunks_mut(bytes)
-            .enumerate()
-            .map(|(index, into)| {
-                let picture = set.picture(index).map_err(|error| error.to_string())?;
-                let same = (picture.height, picture.width) == (height, width);
-                if same {
-                    into.copy_from_slice(&picture.pixels);
+    }
+
+    /// Size and pixels of all images, if they share a size and are not too many; an error names the broken ones.
+    fn decode_all(&self) -> Result<Option<((usize, usize), Vec<u8>)>, DataError> {
+        let mut pixels = Vec::new();
+        let mut size = None;
+        let mut failures = Vec::new();
+        for run in self.runs() {
+            // Runs one after another, for a row group is read whole; within a run in parallel.
+            for part in run.clone().step_by(CHUNK) {
+                let part = part..(part + CHUNK).min(run.end);
+                let pictures: Vec<_> = part.into_par_iter().map(|index| self.picture(index)).collect();
+                for picture in pictures {
+                    match picture {
+                        Ok(picture) if pixels.is_empty() && size.is_none() => {
+                            size = Some((picture.height, picture.width));
+                            pixels = picture.pixels;
+                        }
+                        Ok(picture) if size == Some((picture.height, picture.width)) && pixels.len() < KEPT => {
+                            pixels.extend_from_slice(&picture.pixels);
+                        }
+                        Ok(_) => {
+                            size = Some((0, 0));
+                            pixels = Vec::new();
+                        }
+                        Err(error) => failures.push(error.to_string()),
+                    }
                 }
-                Ok(same)
-            })
-            .collect();
-        let failures: Vec<String> = outcomes.iter().filter_map(|outcome| outcome.clone().err()).collect();
+            }
+        }
         if !failures.is_empty() {
-            return Err(DataError::broken(name, set.len(), failures));
+            return Err(DataError::broken(&self.name, self.len(), failures));
         }
-        if outcomes.contains(&Ok(false)) {
-            return Ok(set);
-        }
-        let labels = set.labels.to_vec();
-        Self::from_pixels(name, set.classes.to_vec(), false, (height, width), pixels, labels)
+        Ok(size.filter(|&size| size != (0, 0)).map(|size| (size, pixels)))
     }
 
     fn assemble(
@@ -216,9 +228,11 @@ impl Dataset {
         if let Images::Decoded { .. } = &*self.images {
             return Ok(());
         }
-        let failures: Vec<String> = (0..self.len())
-            .into_par_iter()
-            .filter_map(|index| self.picture(index).err().map(|error| error.to_string()))
+        let failures: Vec<String> = self
+            .runs()
+            .into_iter()
+            .flat_map(|run| run.into_par_iter().filter_map(|index| self.picture(index).err()).collect::<Vec<_>>())
+            .map(|error| error.to_string())
             .collect();
         if failures.is_empty() { Ok(()) } else { Err(DataError::broken(&self.name, self.len(), failures)) }
     }

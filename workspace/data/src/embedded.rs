@@ -27,23 +27,25 @@ impl Default for Embedded {
 }
 
 /// Half the shape's size, where the image reaches from -1 to 1.
-const RADIUS: (f64, f64) = (0.45, 0.85);
+const RADIUS: (f64, f64) = (0.65, 0.92);
 /// Largest distance of the shape's centre from the image's, per axis.
-const SHIFT: f64 = 0.25;
+const SHIFT: f64 = 0.12;
 /// Largest stretch along one axis of the shape.
-const STRETCH: f64 = 1.25;
+const STRETCH: f64 = 1.15;
 /// Smallest difference in brightness between shape and background, of 255.
-const CONTRAST: f64 = 40.0;
+const CONTRAST: f64 = 60.0;
 /// Shortest and longest count of scribbles behind the shape, and their widths.
-const SCRIBBLES: (usize, usize) = (2, 5);
+const SCRIBBLES: (usize, usize) = (0, 3);
 const SCRIBBLE_WIDTH: (f64, f64) = (0.03, 0.10);
+/// Largest rotation either way, in radians.
+const ROTATION: f64 = 0.45;
 /// How often a bar of the background's colour crosses the shape, and its width.
-const OCCLUDED: f64 = 0.5;
+const OCCLUDED: f64 = 0.3;
 const OCCLUDER_WIDTH: (f64, f64) = (0.1, 0.3);
 /// Largest amplitude of the textures of shape and background, of 255.
-const TEXTURE: f64 = 45.0;
+const TEXTURE: f64 = 20.0;
 /// Standard deviation of the noise, of 255.
-const NOISE: f64 = 18.0;
+const NOISE: f64 = 12.0;
 
 impl Embedded {
     /// Draws one part. Labels go round the ten classes.
@@ -140,7 +142,7 @@ impl Scene {
             }
         };
         let centre = (draws.between(-SHIFT, SHIFT), draws.between(-SHIFT, SHIFT));
-        let (sin, cos) = libm::sincos(draws.between(0.0, std::f64::consts::TAU));
+        let (sin, cos) = libm::sincos(draws.between(-ROTATION, ROTATION));
         let radius = draws.between(RADIUS.0, RADIUS.1);
         let stretch = draws.between(1.0, STRETCH);
         let (wide, tall) = (1.0 / (radius * stretch), stretch / radius);

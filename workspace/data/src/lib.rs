@@ -4,19 +4,29 @@
 //! [`Loader`] hands out batches. The same seed gives the same batches on every machine and for any number of threads.
 
 mod augment;
+mod cifar10;
+mod classes;
 mod dataset;
 mod decode;
 mod embedded;
 mod error;
+mod folder;
 mod loader;
+mod parquet;
 mod picture;
+mod quiet;
 mod resize;
 mod rng;
 mod root;
 mod shapes;
+mod shards;
 mod transform;
 
+#[cfg(test)]
+mod pillow_tests;
+
 pub use augment::Augment;
+pub use classes::{IMAGENET, imagenet_label};
 pub use dataset::{Dataset, Part};
 pub use decode::{DecodeError, decode};
 pub use embedded::Embedded;
@@ -25,5 +35,5 @@ pub use loader::{Batch, Epoch, Loader};
 pub use picture::Picture;
 pub use resize::{Filter, resize};
 pub use rng::{Draws, Purpose};
-pub use root::open;
+pub use root::{data_root, offline, open};
 pub use transform::{Fit, Transform};

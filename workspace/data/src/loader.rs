@@ -10,7 +10,7 @@ use crate::{DataError, Dataset, Draws, Purpose, Transform};
 const AHEAD: usize = 2;
 
 /// Images that are shuffled together where a set is read in runs (parquet row groups).
-const WINDOW: usize = 8192;
+pub(crate) const WINDOW: usize = 2048;
 
 /// Images and labels of one step.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,14 +1,76 @@
 //! Where data lies, and data sets by name.
 
-use crate::{DataError, Dataset, Embedded, Part};
+use std::path::{Path, PathBuf};
 
-/// Opens a data set: `embedded`, a folder, or the name of one below the data root.
+use crate::{DataError, Dataset, Embedded, Part, cifar10, folder, parquet, shards};
+
+/// `SANDGLASS_DATA`; unset, `data` in the repository or, where that is absent, `../shared/data` beside it.
 ///
-/// `classes` is the classifier's number of outputs where it is known: with 1000, labels of image folders are places in
-/// ImageNet's own list.
-pub fn open(what: &str, part: Part, _classes: Option<usize>) -> Result<Dataset, DataError> {
-    if what == "embedded" {
-        return Embedded::default().open(part);
+/// The repository is the nearest folder upwards with a `Cargo.lock`, or the current one.
+pub fn data_root() -> PathBuf {
+    if let Some(root) = std::env::var_os("SANDGLASS_DATA").filter(|root| !root.is_empty()) {
+        return root.into();
     }
-    Err(DataError::layout(std::path::Path::new(what), "not built yet"))
+    let here = std::env::current_dir().unwrap_or_default();
+    let repository = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here);
+    let own = repository.join("data");
+    let shared = repository.join("../shared/data");
+    if !own.is_dir() && shared.is_dir() { shared } else { own }
+}
+
+/// Whether `SANDGLASS_OFFLINE=1` forbids opening a socket.
+pub fn offline() -> bool {
+    std::env::var_os("SANDGLASS_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below the data root.
+///
+/// `classes` is the classifier's number of outputs where it is known: labels beyond it are an error, and with 1000 the
+/// labels of image folders are places in ImageNet's own list. A folder without parts holds the same images (and has the
+/// same hash) as training and as validation part.
+pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+    let set = if what == "embedded" { Embedded::default().open(part)? } else { open_path(what, part, classes)? };
+    if let Some(classes) = classes {
+        set.check_labels(classes)?;
+    }
+    Ok(set)
+}
+
+fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+    let given = PathBuf::from(what);
+    let path = if given.exists() { given.clone() } else { data_root().join(what) };
+    if !path.exists() {
+        let reason = format!("no such folder, nor in the data root {}", data_root().display());
+        return Err(DataError::layout(&given, reason));
+    }
+    let name = path.canonicalize().ok();
+    let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
+    if path.is_file() {
+        return parquet::open(&name, std::slice::from_ref(&path), None);
+    }
+    if cifar10::is_cifar10(&path) {
+        return cifar10::open(&path, part);
+    }
+    if let Some(below) = shards::parquet_folder(&path) {
+        return parquet::open(&name, &shards::shards(&below, part)?, class_names(&path)?);
+    }
+    if folder::is_image_folder(&path) {
+        return folder::open(&path, part, classes);
+    }
+    Err(DataError::layout(
+        &path,
+        "holds neither <class>/*.JPEG (or train/ and val/), nor *.parquet, nor CIFAR-10's *.bin",
+    ))
+}
+
+/// From `wnids.txt` (in any order; a label is a place among the sorted wnids), if there is one.
+fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+    let path = folder.join("wnids.txt");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+    let mut names: Vec<String> = text.split_whitespace().map(String::from).collect();
+    names.sort_unstable();
+    Ok(Some(names))
 }
