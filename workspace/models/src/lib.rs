@@ -1,6 +1,7 @@
 //! Blocks and networks as const tables, what they cost, and their checkpoints.
 
 pub mod blocks;
+pub mod checkpoint;
 mod cost;
 mod divisible;
 mod error;

@@ -1,0 +1,113 @@
+//! What is wrong with a checkpoint, and how it differs from a network.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::Stored;
+use crate::TensorSpec;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("{}: {problem}", path.display())]
+    Unreadable { path: PathBuf, problem: Problem },
+    #[error("{} is not this network's: {differences}", path.display())]
+    Different { path: PathBuf, differences: Differences },
+    #[error("{}: {source}", path.display())]
+    Write { path: PathBuf, source: io::Error },
+    #[error("{tensor} holds {value}, which f16 cannot: save as f32")]
+    F16Range { tensor: String, value: f32 },
+    #[error("{tensor}: {values} values for a shape of {elements}")]
+    Length { tensor: String, values: usize, elements: usize },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("neither a safetensors file nor a PyTorch zip file")]
+    UnknownFormat,
+    #[error("a .pth of the old form, from before PyTorch 1.6: load it there and save it again")]
+    OldPth,
+    #[error("damaged safetensors header: {0}")]
+    Header(String),
+    #[error("damaged zip file: {0}")]
+    Zip(&'static str),
+    #[error("{0} is compressed or encrypted; torch.save does neither")]
+    Packed(String),
+    #[error("{0} does not match its checksum: the file is damaged")]
+    Checksum(String),
+    #[error("damaged pickle at byte {at}: {what}")]
+    Pickle { at: usize, what: &'static str },
+    #[error("no state dict in it")]
+    NoStateDict,
+    #[error("{what} of {size} bytes, more than the {limit} that any network here needs")]
+    TooLarge { what: &'static str, size: u64, limit: u64 },
+    #[error("written on a big-endian machine: save it again on a little-endian one")]
+    BigEndian,
+    #[error("{0} lies outside the file, or does not fit its storage")]
+    OutsideFile(String),
+    #[error("its tensors share memory, or are larger than the file")]
+    Shared,
+    #[error("{0} is in it twice")]
+    Twice(String),
+    #[error("{0} is no tensor of f32, f16, bf16 or f64")]
+    Type(String),
+    #[error("{0} is a view with gaps: save a contiguous copy")]
+    Strides(String),
+    #[error("no tensor {0}")]
+    NoTensor(String),
+    #[error("no {name} with two dimensions in it, so not a {network}")]
+    NoClassifier { network: String, name: String },
+}
+
+/// Names that a file has too few or too many of, or in another shape; all sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    pub missing: Vec<String>,
+    pub extra: Vec<String>,
+    /// Each with both shapes.
+    pub misshaped: Vec<String>,
+}
+
+impl Differences {
+    pub(super) fn between(specs: &[TensorSpec], stored: &[Stored]) -> Self {
+        let mut wanted: BTreeMap<&str, &TensorSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let mut differences = Self::default();
+        for tensor in stored.iter().filter(|tensor| !tensor.name.ends_with("num_batches_tracked")) {
+            match wanted.remove(tensor.name.as_str()) {
+                None => differences.extra.push(tensor.name.clone()),
+                Some(spec) if spec.shape != tensor.shape => {
+                    differences.misshaped.push(format!("{} {:?} for {:?}", tensor.name, tensor.shape, spec.shape));
+                }
+                Some(_) => {}
+            }
+        }
+        differences.missing = wanted.into_keys().map(str::to_owned).collect();
+        differences
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.extra.is_empty() && self.misshaped.is_empty()
+    }
+}
+
+/// Names shown of each kind; the rest is counted.
+const SHOWN: usize = 8;
+
+impl fmt::Display for Differences {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [("missing", &self.missing), ("extra", &self.extra), ("misshaped", &self.misshaped)];
+        let mut first = true;
+        for (kind, names) in kinds.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let separator = if first { "" } else { "; " };
+            write!(f, "{separator}{} {kind}: {}", names.len(), names[..names.len().min(SHOWN)].join(", "))?;
+            if names.len() > SHOWN {
+                write!(f, " and {} more", names.len() - SHOWN)?;
+            }
+            first = false;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! Checkpoints under the reference implementations' tensor names: `.safetensors`, and PyTorch's zip `.pth`.
+//!
+//! A file is never trusted: whatever its bytes say, reading it allocates at most twice its length and 64 MiB.
+
+mod error;
+mod pickle;
+mod pth;
+mod safetensors;
+mod save;
+mod zip;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+pub use error::{CheckpointError, Differences, Problem};
+pub use save::{SaveType, save, write_atomically};
+
+use crate::{NetworkName, TensorSpec, Weights};
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredType {
+    F16,
+    Bf16,
+    F32,
+    F64,
+    /// Integers, booleans and 8-bit floats: seen in files, read by nothing here.
+    Other,
+}
+
+impl StoredType {
+    /// Bytes of a number; 0 where the type is not read.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::Other => 0,
+        }
+    }
+}
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Without wrappers: `module.features.0.0.weight` is `features.0.0.weight` here.
+    pub name: String,
+    pub dtype: StoredType,
+    pub shape: Vec<usize>,
+    /// First byte in the file.
+    at: u64,
+    /// In elements; none where the tensor is contiguous.
+    strides: Option<Vec<usize>>,
+}
+
+/// Strided tensors beyond this are refused: reading one needs a second copy of it.
+const MAX_STRIDED_BYTES: usize = 16 << 20;
+const MAX_TENSORS: usize = 1 << 14;
+const MAX_NAME: usize = 256;
+const MAX_DIMS: usize = 8;
+
+/// An open file whose table of tensors has been read and checked against the file's length.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+    file: File,
+    tensors: Vec<Stored>,
+}
+
+impl Checkpoint {
+    /// The content decides the format, not the name.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let problem = |problem| CheckpointError::Unreadable { path: path.to_owned(), problem };
+        let mut file = File::open(path).map_err(|error| problem(error.into()))?;
+        let tensors = table(&mut file).map_err(problem)?;
+        Ok(Self { path: path.to_owned(), file, tensors })
+    }
+
+    /// Sorted by name.
+    pub fn tensors(&self) -> &[Stored] {
+        &self.tensors
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Stored> {
+        let at = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
+        self.tensors.get(at)
+    }
+
+    /// Number of classes, from the shape of the network's classifier.
+    pub fn classes(&self, network: NetworkName) -> Result<usize, CheckpointError> {
+        let name = format!("{}.weight", network.classifier());
+        match self.get(&name).map(|tensor| tensor.shape.as_slice()) {
+            Some(&[classes, _]) => Ok(classes),
+            _ => Err(self.unreadable(Problem::NoClassifier { network: network.to_string(), name })),
+        }
+    }
+
+    /// The values of one tensor, row-major, as f32.
+    pub fn read(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        let Some(tensor) = self.get(name).cloned() else {
+            return Err(self.unreadable(Problem::NoTensor(name.to_owned())));
+        };
+        tensor.read(&mut self.file).map_err(|problem| self.unreadable(problem))
+    }
+
+    /// All of `specs` and nothing else.
+    pub fn weights(&mut self, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
+        let differences = Differences::between(&specs, &self.tensors);
+        if !differences.is_empty() {
+            return Err(CheckpointError::Different { path: self.path.clone(), differences });
+        }
+        let values = specs.iter().map(|spec| self.read(&spec.name)).collect::<Result<_, _>>()?;
+        Ok(Weights { specs, values })
+    }
+
+    fn unreadable(&self, problem: Problem) -> CheckpointError {
+        CheckpointError::Unreadable { path: self.path.clone(), problem }
+    }
+}
+
+/// Reads a file that holds exactly `specs`; `num_batches_tracked` is ignored.
+pub fn load(path: &Path, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
+    Checkpoint::open(path)?.weights(specs)
+}
+
+fn table(file: &mut File) -> Result<Vec<Stored>, Problem> {
+    let length = file.metadata()?.len();
+    let mut head = Vec::new();
+    file.by_ref().take(9).read_to_end(&mut head)?;
+    let tensors = match head.as_slice() {
+        [_, _, _, _, _, _, _, _, b'{'] => safetensors::table(file, length)?,
+        [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
+        [0x80, 2..=5, ..] => return Err(Problem::OldPth),
+        _ => return Err(Problem::UnknownFormat),
+    };
+    check(without_wrappers(tensors), length)
+}
+
+/// Removes the prefixes that `DataParallel` and nested saving leave.
+fn without_wrappers(mut tensors: Vec<Stored>) -> Vec<Stored> {
+    for tensor in &mut tensors {
+        let mut name = tensor.name.as_str();
+        while let Some(inner) = ["module.", "state_dict.", "model."].iter().find_map(|w| name.strip_prefix(w)) {
+            name = inner;
+        }
+        tensor.name = name.to_owned();
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    tensors
+}
+
+/// Tensors that share bytes could ask for more memory than the file has; no network here shares any.
+fn check(tensors: Vec<Stored>, length: u64) -> Result<Vec<Stored>, Problem> {
+    if let Some((twice, _)) = tensors.iter().zip(tensors.iter().skip(1)).find(|(a, b)| a.name == b.name) {
+        return Err(Problem::Twice(twice.name.clone()));
+    }
+    let mut total = 0u64;
+    for tensor in &tensors {
+        let bytes = tensor.bytes().ok_or_else(|| Problem::OutsideFile(tensor.name.clone()))?;
+        total = total.saturating_add(bytes);
+        if tensor.at.checked_add(bytes).is_none_or(|end| end > length) {
+            return Err(Problem::OutsideFile(tensor.name.clone()));
+        }
+    }
+    if total > length { Err(Problem::Shared) } else { Ok(tensors) }
+}
+
+impl Stored {
+    fn elements(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side))
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        u64::try_from(self.elements()?.checked_mul(self.dtype.size())?).ok()
+    }
+
+    fn read(&self, file: &mut File) -> Result<Vec<f32>, Problem> {
+        if self.dtype == StoredType::Other {
+            return Err(Problem::Type(self.name.clone()));
+        }
+        let elements = self.elements().ok_or_else(|| Problem::OutsideFile(self.name.clone()))?;
+        file.seek(SeekFrom::Start(self.at))?;
+        let stored = read_numbers(file, self.dtype, elements)?;
+        match &self.strides {
+            None => Ok(stored),
+            Some(strides) => gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone())),
+        }
+    }
+}
+
+fn read_numbers(file: &mut File, dtype: StoredType, elements: usize) -> io::Result<Vec<f32>> {
+    let mut values = Vec::with_capacity(elements);
+    let mut buffer = [0u8; 1 << 16];
+    let per_read = buffer.len() / dtype.size();
+    while values.len() < elements {
+        let count = per_read.min(elements - values.len());
+        let bytes = &mut buffer[..count * dtype.size()];
+        file.read_exact(bytes)?;
+        match dtype {
+            StoredType::F16 => values.extend(bytes.as_chunks().0.iter().map(|&b| half::f16::from_le_bytes(b).to_f32())),
+            StoredType::Bf16 => {
+                values.extend(bytes.as_chunks().0.iter().map(|&b| half::bf16::from_le_bytes(b).to_f32()));
+            }
+            StoredType::F32 => values.extend(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
+            StoredType::F64 => values.extend(bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b) as f32)),
+            StoredType::Other => break,
+        }
+    }
+    Ok(values)
+}
+
+/// Row-major values of a permuted tensor.
+fn gather(stored: &[f32], shape: &[usize], strides: &[usize]) -> Option<Vec<f32>> {
+    let mut values = Vec::with_capacity(stored.len());
+    let mut place = vec![0; shape.len()];
+    for _ in 0..stored.len() {
+        let at: usize = place.iter().zip(strides).map(|(p, stride)| p * stride).sum();
+        values.push(*stored.get(at)?);
+        for (p, side) in place.iter_mut().zip(shape).rev() {
+            *p += 1;
+            if *p < *side {
+                break;
+            }
+            *p = 0;
+        }
+    }
+    Some(values)
+}

@@ -1,0 +1,108 @@
+//! Writing safetensors: the same weights give the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use super::CheckpointError;
+use crate::Weights;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveType {
+    F32,
+    F16,
+}
+
+impl SaveType {
+    const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+        }
+    }
+}
+
+/// Writes all tensors in state-dict order. The file appears whole or not at all.
+pub fn save(
+    path: &Path,
+    weights: &Weights,
+    dtype: SaveType,
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), CheckpointError> {
+    let header = header(weights, dtype, metadata)?;
+    if dtype == SaveType::F16 {
+        check_f16(weights)?;
+    }
+    let written = write_atomically(path, |out| {
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for value in weights.specs.iter().zip(&weights.values).flat_map(|(_, values)| values) {
+            match dtype {
+                SaveType::F32 => out.write_all(&value.to_le_bytes())?,
+                SaveType::F16 => out.write_all(&half::f16::from_f32(*value).to_le_bytes())?,
+            }
+        }
+        Ok(())
+    });
+    written.map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
+}
+
+fn header(weights: &Weights, dtype: SaveType, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, CheckpointError> {
+    let mut entries = Map::new();
+    if !metadata.is_empty() {
+        entries.insert("__metadata__".to_owned(), json!(metadata));
+    }
+    let mut start = 0;
+    for (at, spec) in weights.specs.iter().enumerate() {
+        let values = weights.values.get(at).map_or(0, Vec::len);
+        if values != spec.len() {
+            return Err(CheckpointError::Length { tensor: spec.name.clone(), values, elements: spec.len() });
+        }
+        let end = start + values * dtype.size();
+        let entry = json!({"dtype": dtype.name(), "shape": spec.shape, "data_offsets": [start, end]});
+        entries.insert(spec.name.clone(), entry);
+        start = end;
+    }
+    let mut header = Value::Object(entries).to_string().into_bytes();
+    // The format aligns the data to 8 bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+fn check_f16(weights: &Weights) -> Result<(), CheckpointError> {
+    for (spec, values) in weights.specs.iter().zip(&weights.values) {
+        if let Some(&value) = values.iter().find(|value| !half::f16::from_f32(**value).is_finite()) {
+            return Err(CheckpointError::F16Range { tensor: spec.name.clone(), value });
+        }
+    }
+    Ok(())
+}
+
+/// Writes a temporary file beside `path`, syncs it, renames it, and syncs the folder. The mode is the umask's.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".").suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder)?;
+    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
+    write(&mut out)?;
+    out.flush()?;
+    drop(out);
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! A hostile checkpoint never takes more memory than twice its size and 64 MiB.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use sandglass_models::checkpoint::Checkpoint;
+use sandglass_models::{NetworkConfig, NetworkName};
+
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(NOW.fetch_add(layout.size(), SeqCst) + layout.size(), SeqCst);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), SeqCst);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// An archive of entries stored as they are, with true checksums.
+fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    for (name, data) in entries {
+        let header = file.len() as u32;
+        let mut common = [20u16, 0, 0, 0, 0].map(u16::to_le_bytes).concat();
+        common.extend(crc32fast::hash(data).to_le_bytes());
+        common.extend([data.len() as u32; 2].map(u32::to_le_bytes).concat());
+        common.extend([name.len() as u16, 0].map(u16::to_le_bytes).concat());
+        file.extend(b"PK\x03\x04");
+        file.extend(&common);
+        file.extend(name.as_bytes());
+        file.extend(*data);
+        directory.extend(b"PK\x01\x02\x14\0");
+        directory.extend(common);
+        directory.extend([0; 10]);
+        directory.extend(header.to_le_bytes());
+        directory.extend(name.as_bytes());
+    }
+    let at = file.len() as u32;
+    file.extend(&directory);
+    file.extend(b"PK\x05\x06\0\0\0\0");
+    file.extend([entries.len() as u16; 2].map(u16::to_le_bytes).concat());
+    file.extend([directory.len() as u32, at].map(u32::to_le_bytes).concat());
+    file.extend([0, 0]);
+    file
+}
+
+fn pth(pickle: &[u8]) -> Vec<u8> {
+    zip(&[("x/data.pkl", pickle), ("x/data/0", &[0; 64])])
+}
+
+fn safetensors(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+/// A mebibyte that repeats one piece.
+fn full_of(piece: &[u8]) -> Vec<u8> {
+    piece.iter().copied().cycle().take(1 << 20).collect()
+}
+
+/// A storage, two tuples and the function in the memo, then as many tensors and items as fit.
+fn many_tensors(item: &[u8]) -> Vec<u8> {
+    let mut pickle = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nq\x00".to_vec();
+    pickle.extend(b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x10tQq\x01");
+    pickle.extend(b"(K\x01K\x01K\x01K\x01K\x01K\x01K\x01K\x01tq\x02");
+    pickle.extend(b"(h\x01K\0h\x02h\x02\x89}tq\x03");
+    pickle.extend(b"X\x01\0\0\0aq\x04h\x00h\x03Rq\x05}q\x06");
+    while pickle.len() + item.len() < 1 << 20 {
+        pickle.extend(item);
+    }
+    pickle.push(b'.');
+    pickle
+}
+
+#[test]
+fn memory_is_bounded_by_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile");
+
+    let nested: String = "[".repeat(500_000);
+    let shapes = vec!["1"; 400_000].join(",");
+    let metadata: String = (0..60_000).map(|i| format!(r#""{i}":"","#)).collect();
+    let tensors: String =
+        (0..15_000).map(|i| format!(r#""{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}},"#)).collect();
+    let files: Vec<(&str, Vec<u8>)> = vec![
+        ("marks", pth(&full_of(b"("))),
+        ("lists", pth(&full_of(b"]"))),
+        ("dicts", pth(&full_of(b"}"))),
+        ("remembered", pth(&full_of(b"N\x94\x94\x94\x94\x94\x94\x94"))),
+        ("nested tuples", pth(&full_of(b")\x85\x85\x85\x85\x85\x85\x85"))),
+        ("tuples of marks", pth(&full_of(b"(NNNNt"))),
+        ("tensors", pth(&many_tensors(b"h\x00h\x03R"))),
+        ("items", pth(&many_tensors(b"h\x04h\x05s"))),
+        ("header beyond the file", safetensors("{", 0).into_iter().chain([b'{'; 100]).collect()),
+        ("header of a gigabyte", [&(1u64 << 30).to_le_bytes()[..], b"{"].concat()),
+        ("deep header", safetensors(&format!("{{\"a\":{nested}"), 0)),
+        (
+            "long shape",
+            safetensors(&format!(r#"{{"a":{{"dtype":"F32","shape":[{shapes}],"data_offsets":[0,4]}}}}"#), 4),
+        ),
+        ("much metadata", safetensors(&format!(r#"{{"__metadata__":{{{metadata}"x":""}}}}"#), 0)),
+        (
+            "many tensors",
+            safetensors(&format!(r#"{{{tensors}"x":{{"dtype":"F32","shape":[],"data_offsets":[0,4]}}}}"#), 4),
+        ),
+        (
+            "beyond 64 bits",
+            safetensors(r#"{"a":{"dtype":"F32","shape":[4294967295,4294967295,4294967295],"data_offsets":[0,4]}}"#, 4),
+        ),
+        (
+            "f16 throughout",
+            safetensors(r#"{"a":{"dtype":"F16","shape":[50000000],"data_offsets":[0,100000000]}}"#, 100_000_000),
+        ),
+    ];
+    for (what, bytes) in files {
+        fs::write(&path, &bytes).unwrap();
+        let size = bytes.len();
+        drop(bytes);
+        let peak = peak_of(&path);
+        assert!(peak <= 2 * size + (64 << 20), "{what}: {peak} bytes for a file of {size}");
+    }
+}
+
+/// Most bytes held at once while all of a file is read.
+fn peak_of(path: &Path) -> usize {
+    let before = NOW.load(SeqCst);
+    PEAK.store(before, SeqCst);
+    if let Ok(mut file) = Checkpoint::open(path) {
+        let names: Vec<_> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
+        let values: Vec<_> = names.iter().map(|name| file.read(name)).collect();
+        drop(values);
+    }
+    let specs = NetworkConfig::new(NetworkName::ResNet50).build().unwrap().tensors();
+    let _ = sandglass_models::checkpoint::load(path, specs);
+    PEAK.load(SeqCst) - before
+}

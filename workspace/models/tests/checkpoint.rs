@@ -1,0 +1,234 @@
+//! Checkpoints: what PyTorch and the safetensors crate write, what differs from a network, and damaged files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use safetensors::tensor::{Dtype, TensorView};
+use sandglass_models::blocks::ResNetBottleneck;
+use sandglass_models::checkpoint::{self, Checkpoint, CheckpointError, Problem, SaveType};
+use sandglass_models::{NetworkConfig, NetworkName, TensorSpec, Weights};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn specs() -> Vec<TensorSpec> {
+    ResNetBottleneck { input: 8, planes: 2, stride: 1, downsample: false }.block("").unwrap().tensors()
+}
+
+/// The rule of `fixtures/make_pth.py`.
+fn weights() -> Weights {
+    let mut weights = Weights::zeros(specs());
+    for (k, values) in weights.values.iter_mut().enumerate() {
+        for (i, value) in values.iter_mut().enumerate() {
+            *value = ((7 * i + 13 * k) % 101) as f32 / 64.0 - 50.0 / 64.0;
+        }
+    }
+    weights
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn pytorch_files_give_every_value() {
+    for name in ["wrapped.pth", "half.pth"] {
+        assert_eq!(checkpoint::load(&fixture(name), specs()).unwrap(), weights(), "{name}");
+    }
+}
+
+#[test]
+fn the_old_pth_and_a_view_beyond_its_storage_are_refused() {
+    let problem = |name| match checkpoint::load(&fixture(name), specs()) {
+        Err(CheckpointError::Unreadable { problem, .. }) => problem,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(problem("old.pth"), Problem::OldPth));
+    assert!(matches!(problem("expanded.pth"), Problem::OutsideFile(name) if name == "conv1.weight"));
+    assert!(matches!(problem("costs.csv"), Problem::UnknownFormat));
+    assert!(matches!(problem("absent.pth"), Problem::Io(_)));
+}
+
+#[test]
+fn saving_and_loading_keeps_every_bit_and_the_same_weights_give_the_same_bytes() {
+    let folder = folder();
+    let metadata = BTreeMap::from([("seed".to_owned(), "1".to_owned()), ("commit".to_owned(), "abc".to_owned())]);
+    for dtype in [SaveType::F32, SaveType::F16] {
+        let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+        checkpoint::save(&first, &weights(), dtype, &metadata).unwrap();
+        checkpoint::save(&second, &weights(), dtype, &metadata).unwrap();
+        assert_eq!(fs::read(&first).unwrap(), fs::read(&second).unwrap());
+        assert_eq!(checkpoint::load(&first, specs()).unwrap(), weights());
+
+        let bytes = fs::read(&first).unwrap();
+        let (_, read) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        let read: BTreeMap<String, String> = read.metadata().clone().unwrap().into_iter().collect();
+        assert_eq!(read, metadata);
+    }
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn others_may_read_what_is_saved() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = folder();
+    let (path, plain) = (folder.path().join("weights.safetensors"), folder.path().join("plain"));
+    checkpoint::save(&path, &weights(), SaveType::F32, &BTreeMap::new()).unwrap();
+    fs::write(&plain, "").unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
+    assert_eq!(mode(&path), mode(&plain));
+}
+
+#[test]
+fn a_value_that_f16_cannot_hold_is_named_and_the_file_stays() {
+    let folder = folder();
+    let path = folder.path().join("weights.safetensors");
+    checkpoint::save(&path, &weights(), SaveType::F16, &BTreeMap::new()).unwrap();
+    for value in [65520.0, -1e9, f32::INFINITY, f32::NAN] {
+        let mut weights = weights();
+        weights.values[3][1] = value;
+        let error = checkpoint::save(&path, &weights, SaveType::F16, &BTreeMap::new()).unwrap_err();
+        assert!(matches!(&error, CheckpointError::F16Range { tensor, .. } if tensor == "bn1.running_mean"), "{error}");
+    }
+    assert_eq!(checkpoint::load(&path, specs()).unwrap(), weights());
+}
+
+#[test]
+fn an_unwritable_place_is_one_error() {
+    let error = checkpoint::save(Path::new("/nowhere/at/all"), &weights(), SaveType::F32, &BTreeMap::new());
+    assert!(matches!(error, Err(CheckpointError::Write { .. })));
+}
+
+#[test]
+fn all_differences_are_in_one_error() {
+    let mut specs = specs();
+    specs.retain(|spec| spec.name != "bn2.bias");
+    specs[0].shape = vec![2, 4, 1, 1];
+    for name in ["fc.weight", "fc.bias"] {
+        specs.push(TensorSpec { name: name.to_owned(), ..specs[1].clone() });
+    }
+    let error = checkpoint::load(&fixture("wrapped.pth"), specs).unwrap_err().to_string();
+    let want = "2 missing: fc.bias, fc.weight; 1 extra: bn2.bias; \
+                1 misshaped: conv1.weight [2, 8, 1, 1] for [2, 4, 1, 1]";
+    assert!(error.ends_with(want), "{error}");
+
+    let resnet = NetworkConfig::new(NetworkName::ResNet50).build().unwrap().tensors();
+    let error = checkpoint::load(&fixture("half.pth"), resnet).unwrap_err().to_string();
+    assert!(
+        error.contains("262 missing: ") && error.contains("; 10 extra: ") && error.contains("; 5 misshaped: "),
+        "{error}"
+    );
+    assert!(error.len() < 2000, "{} characters", error.len());
+}
+
+#[test]
+fn every_stored_float_type_is_read() {
+    let folder = folder();
+    let path = folder.path().join("types.safetensors");
+    let bits = [0.5f64, -3.0];
+    let bytes: [(&str, Dtype, Vec<u8>); 4] = [
+        ("f64", Dtype::F64, bits.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ("f32", Dtype::F32, bits.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect()),
+        ("f16", Dtype::F16, bits.iter().flat_map(|v| half::f16::from_f64(*v).to_le_bytes()).collect()),
+        ("bf16", Dtype::BF16, bits.iter().flat_map(|v| half::bf16::from_f64(*v).to_le_bytes()).collect()),
+    ];
+    let views = bytes.iter().map(|(name, dtype, data)| (*name, TensorView::new(*dtype, vec![2], data).unwrap()));
+    let integer = ("i64", TensorView::new(Dtype::I64, vec![1], &[0; 8]).unwrap());
+    fs::write(&path, safetensors::serialize(views.chain([integer]), None).unwrap()).unwrap();
+
+    let mut file = Checkpoint::open(&path).unwrap();
+    for (name, ..) in bytes {
+        assert_eq!(file.read(name).unwrap(), [0.5, -3.0], "{name}");
+    }
+    let refused = |error| matches!(error, CheckpointError::Unreadable { problem: Problem::Type(_), .. });
+    assert!(refused(file.read("i64").unwrap_err()));
+}
+
+#[test]
+fn classes_are_the_classifiers_rows() {
+    let folder = folder();
+    let path = folder.path().join("weights.safetensors");
+    for name in [NetworkName::MobileNetV1, NetworkName::MobileNetV2] {
+        let width = 0.25;
+        let network = NetworkConfig { classes: 7, width, ..NetworkConfig::new(name) }.build().unwrap();
+        checkpoint::save(&path, &Weights::zeros(network.tensors()), SaveType::F16, &BTreeMap::new()).unwrap();
+        assert_eq!(Checkpoint::open(&path).unwrap().classes(name).unwrap(), 7);
+        assert!(Checkpoint::open(&path).unwrap().classes(NetworkName::ResNet50).is_err());
+    }
+}
+
+/// Opens and reads everything that the file claims to hold; any error will do.
+fn read_all(path: &Path) {
+    if let Ok(mut file) = Checkpoint::open(path) {
+        let names: Vec<_> = file.tensors().iter().map(|tensor| tensor.name.clone()).collect();
+        for name in names {
+            let _ = file.read(&name);
+        }
+    }
+    let _ = checkpoint::load(path, specs());
+}
+
+fn originals() -> Vec<Vec<u8>> {
+    let folder = folder();
+    let path = folder.path().join("weights.safetensors");
+    checkpoint::save(&path, &weights(), SaveType::F16, &BTreeMap::new()).unwrap();
+    [path, fixture("wrapped.pth"), fixture("half.pth"), fixture("old.pth")].map(|path| fs::read(path).unwrap()).to_vec()
+}
+
+#[test]
+fn a_file_cut_at_any_length_is_an_error() {
+    let folder = folder();
+    let path = folder.path().join("cut");
+    for bytes in originals() {
+        fs::write(&path, &bytes).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        for length in (0..bytes.len()).rev() {
+            file.set_len(length as u64).unwrap();
+            read_all(&path);
+            assert!(checkpoint::load(&path, specs()).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_pth_never_changes_a_value() {
+    let folder = folder();
+    let path = folder.path().join("flipped");
+    fs::copy(fixture("half.pth"), &path).unwrap();
+    let mut file = fs::File::options().write(true).open(&path).unwrap();
+    let mut put = |at: usize, byte: u8| {
+        file.seek(SeekFrom::Start(at as u64)).unwrap();
+        file.write_all(&[byte]).unwrap();
+    };
+    for (at, byte) in fs::read(fixture("half.pth")).unwrap().into_iter().enumerate() {
+        put(at, byte ^ (1 << (at % 8)));
+        if let Ok(read) = checkpoint::load(&path, specs()) {
+            assert_eq!(read, weights(), "byte {at}");
+        }
+        put(at, byte);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_files_never_panic(which in 0..4usize, damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        thread_local!(static FILES: Vec<Vec<u8>> = originals());
+        let folder = folder();
+        let path = folder.path().join("damaged");
+        let mut bytes = FILES.with(|files| files[which].clone());
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        fs::write(&path, &bytes).unwrap();
+        read_all(&path);
+    }
+}
