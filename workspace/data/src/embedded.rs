@@ -27,23 +27,23 @@ impl Default for Embedded {
 }
 
 /// Half the shape's size, where the image reaches from -1 to 1.
-const RADIUS: (f64, f64) = (0.65, 0.92);
+const RADIUS: (f64, f64) = (0.7, 0.95);
 /// Largest distance of the shape's centre from the image's, per axis.
-const SHIFT: f64 = 0.12;
+const SHIFT: f64 = 0.1;
 /// Largest stretch along one axis of the shape.
 const STRETCH: f64 = 1.15;
 /// Smallest difference in brightness between shape and background, of 255.
-const CONTRAST: f64 = 60.0;
+const CONTRAST: f64 = 70.0;
 /// Shortest and longest count of scribbles behind the shape, and their widths.
-const SCRIBBLES: (usize, usize) = (0, 3);
+const SCRIBBLES: (usize, usize) = (0, 2);
 const SCRIBBLE_WIDTH: (f64, f64) = (0.03, 0.10);
 /// Largest rotation either way, in radians.
-const ROTATION: f64 = 0.45;
+const ROTATION: f64 = 0.35;
 /// How often a bar of the background's colour crosses the shape, and its width.
 const OCCLUDED: f64 = 0.3;
 const OCCLUDER_WIDTH: (f64, f64) = (0.1, 0.3);
 /// Largest amplitude of the textures of shape and background, of 255.
-const TEXTURE: f64 = 20.0;
+const TEXTURE: f64 = 15.0;
 /// Standard deviation of the noise, of 255.
 const NOISE: f64 = 12.0;
 

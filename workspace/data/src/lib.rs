@@ -5,12 +5,14 @@
 
 mod augment;
 mod cifar10;
+mod cifar10_sources;
 mod classes;
 mod dataset;
 mod decode;
 mod embedded;
 mod error;
 mod folder;
+mod hub;
 mod loader;
 mod parquet;
 mod picture;
@@ -26,11 +28,13 @@ mod transform;
 mod pillow_tests;
 
 pub use augment::Augment;
+pub use cifar10_sources::{cifar10_from_hub, cifar10_from_npm};
 pub use classes::{IMAGENET, imagenet_label};
 pub use dataset::{Dataset, Part};
 pub use decode::{DecodeError, decode};
 pub use embedded::Embedded;
 pub use error::DataError;
+pub use hub::{Hub, HubFile, RepoKind};
 pub use loader::{Batch, Epoch, Loader};
 pub use picture::Picture;
 pub use resize::{Filter, resize};
