@@ -7,6 +7,7 @@ mod divisible;
 mod error;
 mod layer;
 mod networks;
+pub mod reference;
 
 pub use cost::{Cost, Size};
 pub use error::ModelError;
