@@ -1,8 +1,143 @@
+//! `sandglass cost`: parameters, multiply-adds and memory.
+
+mod rows;
+
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use sandglass_models::{Cost, ModelError, Network, NetworkConfig};
+use serde::Serialize;
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
 
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    network: Option<NetworkArgs>,
+    /// Every network and size of both papers
+    #[arg(long, conflicts_with = "NetworkArgs", required_unless_present = "network")]
+    all: bool,
+    /// JSON on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+pub struct NetworkArgs {
+    /// Such as mobilenetv2, mobilenext, mobilenext_div2, mobilenetv2_extra_dw_ends, resnet50
+    #[arg(required = false)]
+    pub network: String,
+    /// Width multiplier
+    #[arg(long, default_value_t = 1.0, value_name = "W")]
+    pub width: f64,
+    /// Side of the input in pixels
+    #[arg(long, default_value_t = 224, value_name = "PX")]
+    pub input: usize,
+    #[arg(long, default_value_t = 1000, value_name = "K")]
+    pub classes: usize,
+    /// Stride of the first convolution, 1 or 2
+    #[arg(long, default_value_t = 2, value_name = "S")]
+    pub stem_stride: usize,
+}
+
+impl NetworkArgs {
+    pub fn config(&self) -> Result<NetworkConfig, ModelError> {
+        let Self { width, classes, stem_stride, .. } = *self;
+        Ok(NetworkConfig { width, classes, stem_stride, ..self.network.parse()? })
+    }
+}
+
+/// One row, under the column names of the reference figures.
+#[derive(Serialize)]
+struct Row {
+    network: String,
+    width: f64,
+    input: usize,
+    num_classes: usize,
+    stem_stride: usize,
+    /// Absent where it is built.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    built: Option<bool>,
+    #[serde(flatten)]
+    cost: Option<Cost>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let rows = match &args.network {
+        Some(network) => vec![row(network)?],
+        None => rows::all().map(|network| row_or_not_built(&network)).collect::<Result<_, _>>()?,
+    };
+    match (args.json, rows.as_slice()) {
+        (true, [row]) if !args.all => println!("{}", serde_json::to_string(row)?),
+        (true, rows) => println!("{}", serde_json::to_string_pretty(rows)?),
+        (false, rows) => println!("{}", table(rows)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(args: &NetworkArgs) -> Result<Row, ModelError> {
+    let network: Network = args.config()?.build()?;
+    let cost = network.cost(args.input, args.input)?;
+    Ok(Row { cost: Some(cost), built: None, ..not_built(args) })
+}
+
+fn row_or_not_built(args: &NetworkArgs) -> Result<Row, ModelError> {
+    match row(args) {
+        Err(ModelError::NotBuilt(_)) => Ok(not_built(args)),
+        row => row,
+    }
+}
+
+fn not_built(args: &NetworkArgs) -> Row {
+    let NetworkArgs { network, width, input, classes, stem_stride } = args;
+    Row {
+        network: network.clone(),
+        width: *width,
+        input: *input,
+        num_classes: *classes,
+        stem_stride: *stem_stride,
+        built: Some(false),
+        cost: None,
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut table = Builder::default();
+    table.push_record([
+        "network",
+        "width",
+        "input",
+        "classes",
+        "stem stride",
+        "params",
+        "dense madds",
+        "depthwise madds",
+        "linear madds",
+        "madds",
+        "residual adds",
+        "peak activations",
+    ]);
+    for row in rows {
+        let mut cells = vec![row.network.clone(), row.width.to_string()];
+        cells.extend([row.input, row.num_classes, row.stem_stride].map(|cell| cell.to_string()));
+        match row.cost {
+            Some(cost) => cells.extend(
+                [
+                    cost.params,
+                    cost.madds_conv_dense,
+                    cost.madds_depthwise,
+                    cost.madds_linear,
+                    cost.madds_total,
+                    cost.residual_adds,
+                    cost.peak_activation_elems,
+                ]
+                .map(|cell| cell.to_string()),
+            ),
+            None => cells.push("not built".to_owned()),
+        }
+        table.push_record(cells);
+    }
+    let mut table = table.build();
+    table.with(Style::psql()).with(Alignment::right()).modify(Columns::first(), Alignment::left());
+    table.to_string()
 }

@@ -1,0 +1,86 @@
+//! `sandglass cost` and `sandglass show` through the real binary.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+fn sandglass(args: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("sandglass").unwrap();
+    command.args(args);
+    command
+}
+
+fn stdout(args: &[&str]) -> String {
+    String::from_utf8(sandglass(args).assert().success().get_output().stdout.clone()).unwrap()
+}
+
+fn stderr(args: &[&str]) -> String {
+    let text = String::from_utf8(sandglass(args).assert().failure().get_output().stderr.clone()).unwrap();
+    assert_eq!(text.trim().lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn one_network_is_one_object_with_the_reference_columns() {
+    let text = stdout(&["cost", "mobilenetv2", "--width", "0.35", "--input", "64", "--classes", "200", "--json"]);
+    let want = r#"{"network":"mobilenetv2","width":0.35,"input":64,"num_classes":200,"stem_stride":2,"params":652328,"madds_conv_dense":4033024,"madds_depthwise":702144,"madds_linear":256000,"madds_total":4991168,"residual_adds":6720,"peak_activation_elems":61440}"#;
+    assert_eq!(text.trim(), want);
+}
+
+#[test]
+fn all_is_an_array_in_which_later_networks_are_not_built() {
+    let rows: Vec<Value> = serde_json::from_str(&stdout(&["cost", "--all", "--json"])).unwrap();
+    let reference = include_str!("../../models/tests/fixtures/costs.csv");
+    let columns: Vec<&str> = reference.lines().next().unwrap().split(',').collect();
+    let mut later = 0;
+    let built: Vec<String> = rows
+        .iter()
+        .filter(|row| {
+            later += usize::from(row["built"] == Value::Bool(false));
+            row["built"].is_null()
+        })
+        .map(|row| {
+            let cells = columns.iter().map(|column| row[*column].to_string().trim_matches('"').to_owned());
+            cells.collect::<Vec<_>>().join(",")
+        })
+        .collect();
+    assert_eq!(built, reference.lines().skip(1).collect::<Vec<_>>());
+    assert_eq!(later, 14);
+
+    let full = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/costs.csv");
+    if let Ok(text) = std::fs::read_to_string(full) {
+        assert_eq!(rows.len(), text.lines().count() - 1);
+    }
+}
+
+#[test]
+fn what_cannot_be_counted_is_one_line() {
+    for (args, want) in [
+        (vec!["cost", "efficientnet_b0"], "not built"),
+        (vec!["cost", "mobilenetv3"], "unknown network"),
+        (vec!["cost", "mobilenext", "--width", "0"], "width 0"),
+        (vec!["cost", "mobilenext", "--width", "nan"], "width NaN"),
+        (vec!["cost", "mobilenext", "--width=-1"], "width -1"),
+        (vec!["cost", "mobilenext", "--classes", "0"], "0 classes"),
+        (vec!["cost", "mobilenext", "--stem-stride", "3"], "stride 3"),
+        (vec!["cost", "mobilenext_div0"], "identity divisor 0"),
+        (vec!["cost", "resnet50", "--width", "0.5"], "width 0.5"),
+        (vec!["cost", "mobilenext", "--input", "0"], "input"),
+        (vec!["cost", "mobilenext", "--input", "18446744073709551615"], "64 bits"),
+        (vec!["show", "mobilenext", "--input", "4294967295"], "64 bits"),
+    ] {
+        let text = stderr(&args);
+        assert!(text.contains(want), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn show_prints_the_papers_table() {
+    let text = stdout(&["show", "mobilenext"]);
+    for row in ["| 28 x 28 x 192 | sandglass | 6 | 288 | 3 | 2 |", "| average pool, linear | - | 1000 |", "3535416 |"] {
+        let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(squeezed.contains(row), "{row}\n{text}");
+    }
+    assert!(text.contains("311342592"));
+}
