@@ -45,7 +45,7 @@ const OCCLUDER_WIDTH: (f64, f64) = (0.1, 0.3);
 /// Largest amplitude of the textures of shape and background, of 255.
 const TEXTURE: f64 = 15.0;
 /// Standard deviation of the noise, of 255.
-const NOISE: f64 = 12.0;
+const NOISE: f64 = 10.0;
 
 impl Embedded {
     /// Draws one part. Labels go round the ten classes.
