@@ -1,10 +1,12 @@
 //! CPU kernels with gradients, and the candle ops made of them; knows nothing of networks.
 
 mod buffer;
+pub mod candle;
 pub mod conv;
 mod depthwise;
 mod gemm;
 mod lanes;
+pub mod loss;
 pub mod map;
 pub mod norm;
 pub mod pool;
@@ -24,6 +26,10 @@ pub enum OpError {
     Length { what: &'static str, expected: usize, found: usize },
     #[error("batch norm in training needs more than one value per channel")]
     OneValuePerChannel,
+    #[error("{logits} logits are not {targets} images of {classes} classes")]
+    Logits { logits: usize, targets: usize, classes: usize },
+    #[error("label {label} of image {image}: the classifier has {classes} classes")]
+    Label { label: u32, image: usize, classes: usize },
 }
 
 impl OpError {
