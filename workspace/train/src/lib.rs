@@ -1,19 +1,38 @@
 //! The compiled network, optimisers, schedules, the loop, and resume.
+//!
+//! [`train`] is the whole of it: a [`Recipe`], a network, a data set and a seed decide the bits of the checkpoint that it
+//! ends with, whatever the machine, the number of threads and the interruptions.
 
 mod clip;
+mod disk;
 mod dropout;
 mod ema;
 mod engine;
+mod error;
+mod evaluate;
 mod init;
+mod log;
 mod loss;
 mod optim;
+mod recipe;
 mod schedule;
+mod state;
+mod store;
+mod strict_toml;
+mod trainer;
 
 pub use clip::{clip_scale, gradient_norm};
 pub use dropout::dropout_factors;
 pub use ema::{Ema, EmaForm};
 pub use engine::{Engine, EngineError};
+pub use error::TrainError;
+pub use evaluate::{Score, evaluate};
 pub use init::initialise;
+pub use log::{LogRow, Observer, Progress};
 pub use loss::{Loss, LossError, cross_entropy, rank, top1};
 pub use optim::{Optimizer, OptimizerConfig};
+pub use recipe::{Recipe, RecipeError, SchedulePlan};
 pub use schedule::Schedule;
+pub use store::StoreError;
+pub use strict_toml::{TomlError, from_toml};
+pub use trainer::{Outcome, TrainConfig, Trained, train};

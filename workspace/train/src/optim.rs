@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The rule and its constants. State has the shape of the weights it serves and starts as `initial` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OptimizerConfig {
     /// PyTorch's SGD: d = g + wd p; buf = momentum buf + d; p -= lr (d + momentum buf if `nesterov`, else buf).
     Sgd { momentum: f64, nesterov: bool },

@@ -26,9 +26,15 @@ pub(super) enum Mode {
 enum Source {
     Image,
     /// Raw output of a unit, read through its batch norm and activation.
-    Raw { unit: usize },
+    Raw {
+        unit: usize,
+    },
     /// Stored in full: a unit's normalised output, perhaps with a shortcut, clamped.
-    Sum { unit: usize, low: f32, high: f32 },
+    Sum {
+        unit: usize,
+        low: f32,
+        high: f32,
+    },
     /// Stored in full, from no batch norm.
     Pooled,
 }
@@ -45,10 +51,22 @@ struct Place {
 
 #[derive(Clone, Copy)]
 enum Step {
-    Conv { unit: usize, from: usize, to: usize },
+    Conv {
+        unit: usize,
+        from: usize,
+        to: usize,
+    },
     /// `to` = unit's map + the first `channels` of `skip`, clamped.
-    Sum { main: usize, skip: Option<(usize, usize)>, to: usize },
-    MaxPool { pool: MaxPool, from: usize, to: usize },
+    Sum {
+        main: usize,
+        skip: Option<(usize, usize)>,
+        to: usize,
+    },
+    MaxPool {
+        pool: MaxPool,
+        from: usize,
+        to: usize,
+    },
 }
 
 /// A unit's place in the weights, and what a pass leaves for its backward.
@@ -328,7 +346,8 @@ impl Body {
             Step::Sum { main, skip, to } => {
                 let mut map = buffers.take(self.len(to));
                 let Place { channels, source, .. } = self.places[to];
-                let limits = if let Source::Sum { low, high, .. } = source { (low, high) } else { bounds(Activation::None) };
+                let limits =
+                    if let Source::Sum { low, high, .. } = source { (low, high) } else { bounds(Activation::None) };
                 let skip = skip.map(|(skip, first)| (self.operand(skip), first));
                 map::write(runtime, self.operand(main), skip, limits, channels, map.values_mut())?;
                 self.values[to] = Some(map);
@@ -457,7 +476,17 @@ impl Body {
                     self.give_value(buffers, to);
                 }
                 Step::Conv { unit, from, to } => {
-                    self.unit_backward(runtime, buffers, weights, out, index, unit, (from, to), &mut skips, images.is_some())?;
+                    self.unit_backward(
+                        runtime,
+                        buffers,
+                        weights,
+                        out,
+                        index,
+                        unit,
+                        (from, to),
+                        &mut skips,
+                        images.is_some(),
+                    )?;
                 }
             }
         }

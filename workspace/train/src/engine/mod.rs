@@ -182,10 +182,15 @@ impl Engine {
         let n = self.images.take().ok_or(EngineError::NoForward)?;
         let (height, width, channels) = self.body.output();
         same("gradient", n * height * width * channels, map.len())?;
-        self.body.begin_backward(&mut self.buffers, n, |runtime, sink, n, area, channels| {
-            sink.out.copy_from_slice(map);
-            sandglass_ops::norm::sink(runtime, sink, n, area, channels)
-        }, &self.runtime)?;
+        self.body.begin_backward(
+            &mut self.buffers,
+            n,
+            |runtime, sink, n, area, channels| {
+                sink.out.copy_from_slice(map);
+                sandglass_ops::norm::sink(runtime, sink, n, area, channels)
+            },
+            &self.runtime,
+        )?;
         self.finish_backward(weights, true)?;
         Ok((&self.gradients, &self.input_gradient))
     }
@@ -279,9 +284,12 @@ impl Engine {
         if let Some(factors) = &self.dropout {
             features.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
         }
-        self.body.begin_backward(&mut self.buffers, n, |runtime, sink, n, area, channels| {
-            pool::average_backward(runtime, &features, n, area, channels, sink)
-        }, &self.runtime)?;
+        self.body.begin_backward(
+            &mut self.buffers,
+            n,
+            |runtime, sink, n, area, channels| pool::average_backward(runtime, &features, n, area, channels, sink),
+            &self.runtime,
+        )?;
         self.finish_backward(weights, to_images)
     }
 

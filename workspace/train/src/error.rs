@@ -1,0 +1,49 @@
+//! What can end a training run early.
+
+use std::io;
+use std::path::PathBuf;
+
+use sandglass_data::DataError;
+use sandglass_models::ModelError;
+use sandglass_models::checkpoint::CheckpointError;
+use sandglass_ops::RuntimeError;
+
+use crate::store::StoreError;
+use crate::{EngineError, LossError, RecipeError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Loss(#[from] LossError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{}: {source}; choose a folder that can be written", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("{}: another process trains in this folder", .0.display())]
+    Busy(PathBuf),
+    #[error(
+        "{}: holds another run ({}); repeat its command, or choose another folder",
+        path.display(),
+        differences.join(", ")
+    )]
+    OtherRun { path: PathBuf, differences: Vec<String> },
+    #[error("{}: the state lacks {tensor}; delete the folder to start again", path.display())]
+    Lacks { path: PathBuf, tensor: String },
+    /// Epoch and step are counted from 1.
+    #[error(
+        "{what} is not finite at epoch {epoch}, step {step}: stopped before the update; the last checkpoint is kept (a lower learning rate may help)"
+    )]
+    NonFinite { what: String, epoch: u64, step: u64 },
+}

@@ -1,0 +1,72 @@
+//! How many images a network names right.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sandglass_data::Loader;
+use sandglass_models::Weights;
+
+use crate::{Engine, TrainError, cross_entropy, rank, top1};
+
+/// Of a whole data set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Score {
+    pub n: u64,
+    pub top1_count: u64,
+    pub top5_count: u64,
+    /// Mean cross-entropy, without smoothing.
+    pub loss: f64,
+    /// The first choice for every image, in the data set's order.
+    pub predictions: Vec<u32>,
+}
+
+impl Score {
+    /// In percent; 0 of no images.
+    pub fn top1(&self) -> f64 {
+        percent(self.top1_count, self.n)
+    }
+
+    /// In percent; 0 of no images.
+    pub fn top5(&self) -> f64 {
+        percent(self.top5_count, self.n)
+    }
+}
+
+pub(crate) fn percent(count: u64, of: u64) -> f64 {
+    100.0 * count as f64 / of.max(1) as f64
+}
+
+/// Scores `weights` on all images of an evaluation loader, whose batch is at most the engine's.
+pub fn evaluate(engine: &mut Engine, weights: &Weights, loader: &Loader) -> Result<Score, TrainError> {
+    let score = evaluate_until(engine, weights, loader, &AtomicBool::new(false))?;
+    Ok(score.unwrap_or_default())
+}
+
+/// None where `stop` came to be set.
+pub(crate) fn evaluate_until(
+    engine: &mut Engine,
+    weights: &Weights,
+    loader: &Loader,
+    stop: &AtomicBool,
+) -> Result<Option<Score>, TrainError> {
+    let mut score = Score::default();
+    let mut sum = 0.0;
+    for batch in loader.epoch(0, 0) {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let batch = batch?;
+        let logits = engine.evaluate(weights, &batch.images)?;
+        let count = batch.labels.len();
+        let classes = logits.len() / count.max(1);
+        sum += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * count as f64;
+        score.n += count as u64;
+        for (logits, &label) in logits.chunks_exact(classes.max(1)).zip(&batch.labels) {
+            let rank = rank(logits, label as usize);
+            score.top1_count += u64::from(rank == 0);
+            score.top5_count += u64::from(rank < 5);
+            score.predictions.push(top1(logits) as u32);
+        }
+    }
+    score.loss = sum / score.n.max(1) as f64;
+    Ok(Some(score))
+}

@@ -1,0 +1,49 @@
+//! What is told of a run while it goes on: a row per epoch, progress per step.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of `log.jsonl`. No decision is taken from it: tuning belongs on a development split of the training images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRow {
+    /// From 1.
+    pub epoch: u64,
+    /// At the epoch's last step.
+    pub lr: f64,
+    /// Mean over the epoch's steps, with label smoothing, dropout and augmentation.
+    pub train_loss: f64,
+    /// Percent of the training images, in training mode.
+    pub train_top1: f64,
+    /// What was evaluated after the epoch.
+    pub evaluated: Option<String>,
+    pub eval_loss: Option<f64>,
+    /// Percent.
+    pub eval_top1: Option<f64>,
+    pub images_per_s: f64,
+    /// Of training, without evaluation.
+    pub seconds: f64,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Whole epochs done, and all.
+    pub epoch: u64,
+    pub epochs: u64,
+    /// Steps done of the running epoch, and all of an epoch.
+    pub step: usize,
+    pub steps: usize,
+    pub batch: usize,
+    /// Mean over the running epoch's steps.
+    pub loss: f64,
+}
+
+/// Is told what happens; every method may be left out.
+pub trait Observer {
+    /// Before the first step of this process; `at` is where a resumed run goes on.
+    fn started(&mut self, _at: &Progress) {}
+    fn step(&mut self, _at: &Progress) {}
+    fn epoch(&mut self, _row: &LogRow) {}
+}
+
+/// Hears nothing.
+impl Observer for () {}
