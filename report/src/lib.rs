@@ -13,7 +13,7 @@ use sandglass_ledger::write_atomically;
 use sandglass_study::verbs::Opened;
 
 pub use error::ReportError;
-pub use section::{Figure, Section};
+pub use section::{Figure, Panel, Section};
 pub use splice::splice;
 
 /// All that is written, in memory.
@@ -36,11 +36,11 @@ pub fn build(studies: &[Opened]) -> Result<Report, ReportError> {
     }
     problems.dedup();
     problems.extend(sections.iter().flat_map(|section| section.comparison.problems.clone()));
-    let figures = sections.iter().flat_map(|section| &section.figures);
+    let panels = sections.iter().flat_map(|section| &section.figures).flat_map(|figure| &figure.panels);
     Ok(Report {
         markdown: markdown::page(&sections, &problems),
         html: html::page(&sections, &problems)?,
-        figures: figures.map(|figure| (figure.file.clone(), figure.standalone())).collect(),
+        figures: panels.map(|panel| (panel.file.clone(), panel.standalone())).collect(),
         headline: sections.first().map(markdown::headline).unwrap_or_default(),
     })
 }

@@ -15,7 +15,11 @@ pub(crate) fn page(sections: &[Section], problems: &[String]) -> String {
         text.push_str(&list(&section.notes));
         text.push_str(&format!("\n{}\n", section.analysis));
         for figure in &section.figures {
-            text.push_str(&format!("\n![{}]({})\n\n{}\n", escape(&figure.label), figure.file, figure.caption));
+            text.push('\n');
+            for panel in &figure.panels {
+                text.push_str(&format!("![{}]({})\n", escape(&panel.label), panel.file));
+            }
+            text.push_str(&format!("\n{}\n", figure.caption));
         }
         text.push_str("\n### Run it again\n\n");
         for (what, command) in &section.commands {

@@ -1,13 +1,12 @@
 //! Accuracy against cost, as SVG.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use sandglass_study::{Comparison, Line};
 
-use crate::{Figure, ReportError};
+use crate::{Figure, Panel, ReportError};
 
-/// Width of a panel and height of a figure, in SVG units.
-const PANEL: (u32, u32) = (460, 340);
+/// Width and height of a chart, in SVG units.
+const SIZE: (u32, u32) = (520, 380);
 /// Stands for the page's text colour and is replaced in the finished SVG: plotters knows no `currentColor`.
 const INK: RGBColor = RGBColor(1, 1, 1);
 /// Readable on light and on dark, and apart from each other without colour vision.
@@ -22,7 +21,7 @@ struct Point {
     spread: Option<f64>,
 }
 
-struct Panel {
+struct Chart {
     title: String,
     points: Vec<Point>,
 }
@@ -42,28 +41,28 @@ pub(crate) fn figures(comparison: &Comparison) -> Result<Vec<Figure>, ReportErro
 
 fn figure(comparison: &Comparison, (end, axis, cost): &Axis) -> Result<Figure, ReportError> {
     let panels = panels(comparison, *cost);
-    let file = format!("{}-{end}.svg", comparison.study);
-    let mut svg = String::new();
-    draw(&mut svg, &panels, axis).map_err(|reason| ReportError::Figure { name: file.clone(), reason })?;
-    let shown: Vec<&str> = panels.iter().map(|panel| panel.title.as_str()).collect();
+    let mut drawn = Vec::new();
+    for (at, panel) in panels.iter().enumerate() {
+        let file = format!("{}-{end}-{at}.svg", comparison.study);
+        let mut svg = String::new();
+        draw(&mut svg, panel, axis)
+            .map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
+        drawn.push(Panel { file, label: sentence(panel, axis), svg: svg.replace("#010101", "currentColor") });
+    }
     Ok(Figure {
-        file,
+        panels: drawn,
         caption: format!(
-            "Top-1 accuracy against {axis}, both counted from the networks' tables. Panels: {}. Each has an accuracy \
-             axis of its own.",
-            shown.join("; ")
+            "Top-1 accuracy against {axis}, counted from the networks' tables. Every panel has an accuracy axis of its own."
         ),
-        label: format!("Line charts of top-1 accuracy against {axis}: {}", sentence(&panels)),
-        svg: svg.replace("#010101", "currentColor"),
     })
 }
 
-fn panels(comparison: &Comparison, cost: fn(&Line) -> f64) -> Vec<Panel> {
+fn panels(comparison: &Comparison, cost: fn(&Line) -> f64) -> Vec<Chart> {
     let paper = comparison.lines.iter().filter_map(|line| {
         let accuracy = line.paper.as_ref()?.top1_pct?;
         Some(Point { family: line.model.clone(), cost: cost(line), accuracy, spread: None })
     });
-    let mut panels = vec![Panel { title: "paper, ImageNet".into(), points: paper.collect() }];
+    let mut panels = vec![Chart { title: "paper, ImageNet".into(), points: paper.collect() }];
     for (at, scale) in comparison.scales.iter().enumerate() {
         let ours = comparison.lines.iter().filter_map(|line| {
             let summary = line.results.get(at)?.summary()?;
@@ -71,32 +70,28 @@ fn panels(comparison: &Comparison, cost: fn(&Line) -> f64) -> Vec<Panel> {
         });
         let points: Vec<Point> = ours.collect();
         if points.len() > 1 {
-            panels.push(Panel { title: format!("ours, {}", scale.title), points });
+            panels.push(Chart { title: format!("ours, {}", scale.title), points });
         }
     }
     panels.retain(|panel| !panel.points.is_empty());
     panels
 }
 
-/// The figure in words: each family's ends in each panel.
-fn sentence(panels: &[Panel]) -> String {
-    let mut parts = Vec::new();
-    for panel in panels {
-        for family in families(panel) {
-            let points: Vec<&Point> = panel.points.iter().filter(|point| point.family == family).collect();
-            let by_cost = |a: &&&Point, b: &&&Point| a.cost.total_cmp(&b.cost);
-            if let (Some(low), Some(high)) = (points.iter().min_by(by_cost), points.iter().max_by(by_cost)) {
-                parts.push(format!(
-                    "{}, {family} from {:.1} % at {:.1} to {:.1} % at {:.1}",
-                    panel.title, low.accuracy, low.cost, high.accuracy, high.cost
-                ));
-            }
-        }
-    }
-    parts.join("; ") + "."
+/// The chart in words: each family's ends.
+fn sentence(panel: &Chart, axis: &str) -> String {
+    let by_cost = |a: &&&Point, b: &&&Point| a.cost.total_cmp(&b.cost);
+    let ends = families(panel).into_iter().filter_map(|family| {
+        let points: Vec<&Point> = panel.points.iter().filter(|point| point.family == family).collect();
+        let (low, high) = (points.iter().min_by(by_cost)?, points.iter().max_by(by_cost)?);
+        Some(format!(
+            "{family} from {:.1} % at {:.1} to {:.1} % at {:.1}",
+            low.accuracy, low.cost, high.accuracy, high.cost
+        ))
+    });
+    format!("{}: top-1 accuracy against {axis}; {}.", panel.title, ends.collect::<Vec<_>>().join(", "))
 }
 
-fn families(panel: &Panel) -> Vec<&str> {
+fn families(panel: &Chart) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for point in &panel.points {
         if !names.contains(&point.family.as_str()) {
@@ -106,31 +101,19 @@ fn families(panel: &Panel) -> Vec<&str> {
     names
 }
 
-fn draw(svg: &mut String, panels: &[Panel], axis: &str) -> Result<(), String> {
-    let size = (PANEL.0 * panels.len().max(1) as u32, PANEL.1);
-    let root = SVGBackend::with_string(svg, size).into_drawing_area();
-    let areas = root.split_evenly((1, panels.len().max(1)));
-    for (panel, area) in panels.iter().zip(&areas) {
-        draw_panel(area, panel, axis).map_err(|error| error.to_string())?;
-    }
-    root.present().map_err(|error| error.to_string())
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-fn draw_panel(area: &Area<'_>, panel: &Panel, axis: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(svg: &mut String, panel: &Chart, axis: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
-    let costs = panel.points.iter().map(|point| point.cost);
     let accuracies = panel.points.iter().map(|point| point.accuracy);
-    let right = costs.fold(0.0, f64::max) * 1.08;
+    let right = panel.points.iter().map(|point| point.cost).fold(0.0, f64::max) * 1.08;
     let low = accuracies.clone().fold(f64::INFINITY, f64::min);
     let high = accuracies.fold(f64::NEG_INFINITY, f64::max);
     let margin = ((high - low) * 0.12).max(0.5);
-    let mut chart = ChartBuilder::on(area)
+    let mut chart = ChartBuilder::on(&area)
         .margin(14)
-        .caption(&panel.title, text(16))
-        .x_label_area_size(44)
-        .y_label_area_size(52)
+        .caption(&panel.title, text(19))
+        .x_label_area_size(52)
+        .y_label_area_size(58)
         .build_cartesian_2d(0.0..right, low - margin..high + margin)?;
     chart
         .configure_mesh()
@@ -139,10 +122,12 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, axis: &str) -> Result<(), Box<dyn 
         .light_line_style(TRANSPARENT)
         .x_labels(6)
         .y_labels(7)
+        .x_label_formatter(&number)
+        .y_label_formatter(&number)
         .x_desc(axis)
         .y_desc("top-1 (%)")
-        .label_style(text(14))
-        .axis_desc_style(text(14))
+        .label_style(text(17))
+        .axis_desc_style(text(17))
         .draw()?;
     for (at, family) in families(panel).into_iter().enumerate() {
         let colour = FAMILIES[at % FAMILIES.len()];
@@ -155,16 +140,24 @@ fn draw_panel(area: &Area<'_>, panel: &Panel, axis: &str) -> Result<(), Box<dyn 
                 + marker(at, (10, 0), colour)
         });
         chart.draw_series(points.iter().filter_map(|point| {
-            let spread = point.spread?;
-            let ends = (point.accuracy - spread, point.accuracy, point.accuracy + spread);
-            Some(ErrorBar::new_vertical(point.cost, ends.0, ends.1, ends.2, colour.stroke_width(1), 8))
+            let (mean, spread) = (point.accuracy, point.spread?);
+            let style = colour.stroke_width(1);
+            Some(ErrorBar::new_vertical(point.cost, mean - spread, mean, mean + spread, style, 8))
         }))?;
         let markers =
             points.iter().map(|point| EmptyElement::at((point.cost, point.accuracy)) + marker(at, (0, 0), colour));
         chart.draw_series(markers)?;
     }
-    chart.configure_series_labels().position(SeriesLabelPosition::LowerRight).margin(12).label_font(text(14)).draw()?;
+    let position = SeriesLabelPosition::LowerRight;
+    chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;
+    area.present()?;
     Ok(())
+}
+
+/// Without a fraction that is zero.
+fn number(value: &f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
 /// Families differ in shape as well as in colour: diamonds for the first, squares for the others.

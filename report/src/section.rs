@@ -6,19 +6,25 @@ use sandglass_study::{Comparison, Table, plan};
 
 use crate::{ReportError, plot};
 
-/// A picture with words for those who cannot see it.
+/// Charts side by side.
 #[derive(Clone, Debug)]
 pub struct Figure {
+    pub panels: Vec<Panel>,
+    pub caption: String,
+}
+
+/// A chart with words for those who cannot see it.
+#[derive(Clone, Debug)]
+pub struct Panel {
     /// File name beside the markdown.
     pub file: String,
-    pub caption: String,
     /// What it shows, in one sentence.
     pub label: String,
     /// Text and axes in `currentColor`.
     pub svg: String,
 }
 
-impl Figure {
+impl Panel {
     /// With a grey that is readable on light and on dark, for use outside the page.
     pub fn standalone(&self) -> String {
         self.svg.replace("currentColor", "#767676")
@@ -61,7 +67,7 @@ impl Section {
             question: study.question.clone(),
             analysis: study.analysis.trim().to_owned(),
             table: comparison.table(),
-            notes: comparison.notes(study),
+            notes: comparison.notes(),
             figures: plot::figures(&comparison)?,
             provenance: provenance(&rows),
             commands,

@@ -122,10 +122,16 @@ fn the_page_stands_alone_and_speaks() {
     for outside in ["src=", "<link", "@import", "url(", "<script"] {
         assert!(!report.html.contains(outside), "{outside}");
     }
-    assert_eq!(report.html.matches("<figure role=\"img\" aria-label=\"").count(), 2);
-    assert_eq!(report.html.matches("<svg").count(), 2);
-    assert_eq!(report.figures.len(), 2);
-    assert!(report.figures.iter().all(|(_, svg)| svg.contains("ours, Tiny-ImageNet")));
+    assert_eq!(report.html.matches("<div role=\"img\" aria-label=\"").count(), 6);
+    assert_eq!((report.html.matches("<figure>").count(), report.html.matches("<svg").count()), (2, 6));
+    assert_eq!(report.figures.len(), 6);
+    assert!(report.figures[2].1.contains("ours, Tiny-ImageNet"));
+    assert!(report.html.contains("aria-label=\"paper, ImageNet: top-1 accuracy against multiply-adds"));
+    for family in ["MobileNetV2", "MobileNeXt"] {
+        assert!(report.figures.iter().all(|(_, svg)| svg.contains(family)), "every panel has its legend");
+    }
+    let markers: Vec<usize> = report.figures.iter().map(|(_, svg)| svg.matches("<polygon").count()).collect();
+    assert_eq!(markers, [12, 11, 12, 12, 11, 12], "ten networks and two in the legend; one cell failed");
     assert!(!report.html.contains("NaN\""), "no coordinate is missing");
 }
 
@@ -155,7 +161,7 @@ fn files_are_written_and_the_readme_spliced() {
     write(folder.path(), &report).unwrap();
     let text = std::fs::read_to_string(&readme).unwrap();
     assert!(text.contains("| MobileNeXt  | 0.35") && text.ends_with("<!-- END: headline -->\nmore\n"));
-    for file in ["report.md", "index.html", "width-madds.svg", "width-params.svg"] {
+    for file in ["report.md", "index.html", "width-madds-0.svg", "width-params-2.svg"] {
         assert!(folder.path().join("report/out").join(file).is_file(), "{file}");
     }
     let before = std::fs::metadata(&readme).unwrap().modified().unwrap();

@@ -127,18 +127,15 @@ impl Comparison {
         let mut table = Table::new(columns.chain(scales));
         for line in &self.lines {
             let paper = line.paper.as_ref();
-            let printed = |value: Option<f64>| match value {
-                Some(value) => format!("{value}{}", line.confidence.mark()),
-                None => "?".into(),
-            };
+            let marked = |text: Option<String>| text.map_or("?".into(), |text| text + line.confidence.mark());
             let fixed = [
                 line.model.clone(),
                 format!("{:?}", line.width),
-                printed(paper.and_then(|row| row.params_m)),
+                marked(paper.and_then(|row| row.params_m).map(|value| format!("{value:?}"))),
                 grouped(line.cost.params),
-                printed(paper.and_then(|row| row.madds_m)),
+                marked(paper.and_then(|row| row.madds_m).map(|value| value.to_string())),
                 grouped(line.cost.madds_total),
-                printed(paper.and_then(|row| row.top1_pct)),
+                marked(paper.and_then(|row| row.top1_pct).map(|value| format!("{value:?}"))),
             ];
             table.push(fixed.into_iter().chain(line.results.iter().map(Outcome::text)));
         }
@@ -146,7 +143,7 @@ impl Comparison {
     }
 
     /// What a reader of the table has to know.
-    pub fn notes(&self, study: &Study) -> Vec<String> {
+    pub fn notes(&self) -> Vec<String> {
         let mut notes = vec![
             format!(
                 "Costs are for {PAPER_INPUT} x {PAPER_INPUT} pixels and 1000 classes, counted from the networks' tables. \
@@ -164,10 +161,7 @@ impl Comparison {
             ));
         }
         for (profile, open, all) in &self.open {
-            notes.push(format!(
-                "Not done: {open} of {all} cells of profile {profile} (`sandglass run {} --profile {profile}`).",
-                study.name
-            ));
+            notes.push(format!("Not done: {open} of {all} cells of profile {profile}."));
         }
         notes
     }

@@ -20,7 +20,7 @@ pub enum StudyError {
     Cell { profile: String, name: String },
     #[error("{0}")]
     Recipe(String),
-    #[error("{} lies in no project: a folder above it needs a folder results", path.display())]
+    #[error("{} lies in no project: a folder above it needs folders experiments and results", path.display())]
     NoHome { path: PathBuf },
     #[error("paper tables: {0}")]
     Paper(String),

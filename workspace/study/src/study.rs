@@ -107,6 +107,27 @@ impl Study {
         }
     }
 
+    /// The folder above the current one, or that one, which holds `experiments`, and the files of all studies in it.
+    pub fn all() -> Result<(PathBuf, Vec<PathBuf>), StudyError> {
+        let io = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| StudyError::Io { path, source }
+        };
+        let here = std::env::current_dir().map_err(io(Path::new(".")))?;
+        let root = here.ancestors().find(|folder| folder.join("experiments").is_dir());
+        let root = root.ok_or_else(|| StudyError::NoHome { path: here.clone() })?.to_path_buf();
+        let folder = root.join("experiments");
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(io(&folder))? {
+            let path = entry.map_err(io(&folder))?.path().join("study.toml");
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok((root, files))
+    }
+
     /// Reads and checks a study's file.
     pub fn open(path: &Path) -> Result<(Self, PathBuf), StudyError> {
         let study: Self = read_toml(path)?;

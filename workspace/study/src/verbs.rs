@@ -107,7 +107,7 @@ impl Opened {
             println!("{}", serde_json::to_string_pretty(&comparison)?);
         } else {
             println!("{}\n\n{}", self.study.title, comparison.table().markdown());
-            comparison.notes(&self.study).iter().for_each(|note| println!("{note}"));
+            comparison.notes().iter().for_each(|note| println!("{note}"));
         }
         for problem in &self.ledger.problems {
             eprintln!("not used: {problem}");

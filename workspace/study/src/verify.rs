@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use sandglass_data::{Hub, RepoKind};
 use sandglass_ledger::{Ledger, Row, Status};
 
 use crate::bench::{Bench, CellError};
@@ -116,7 +117,19 @@ fn locate(home: &Home, entry: &Entry, evaluate: bool) -> Result<Option<PathBuf>,
             }
         }
         (None, Some(_)) if !evaluate => Ok(None),
-        (None, Some(_hub)) => Err(CellError::Skipped("not built yet".into())),
+        (None, Some(hub)) => {
+            let wanted = sandglass_data::HubFile {
+                kind: RepoKind::Model,
+                repo: hub.repo.clone(),
+                revision: hub.revision.clone(),
+                file: hub.file.clone(),
+                size: entry.bytes,
+                sha256: entry.sha256.clone(),
+            };
+            // No network is no disagreement.
+            let fetched = Hub::from_env().fetch(&wanted).map_err(|error| CellError::Skipped(error.to_string()))?;
+            Ok(Some(fetched))
+        }
         _ => Err(CellError::Failed("the manifest needs either file or hub".into())),
     }
 }

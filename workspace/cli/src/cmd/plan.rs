@@ -1,8 +1,17 @@
+//! `sandglass plan`: the cells of a study, with state and expected time.
+
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub struct Args {}
+use sandglass_study::verbs::{Opened, PlanArgs};
 
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+#[derive(clap::Args)]
+pub struct Args {
+    /// Name of a folder below experiments, or the path of a study.toml
+    study: String,
+    #[command(flatten)]
+    options: PlanArgs,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    Opened::find(&args.study)?.plan(&args.options)
 }
