@@ -111,3 +111,65 @@ pub(crate) fn saturation(picture: &mut Picture, factor: f32) {
         *pixel = pixel.map(|value| blend(grey, value, factor));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Purpose;
+
+    #[test]
+    fn random_areas_keep_torchvisions_bounds() {
+        for (width, height) in [(500, 375), (64, 64), (375, 500)] {
+            let picture = Picture::black(width, height);
+            let mut smallest: f64 = 1.0;
+            for index in 0..2000 {
+                let mut draws = Draws::new(0, Purpose::Augment, 0, index);
+                let (left, top, w, h) = random_area(&picture, 0.08, &mut draws);
+                assert!(w > 0 && h > 0 && left + w <= width && top + h <= height);
+                let area = (w * h) as f64 / (width * height) as f64;
+                let ratio = w as f64 / h as f64;
+                assert!((0.07..=1.0).contains(&area) && (0.7..1.42).contains(&ratio), "{area} {ratio}");
+                smallest = smallest.min(area);
+            }
+            assert!(smallest < 0.1);
+        }
+        let long = Picture::black(1000, 10);
+        assert_eq!(random_area(&long, 0.9, &mut Draws::new(0, Purpose::Augment, 0, 0)), (493, 0, 13, 10));
+    }
+
+    #[test]
+    fn a_shifted_crop_brings_zeros_and_a_cut_out_means() {
+        let picture = Picture { pixels: vec![200; 48], ..Picture::black(4, 4) };
+        let shifted = picture.crop(-1, 2, 4, 4);
+        let rows: Vec<Vec<u8>> =
+            shifted.pixels.chunks(12).map(|row| row.chunks(3).map(|pixel| pixel[0]).collect()).collect();
+        assert_eq!(rows, [[0, 200, 200, 200], [0, 200, 200, 200], [0, 0, 0, 0], [0, 0, 0, 0]]);
+
+        let augment = Augment { cutout: 3, ..Augment::default() };
+        for index in 0..50 {
+            let mut image = vec![1.0; 8 * 8 * 3];
+            augment.cut_out(&mut image, 8, 8, &mut Draws::new(0, Purpose::Augment, 0, index));
+            let zeros = image.iter().filter(|&&value| value == 0.0).count() / 3;
+            assert!([4, 6, 9].contains(&zeros), "{zeros}");
+        }
+    }
+
+    #[test]
+    fn flips_and_crops_are_drawn_evenly() {
+        let mut picture = Picture::black(3, 1);
+        picture.pixels[0] = 255;
+        let augment = Augment { flip: true, pad_crop: 1, ..Augment::default() };
+        let mut counts = std::collections::BTreeMap::new();
+        for index in 0..1800 {
+            let drawn = augment.on_bytes(picture.clone(), &mut Draws::new(0, Purpose::Augment, 0, index));
+            let place = drawn.pixels.iter().position(|&value| value == 255).map(|at| at / 3);
+            *counts.entry(place).or_insert(0) += 1;
+        }
+        // A third of the vertical shifts keeps the row; of those a third loses the pixel, the rest lie mirrored.
+        let expected = [(None, 1400), (Some(0), 100), (Some(1), 200), (Some(2), 100)];
+        for (place, expected) in expected {
+            let found = counts.get(&place).copied().unwrap_or(0);
+            assert!((found - expected as i32).abs() < 60, "{place:?}: {found}, not about {expected}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::classes::{imagenet_label, imagenet_wnids};
 use crate::{DataError, Draws, Picture, Purpose, decode};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
@@ -111,36 +112,33 @@ impl Dataset {
 
     /// Size and pixels of all images, if they share a size and are not too many; an error names the broken ones.
     fn decode_all(&self) -> Result<Option<((usize, usize), Vec<u8>)>, DataError> {
-        let mut pixels = Vec::new();
-        let mut size = None;
+        let size_of = |picture: &Picture| (picture.height, picture.width);
+        // A first image that is broken fails once more below.
+        let size = (!self.is_empty()).then(|| self.picture(0).ok()).flatten().as_ref().map(size_of);
+        let total = size.map_or(usize::MAX, |(height, width)| (height * width * 3).saturating_mul(self.len()));
+        let mut keep = total <= KEPT;
+        let mut pixels = Vec::with_capacity(if keep { total } else { 0 });
         let mut failures = Vec::new();
-        for run in self.runs() {
-            // Runs one after another, for a row group is read whole; within a run in parallel.
-            for part in run.clone().step_by(CHUNK) {
-                let part = part..(part + CHUNK).min(run.end);
-                let pictures: Vec<_> = part.into_par_iter().map(|index| self.picture(index)).collect();
-                for picture in pictures {
-                    match picture {
-                        Ok(picture) if pixels.is_empty() && size.is_none() => {
-                            size = Some((picture.height, picture.width));
-                            pixels = picture.pixels;
-                        }
-                        Ok(picture) if size == Some((picture.height, picture.width)) && pixels.len() < KEPT => {
-                            pixels.extend_from_slice(&picture.pixels);
-                        }
-                        Ok(_) => {
-                            size = Some((0, 0));
-                            pixels = Vec::new();
-                        }
-                        Err(error) => failures.push(error.to_string()),
-                    }
+        // Runs one after another, for a row group is read whole; within a run in parallel.
+        let parts = self
+            .runs()
+            .into_iter()
+            .flat_map(|run| run.clone().step_by(CHUNK).map(move |start| start..(start + CHUNK).min(run.end)));
+        for part in parts {
+            let fits = |picture: Picture| (keep && Some(size_of(&picture)) == size).then_some(picture);
+            let pictures: Vec<_> = part.into_par_iter().map(|index| self.picture(index).map(fits)).collect();
+            for picture in pictures {
+                match picture {
+                    Ok(Some(picture)) => pixels.extend_from_slice(&picture.pixels),
+                    Ok(None) => keep = false,
+                    Err(error) => failures.push(error.to_string()),
                 }
             }
         }
         if !failures.is_empty() {
             return Err(DataError::broken(&self.name, self.len(), failures));
         }
-        Ok(size.filter(|&size| size != (0, 0)).map(|size| (size, pixels)))
+        Ok(size.filter(|_| keep).map(|size| (size, pixels)))
     }
 
     fn assemble(
@@ -246,6 +244,26 @@ impl Dataset {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// For a classifier of ImageNet's classes: where classes are wnids, a label becomes the place among ImageNet's.
+    pub(crate) fn with_imagenet_labels(self) -> Result<Self, DataError> {
+        let is_wnid = |name: &String| name.len() == 9 && name.starts_with('n') && name[1..].parse::<u32>().is_ok();
+        if !self.classes.iter().all(is_wnid) {
+            return Ok(self);
+        }
+        let unknown = |wnid: &String| DataError::Labels {
+            set: self.name.clone(),
+            reason: format!("{wnid} is not among ImageNet's classes"),
+        };
+        let places = self.classes.iter().map(|wnid| imagenet_label(wnid).ok_or_else(|| unknown(wnid)));
+        let places = places.collect::<Result<Vec<u32>, _>>()?;
+        let labels: Vec<u32> = self.labels.iter().map(|&label| places[label as usize]).collect();
+        let mut hasher = hasher(&labels);
+        hasher.update(self.hash.as_bytes());
+        let hash = hasher.finalize().to_hex().to_string();
+        let classes = imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect();
+        Ok(Self { classes, hash, labels: labels.into(), ..self })
     }
 
     /// The images at `indices`, which must be below `len`.

@@ -33,19 +33,19 @@ const SHIFT: f64 = 0.1;
 /// Largest stretch along one axis of the shape.
 const STRETCH: f64 = 1.15;
 /// Smallest difference in brightness between shape and background, of 255.
-const CONTRAST: f64 = 70.0;
+const CONTRAST: f64 = 80.0;
 /// Shortest and longest count of scribbles behind the shape, and their widths.
 const SCRIBBLES: (usize, usize) = (0, 2);
 const SCRIBBLE_WIDTH: (f64, f64) = (0.03, 0.10);
 /// Largest rotation either way, in radians.
-const ROTATION: f64 = 0.35;
+const ROTATION: f64 = 0.3;
 /// How often a bar of the background's colour crosses the shape, and its width.
-const OCCLUDED: f64 = 0.3;
+const OCCLUDED: f64 = 0.25;
 const OCCLUDER_WIDTH: (f64, f64) = (0.1, 0.3);
 /// Largest amplitude of the textures of shape and background, of 255.
 const TEXTURE: f64 = 15.0;
 /// Standard deviation of the noise, of 255.
-const NOISE: f64 = 10.0;
+const NOISE: f64 = 8.0;
 
 impl Embedded {
     /// Draws one part. Labels go round the ten classes.

@@ -90,3 +90,58 @@ impl Draws {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of an independent implementation in Python.
+    #[test]
+    fn a_stream_is_pinned() {
+        let mut draws = Draws::new(42, Purpose::Augment, 3, 7);
+        let bits = [(); 3].map(|()| draws.bits());
+        assert_eq!(bits, [0x339c_0e61_95d5_907a, 0x21ba_1813_8ed4_706d, 0x21be_c350_4742_6d98]);
+    }
+
+    #[test]
+    fn each_part_of_the_key_matters() {
+        let first = |seed, purpose, epoch, index| Draws::new(seed, purpose, epoch, index).bits();
+        let base = first(1, Purpose::Order, 2, 3);
+        let others = [
+            first(2, Purpose::Order, 2, 3),
+            first(1, Purpose::Augment, 2, 3),
+            first(1, Purpose::Order, 3, 3),
+            first(1, Purpose::Order, 2, 4),
+            first(1, Purpose::Order, 3, 2),
+        ];
+        assert!(others.iter().all(|&other| other != base));
+    }
+
+    #[test]
+    fn draws_have_their_distributions() {
+        let n = 60_000;
+        let mut draws = Draws::new(9, Purpose::Init, 0, 0);
+        let mut counts = [0; 6];
+        (0..n).for_each(|_| counts[draws.below(6)] += 1);
+        let expected = n as f64 / 6.0;
+        let chi2: f64 = counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum();
+        assert!(chi2 < 20.5, "{counts:?}: beyond the 99.9 % point of 5 degrees of freedom");
+
+        let normals: Vec<f64> = (0..n).map(|_| draws.normal()).collect();
+        let moment = |power| normals.iter().map(|x| x.powi(power)).sum::<f64>() / n as f64;
+        let moments = [moment(1), moment(2) - 1.0, moment(3), moment(4) - 3.0];
+        assert!(moments.iter().zip([0.02, 0.03, 0.06, 0.2]).all(|(m, bound)| m.abs() < bound), "{moments:?}");
+    }
+
+    #[test]
+    fn shuffles_reach_every_order() {
+        let mut counts = std::collections::BTreeMap::new();
+        for index in 0..2400 {
+            let mut items = [0, 1, 2, 3];
+            Draws::new(0, Purpose::Order, 0, index).shuffle(&mut items);
+            *counts.entry(items).or_insert(0) += 1;
+        }
+        assert_eq!(counts.len(), 24);
+        assert!(counts.values().all(|count| (60..150).contains(count)), "{counts:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{DataError, Dataset, Embedded, Part, cifar10, folder, parquet, shards};
+use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
 
 /// `SANDGLASS_DATA`; unset, `data` in the repository or, where that is absent, `../shared/data` beside it.
 ///
@@ -23,7 +23,8 @@ pub fn offline() -> bool {
     std::env::var_os("SANDGLASS_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below the data root.
+/// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below the data root. Nothing is
+/// downloaded; `cifar10` is also found in the hub's cache.
 ///
 /// `classes` is the classifier's number of outputs where it is known: labels beyond it are an error, and with 1000 the
 /// labels of image folders are places in ImageNet's own list. A folder without parts holds the same images (and has the
@@ -39,6 +40,13 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
 fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
     let given = PathBuf::from(what);
     let path = if given.exists() { given.clone() } else { data_root().join(what) };
+    if what == "cifar10" && !path.exists() {
+        // Fetched before; this function opens no socket.
+        let hub = Hub { offline: true, ..Hub::from_env() };
+        let folder =
+            cifar10_from_hub(&hub).map_err(|_| DataError::layout(&path, "is missing: run make data-cifar10"))?;
+        return parquet::open(what, &shards::shards(&folder, part)?, None);
+    }
     if !path.exists() {
         let reason = format!("no such folder, nor in the data root {}", data_root().display());
         return Err(DataError::layout(&given, reason));
@@ -52,7 +60,8 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
         return cifar10::open(&path, part);
     }
     if let Some(below) = shards::parquet_folder(&path) {
-        return parquet::open(&name, &shards::shards(&below, part)?, class_names(&path)?);
+        let set = parquet::open(&name, &shards::shards(&below, part)?, class_names(&path)?)?;
+        return if classes == Some(IMAGENET) { set.with_imagenet_labels() } else { Ok(set) };
     }
     if folder::is_image_folder(&path) {
         return folder::open(&path, part, classes);

@@ -20,6 +20,24 @@ pub enum Fit {
     RandomArea { size: usize, smallest: f64 },
 }
 
+impl Fit {
+    /// Without a draw: of a random area the whole.
+    pub fn of(&self, picture: &Picture) -> Picture {
+        match *self {
+            Fit::Own { .. } => picture.clone(),
+            Fit::Centre { short, size } => centre_crop(&resize_short(picture, short), size),
+            Fit::RandomArea { size, .. } => resize(picture, size, size, Filter::Bilinear),
+        }
+    }
+
+    fn draw(&self, picture: &Picture, draws: &mut Draws) -> Picture {
+        let Fit::RandomArea { size, smallest } = *self else { return self.of(picture) };
+        let (left, top, width, height) = augment::random_area(picture, smallest, draws);
+        let filter = if draws.coin() { Filter::Bilinear } else { Filter::Bicubic };
+        resize(&picture.crop(left as isize, top as isize, width, height), size, size, filter)
+    }
+}
+
 /// One image's way into a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transform {
@@ -65,25 +83,13 @@ impl Transform {
 
     /// Writes [height, width, 3], normalised, into `out`. Without augmentation nothing is drawn.
     pub fn apply(&self, picture: &Picture, draws: &mut Draws, out: &mut [f32]) {
-        let mut picture = self.fit(picture, draws);
+        let mut picture = self.fit.draw(picture, draws);
         if let Some(augment) = &self.augment {
             picture = augment.on_bytes(picture, draws);
         }
         normalise(&picture.pixels, out);
         if let Some(augment) = &self.augment {
             augment.cut_out(out, picture.height, picture.width, draws);
-        }
-    }
-
-    fn fit(&self, picture: &Picture, draws: &mut Draws) -> Picture {
-        match self.fit {
-            Fit::Own { .. } => picture.clone(),
-            Fit::Centre { short, size } => centre_crop(&resize_short(picture, short), size),
-            Fit::RandomArea { size, smallest } => {
-                let (left, top, width, height) = augment::random_area(picture, smallest, draws);
-                let filter = if draws.coin() { Filter::Bilinear } else { Filter::Bicubic };
-                resize(&picture.crop(left as isize, top as isize, width, height), size, size, filter)
-            }
         }
     }
 }

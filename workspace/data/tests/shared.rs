@@ -1,0 +1,49 @@
+//! The real data sets, where the data root holds them: the same pixels as Pillow's, image by image.
+
+use sandglass_data::{Dataset, Fit, Part, Picture, data_root, open};
+use sha2::{Digest, Sha256};
+
+/// None, and a line that says so, where the set is not at hand.
+fn at_hand(name: &str, classes: Option<usize>) -> Option<Dataset> {
+    // Tests run in the crate's folder; `data_root` walks up from there.
+    if !data_root().join(name).is_dir() {
+        eprintln!("skipped: no {name} in {}", data_root().display());
+        return None;
+    }
+    Some(open(name, Part::Validation, classes).unwrap())
+}
+
+fn sha256(pictures: impl Iterator<Item = Picture>) -> String {
+    let mut hasher = Sha256::new();
+    pictures.for_each(|picture| hasher.update(&picture.pixels));
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn pictures(set: &Dataset) -> impl Iterator<Item = Picture> {
+    (0..set.len()).map(|index| set.picture(index).unwrap())
+}
+
+/// `tests/fixtures/make_shared.py` printed the hashes.
+#[test]
+fn imagenet_crops_equal_pillows() {
+    let fit = Fit::Centre { short: 256, size: 224 };
+    for (name, count, hash) in [
+        ("imagenet_val_910", 910, "ae02116dbd2cbc181ad0e22336ecdc30d6fc710f7e96604f3a7a2ac9e104a0af"),
+        ("imagenet_val_fullres_26", 26, "17dd9d6b893c12436db6d04f2a630c4a5e26efa6e136a0b37e6ae7a06563bb9f"),
+    ] {
+        let Some(set) = at_hand(name, Some(1000)) else { continue };
+        assert_eq!(set.len(), count);
+        assert_eq!(sha256(pictures(&set).map(|picture| fit.of(&picture))), hash, "{name}");
+    }
+}
+
+#[test]
+fn tiny_imagenet_equals_pillows_decode() {
+    let Some(set) = at_hand("tiny-imagenet", None) else { return };
+    assert_eq!((set.len(), set.size(), set.classes().len()), (10_000, Some((64, 64)), 200));
+    assert!(set.classes().is_sorted());
+    let mut counts = [0; 200];
+    (0..set.len()).for_each(|index| counts[set.label(index) as usize] += 1);
+    assert_eq!(counts, [50; 200]);
+    assert_eq!(sha256(pictures(&set)), "c2fd10cde1427ad6f16f45c978a0060bfd8f664727f6ad977ea5590280d57b8f");
+}
