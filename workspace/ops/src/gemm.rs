@@ -3,7 +3,7 @@
 //! `C[r, :] (+)= sum over k of A[r, k] * B[k, :]`, lanes along the columns. Each element of C is one chain of fused
 //! multiply-adds in the order of k, whatever the tile: tiles split rows and columns, never the sum.
 
-use crate::lanes::Lanes;
+use crate::lanes::{Lanes, kernel};
 
 /// Vectors of a full panel of B: 8 x 3 accumulators fill 32 registers, 4 x 3 fill 16.
 const PANEL: usize = 3;
@@ -42,14 +42,7 @@ pub(crate) const fn packed_len(depth: usize, columns: usize) -> usize {
 /// Copies a matrix, element (k, j) at `from + k * step + j * column`, to panels of up to `PANEL` vectors, each `depth`
 /// rows, with zeros beyond the last column.
 #[inline(always)]
-pub(crate) unsafe fn pack<V: Lanes>(
-    from: *const f32,
-    step: usize,
-    column: usize,
-    depth: usize,
-    columns: usize,
-    to: *mut f32,
-) {
+unsafe fn pack<V: Lanes>(from: *const f32, step: usize, column: usize, depth: usize, columns: usize, to: *mut f32) {
     unsafe {
         let mut to = to;
         let mut start = 0;
@@ -68,6 +61,20 @@ pub(crate) unsafe fn pack<V: Lanes>(
             }
             start += width;
         }
+    }
+}
+
+kernel! {
+    /// Packs the transpose of `rows` [columns, depth]: row-major weights [output, input] for the forward pass.
+    pub(crate) fn pack_columns<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+        pack::<V>(rows.as_ptr(), 1, depth, depth, columns, to.as_mut_ptr());
+    }
+}
+
+kernel! {
+    /// Packs `rows` [depth, columns] as they are.
+    pub(crate) fn pack_rows<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+        pack::<V>(rows.as_ptr(), columns, 1, depth, columns, to.as_mut_ptr());
     }
 }
 

@@ -3,7 +3,6 @@
 mod buffer;
 pub mod candle;
 pub mod conv;
-mod depthwise;
 mod gemm;
 mod lanes;
 pub mod loss;

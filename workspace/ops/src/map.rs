@@ -32,6 +32,18 @@ impl<'a> Operand<'a> {
     pub fn plain(data: &'a [f32]) -> Self {
         Self { data, affine: None }
     }
+
+    /// Kernels read without bounds: every length is checked before.
+    pub(crate) fn check(&self, channels: usize) -> Result<(), OpError> {
+        self.affine.as_ref().map_or(Ok(()), |affine| affine.check(channels))
+    }
+}
+
+impl Affine<'_> {
+    fn check(&self, channels: usize) -> Result<(), OpError> {
+        OpError::length("scale", channels, self.scale.len())?;
+        OpError::length("shift", channels, self.shift.len())
+    }
 }
 
 /// The backward of batch norm, per channel: `a * g + b * (h - mean) + c` is the gradient of the raw value `h`, where
@@ -50,6 +62,14 @@ pub struct NormGradient<'a> {
 pub struct Gradient<'a> {
     pub data: &'a [f32],
     pub norm: Option<NormGradient<'a>>,
+}
+
+impl Gradient<'_> {
+    pub(crate) fn check(&self, channels: usize) -> Result<(), OpError> {
+        let Some(NormGradient { h, mean, a, b, c }) = self.norm else { return Ok(()) };
+        OpError::length("batch norm's input", self.data.len(), h.len())?;
+        [mean, a, b, c].into_iter().try_for_each(|factors| OpError::length("batch norm", channels, factors.len()))
+    }
 }
 
 /// Where an activation let the gradient through: strictly between its borders.
@@ -81,6 +101,27 @@ pub struct Sink<'a> {
     /// Per channel the sum of the written gradient, and of its product with the normalised value: what is written
     /// when there is a producer. Both `channels` long.
     pub sums: (&'a mut [f64], &'a mut [f64]),
+}
+
+impl Sink<'_> {
+    pub(crate) fn check(&self, len: usize, channels: usize) -> Result<(), OpError> {
+        OpError::length("input's gradient", len, self.out.len())?;
+        if let Some((skip, first)) = self.skip {
+            OpError::length("shortcut's gradient", len, skip.len())?;
+            OpError::length("shortcut's channels", first.min(channels), first)?;
+        }
+        let Some(Producer { h, mean, inv_std, mask }) = self.producer else { return Ok(()) };
+        OpError::length("producer's output", len, h.len())?;
+        let (sum, product) = &self.sums;
+        for found in [mean.len(), inv_std.len(), sum.len(), product.len()] {
+            OpError::length("producer's batch norm", channels, found)?;
+        }
+        match mask {
+            Some(Mask::Norm(affine)) => affine.check(channels),
+            Some(Mask::Stored { data, .. }) => OpError::length("activation", len, data.len()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A [`Sink`] as its tasks see it: all but the two things that they write.
@@ -434,7 +475,10 @@ pub fn write(
     OpError::length("map", operand.data.len(), to.len())?;
     let (skip, first) = skip.unwrap_or((operand, 0));
     OpError::length("shortcut", operand.data.len(), skip.data.len())?;
-    let pixels = to.len() / channels;
+    OpError::length("shortcut's channels", first.min(channels), first)?;
+    operand.check(channels)?;
+    skip.check(channels)?;
+    let pixels = to.len().checked_div(channels).unwrap_or(0);
     let pitch = channels.next_multiple_of(16);
     let to = Shared::new(to);
     runtime.run(pixels.div_ceil(PART), &|part| {
@@ -456,7 +500,8 @@ pub fn write_gradient(
     to: &mut [f32],
 ) -> Result<(), OpError> {
     OpError::length("gradient", gradient.data.len(), to.len())?;
-    let pixels = to.len() / channels;
+    gradient.check(channels)?;
+    let pixels = to.len().checked_div(channels).unwrap_or(0);
     let to = Shared::new(to);
     runtime.run(pixels.div_ceil(PART), &|part| {
         let (start, count) = (part * PART, PART.min(pixels - part * PART));

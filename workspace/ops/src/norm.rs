@@ -1,6 +1,6 @@
 //! Batch norm per channel: from sums to factors, in f64. The passes over maps are fused elsewhere ([`crate::map`]).
 
-use crate::map::{Affine, NormGradient, Operand, Producer, SinkPart, Sink, chunk_moments, chunk_sink, Gradient};
+use crate::map::{Affine, Gradient, NormGradient, Operand, Producer, Sink, SinkPart, chunk_moments, chunk_sink};
 use crate::scratch::Shared;
 use crate::{Moments, OpError, Runtime};
 
@@ -16,7 +16,13 @@ pub struct Norm {
 }
 
 impl Norm {
-    fn new(mean: impl Iterator<Item = f64>, var: impl Iterator<Item = f64>, eps: f32, weight: &[f32], bias: &[f32]) -> Self {
+    fn new(
+        mean: impl Iterator<Item = f64>,
+        var: impl Iterator<Item = f64>,
+        eps: f32,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> Self {
         let mut norm = Self::default();
         for ((mean, var), (weight, bias)) in mean.zip(var).zip(weight.iter().zip(bias)) {
             let inv_std = 1.0 / (var + f64::from(eps)).sqrt();
@@ -138,8 +144,8 @@ pub(crate) fn sink_from(
     channels: usize,
     fill: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Result<(), OpError> {
+    sink.check(images * area * channels, channels)?;
     let Sink { out, skip, producer, sums } = sink;
-    OpError::length("gradient", images * area * channels, out.len())?;
     let chunks = image_chunks(images);
     let mut totals = vec![0f64; chunks * 2 * channels];
     let (shared, out) = (Shared::new(&mut totals), Shared::new(out));

@@ -17,10 +17,19 @@ pub fn average(
 ) -> Result<(), OpError> {
     OpError::length("map", images * area * channels, x.data.len())?;
     OpError::length("means", images * channels, y.len())?;
+    x.check(channels)?;
     let out = Shared::new(y);
     runtime.run(images, &|image| {
         scratch::for_task(channels.next_multiple_of(16), |scratch| unsafe {
-            average_image(runtime.isa(), &x, image * area, area, channels, out.at(image * channels), scratch.as_mut_ptr());
+            average_image(
+                runtime.isa(),
+                &x,
+                image * area,
+                area,
+                channels,
+                out.at(image * channels),
+                scratch.as_mut_ptr(),
+            );
         });
     });
     Ok(())

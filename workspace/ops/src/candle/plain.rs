@@ -34,7 +34,15 @@ impl CustomOp1 for Relu6 {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         // NaN passes, as in the kernels.
-        let clamp = |x: f32| if 0.0 > x { 0.0 } else if 6.0 < x { 6.0 } else { x };
+        let clamp = |x: f32| {
+            if 0.0 > x {
+                0.0
+            } else if 6.0 < x {
+                6.0
+            } else {
+                x
+            }
+        };
         let y = values(storage, layout)?.iter().map(|x| clamp(*x)).collect();
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }

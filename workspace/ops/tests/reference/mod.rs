@@ -69,9 +69,17 @@ fn products(shape: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|x| f64::from(*x)).collect()
+}
+
 pub fn conv_forward(shape: &ConvShape, x: &[f32], w: &[f32]) -> Vec<f64> {
+    conv_forward_f64(shape, &wide(x), &wide(w))
+}
+
+pub fn conv_forward_f64(shape: &ConvShape, x: &[f64], w: &[f64]) -> Vec<f64> {
     let mut y = vec![0.0; shape.output_len()];
-    products(shape, |o, i, k| y[o] += f64::from(x[i]) * f64::from(w[k]));
+    products(shape, |o, i, k| y[o] += x[i] * w[k]);
     y
 }
 

@@ -135,7 +135,11 @@ pub(crate) unsafe fn gather<V: Lanes>(terms: &[(*const f32, *const f32)], channe
                 sum = V::load(value.add(c)).fma(V::load(weight.add(c)), sum);
             }
             let last = (channels - c).min(V::N);
-            if last == V::N { sum.store(to.add(c)) } else { sum.store_first(to.add(c), last) }
+            if last == V::N {
+                sum.store(to.add(c))
+            } else {
+                sum.store_first(to.add(c), last)
+            }
             c += V::N;
         }
     }
