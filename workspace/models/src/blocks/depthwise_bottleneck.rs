@@ -1,13 +1,17 @@
 //! Bottleneck with a depthwise convolution: C x H x W -> D x H/s x W/s, wide at both ends.
 //! MobileNeXt, section 4 (the sandglass against a bottleneck whose 3x3 has merely become depthwise).
 
+use serde::Deserialize;
+
 use super::{Sequential, check, join};
 use crate::{Activation, Block, Conv, ModelError, Shortcut};
 
 /// 1x1 to `input / reduction`, 3x3 depthwise, linear 1x1; no activation after the addition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct DepthwiseBottleneck {
+    #[serde(rename = "in")]
     pub input: usize,
+    #[serde(rename = "out")]
     pub output: usize,
     pub stride: usize,
     pub reduction: usize,

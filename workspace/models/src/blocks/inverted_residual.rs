@@ -1,13 +1,17 @@
 //! Inverted residual: C x H x W -> D x H/s x W/s, thin at both ends.
 //! MobileNetV2, Table 1; names as in torchvision's `mobilenet_v2`.
 
+use serde::Deserialize;
+
 use super::{Sequential, check, expanded, join};
 use crate::{Activation, Block, Conv, ModelError, Shortcut};
 
 /// 1x1 expansion to `input * expand_ratio` (absent at ratio 1), 3x3 depthwise, linear 1x1 projection.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct InvertedResidual {
+    #[serde(rename = "in")]
     pub input: usize,
+    #[serde(rename = "out")]
     pub output: usize,
     pub stride: usize,
     pub expand_ratio: f64,

@@ -1,11 +1,14 @@
 //! Inverted residual with one more depthwise convolution: C x H x W -> D x H/s x W/s.
 //! MobileNeXt, section 4 (is a second depthwise convolution all that the sandglass adds?).
 
+use serde::Deserialize;
+
 use super::{Sequential, check, expanded, join};
 use crate::{Activation, Block, Conv, ModelError, Shortcut};
 
 /// Where the depthwise convolutions lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Placement {
     /// Two in the middle, on the expanded tensor; the first has the stride.
     DwDw,
@@ -13,9 +16,11 @@ pub enum Placement {
     Ends,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct InvertedResidualExtraDw {
+    #[serde(rename = "in")]
     pub input: usize,
+    #[serde(rename = "out")]
     pub output: usize,
     pub stride: usize,
     pub expand_ratio: f64,

@@ -1,12 +1,15 @@
 //! Classic bottleneck: C x H x W -> 4P x H/s x W/s, wide at both ends.
 //! ResNet, Figure 5, with the stride in the 3x3 convolution; names as in torchvision's `Bottleneck`.
 
+use serde::Deserialize;
+
 use super::{check, join};
 use crate::{Activation, Block, Conv, ModelError, Shortcut, Unit};
 
 /// 1x1 to `planes`, 3x3, linear 1x1 to `4 * planes`; ReLU after the addition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct ResNetBottleneck {
+    #[serde(rename = "in")]
     pub input: usize,
     pub planes: usize,
     pub stride: usize,

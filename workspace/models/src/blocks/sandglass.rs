@@ -1,6 +1,8 @@
 //! Sandglass: C x H x W -> D x H/s x W/s, wide at both ends.
 //! MobileNeXt, Figure 3, in the four layouts of the official code (`mnext.py`, `SGBlock`), with its names.
 
+use serde::Deserialize;
+
 use super::{Sequential, check, join};
 use crate::divisible::make_divisible;
 use crate::{Activation, Block, Conv, ModelError, Shortcut};
@@ -19,13 +21,16 @@ pub enum Layout {
 }
 
 /// 3x3 depthwise, linear 1x1 reduction, 1x1 expansion, linear 3x3 depthwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Sandglass {
+    #[serde(rename = "in")]
     pub input: usize,
+    #[serde(rename = "out")]
     pub output: usize,
     pub stride: usize,
     pub reduction: usize,
     /// Set on the only block of a stage of stride 1: both depthwise convolutions, no shortcut.
+    #[serde(default)]
     pub keep_3x3: bool,
     /// The identity tensor multiplier's inverse: the first `input / identity_div` channels are added.
     pub identity_div: usize,
