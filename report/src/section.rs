@@ -58,7 +58,7 @@ impl Section {
             format!("sandglass table {} --verify all", study.name),
         )];
         commands.extend(study.profile.iter().map(|profile| {
-            let what = format!("Measure what is missing of \u{201c}{}\u{201d}", profile.title);
+            let what = format!("Measure what is missing of {}", profile.title);
             (what, format!("sandglass run {} --profile {}", study.name, profile.name))
         }));
         Ok(Self {

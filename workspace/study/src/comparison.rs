@@ -19,8 +19,11 @@ const PAPER_INPUT: usize = 224;
 pub struct Scale {
     pub profile: String,
     pub dataset: String,
+    /// Such as `synthetic, 32x32`; heads the column.
     pub title: String,
     pub synthetic: bool,
+    /// What to know of it: data set, classes, images, and the profile's own note.
+    pub note: String,
 }
 
 /// One network.
@@ -100,8 +103,9 @@ impl Comparison {
             self.scales.push(Scale {
                 profile: profile.name.clone(),
                 dataset: set.to_owned(),
-                title: scale_title(profile, first),
+                title: title(profile, first),
                 synthetic: profile.synthetic,
+                note: note(profile, first),
             });
             for line in &mut self.lines {
                 let of_line = |row: &&&Row| row.variant == line.network && row.width == line.width;
@@ -123,7 +127,7 @@ impl Comparison {
             ("top-1, paper (%)", true),
         ];
         let columns = fixed.map(|(heading, right)| (heading.to_owned(), right)).into_iter();
-        let scales = self.scales.iter().map(|scale| (format!("top-1, ours: {} (%)", scale.title), true));
+        let scales = self.scales.iter().map(|scale| (format!("top-1, ours, {} (%)", scale.title), true));
         let mut table = Table::new(columns.chain(scales));
         for line in &self.lines {
             let paper = line.paper.as_ref();
@@ -149,17 +153,9 @@ impl Comparison {
                 "Costs are for {PAPER_INPUT} x {PAPER_INPUT} pixels and 1000 classes, counted from the networks' tables. \
                  {LEGEND} ? not known."
             ),
-            "Ours: mean \u{b1} sample standard deviation over seeds (n = number of seeds), scored on the checkpoint file \
-             as kept, in f16."
-                .to_owned(),
+            "Ours: mean \u{b1} sample standard deviation over n seeds, on the checkpoint file as kept.".to_owned(),
         ];
-        for scale in self.scales.iter().filter(|scale| scale.synthetic) {
-            notes.push(format!(
-                "{}: the images are synthetic, drawn by code; this scale shows that everything works, and says nothing \
-                 about the paper's claim.",
-                scale.profile
-            ));
-        }
+        notes.extend(self.scales.iter().map(|scale| format!("Ours, {}: {}", scale.title, scale.note)));
         for (profile, open, all) in &self.open {
             notes.push(format!("Not done: {open} of {all} cells of profile {profile}."));
         }
@@ -209,11 +205,15 @@ fn lines(study: &Study, paper: &PaperTable) -> Result<Vec<Line>, StudyError> {
     Ok(lines)
 }
 
-/// Such as `smoke, synthetic, 32x32, 10 classes, 1000 images`.
-fn scale_title(profile: &Profile, row: &Row) -> String {
-    let set = if profile.given.len() > 1 { format!(", {}", row.dataset) } else { String::new() };
-    let images = if row.n > 0 { format!(", {} images", row.n) } else { String::new() };
-    format!("{}{set}, {}{images}", profile.title, row.scale)
+fn title(profile: &Profile, row: &Row) -> String {
+    let images = if profile.given.is_empty() { String::new() } else { format!(", {} images", row.n) };
+    format!("{}, {1}x{1}{images}", profile.title, profile.input)
+}
+
+fn note(profile: &Profile, row: &Row) -> String {
+    let synthetic = if profile.synthetic { " (synthetic)" } else { "" };
+    let facts = format!("data set {}{synthetic}, {} classes, {} images.", row.dataset, profile.classes, row.n);
+    format!("{facts} {}", profile.note).trim_end().to_owned()
 }
 
 fn outcome<'a>(rows: impl Iterator<Item = &'a Row>) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::StudyError;
+use crate::{Cell, StudyError};
 
 /// The folder that holds `results`, above a study's file.
 #[derive(Clone, Debug)]
@@ -27,8 +27,9 @@ impl Home {
         self.0.join("results/checkpoints")
     }
 
-    /// Where a cell trains and resumes; not committed.
-    pub fn run_of(&self, study: &str, profile: &str, cell: &str) -> PathBuf {
-        self.0.join("runs").join(study).join(profile).join(cell)
+    /// Where a cell trains and resumes; not committed. A cell that is defined anew starts in a folder of its own.
+    pub fn run_of(&self, study: &str, profile: &str, cell: &Cell) -> PathBuf {
+        let hash = cell.hash();
+        self.0.join("runs").join(study).join(profile).join(format!("{}-{}", cell.id, hash.get(..8).unwrap_or(&hash)))
     }
 }

@@ -102,7 +102,7 @@ fn run_cell(
 ) -> Result<Measured, CellError> {
     match &cell.work {
         Work::Train(recipe) => {
-            let folder = home.run_of(&study.name, &profile.name, &cell.id);
+            let folder = home.run_of(&study.name, &profile.name, cell);
             let trained = bench.train(cell, recipe, &folder)?;
             let keep = profile.keep_checkpoints && profile.seeds.first() == Some(&cell.seed);
             let path = if keep {

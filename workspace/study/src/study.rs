@@ -50,6 +50,9 @@ pub struct Profile {
     pub name: String,
     /// Heads a column.
     pub title: String,
+    /// What a reader of its numbers has to know.
+    #[serde(default)]
+    pub note: String,
     /// Height and width of the network's input.
     pub input: usize,
     pub classes: usize,

@@ -1,0 +1,90 @@
+//! `plan`, `run`, `table` and `report` in a project of their own, through the real binary.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+const STUDY: &str = include_str!("fixtures/micro_study.toml");
+
+/// A project with one study and no rows.
+fn project() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for below in ["experiments/micro", "results/rows", "nothing"] {
+        std::fs::create_dir_all(folder.path().join(below)).unwrap();
+    }
+    std::fs::write(folder.path().join("experiments/micro/study.toml"), STUDY).unwrap();
+    folder
+}
+
+/// Exit code, stdout and stderr.
+fn sandglass(project: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("sandglass").unwrap();
+    let output = command.current_dir(project).env("SANDGLASS_DATA", project.join("nothing")).args(arguments).output();
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn plan_is_json_for_schedulers() {
+    let project = project();
+    let (code, out, _) = sandglass(project.path(), &["plan", "micro", "--json"]);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, plan["cells"].as_array().unwrap().len()), (0, 4));
+    assert_eq!(plan["cells"][0]["state"], "missing");
+    assert_eq!(plan["cells"][0]["command"], "sandglass run micro --profile tiny --cell mobilenetv2-w1.0-s0");
+    assert!((plan["remaining_seconds"].as_f64().unwrap() - 60.0).abs() < 1e-9);
+    let (code, out, _) = sandglass(project.path(), &["plan", "micro"]);
+    assert!(code == 0 && out.contains("| mobilenext-w0.35-s0  | missing |"), "{out}");
+}
+
+#[test]
+fn a_cell_without_data_is_a_row_and_an_exit_code() {
+    let project = project();
+    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--cell", "mobilenext-w0.35-s0"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("mobilenext-w0.35-s0: skipped: data set images is not below the data root"), "{err}");
+    let (_, out, _) = sandglass(project.path(), &["plan", "micro", "--json"]);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(plan["cells"][3]["state"], "skipped");
+    let (code, out, _) = sandglass(project.path(), &["table", "micro"]);
+    assert!(code == 0 && out.contains("| failed"), "{out}");
+    let (code, out, _) = sandglass(project.path(), &["table", "micro", "--json"]);
+    let table: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &table["lines"][3]["cost"]["params"]), (0, &Value::from(1_913_976)));
+}
+
+#[test]
+fn mistakes_are_one_clear_line() {
+    let project = project();
+    let (code, out, err) = sandglass(project.path(), &["plan", "mikro"]);
+    assert!(code == 1 && out.is_empty() && err.contains("study \"mikro\" not found"), "{err}");
+    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--profile", "huge"]);
+    assert!(code == 1 && err.contains("no profile \"huge\"; it has tiny"), "{err}");
+    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--cell", "x"]);
+    assert!(code == 1 && err.contains("profile tiny has no cell \"x\""), "{err}");
+    let path = project.path().join("experiments/micro/study.toml");
+    std::fs::write(&path, STUDY.replace("widths =", "width =")).unwrap();
+    let (code, _, err) = sandglass(project.path(), &["table", "micro"]);
+    assert!(code == 1 && err.trim().lines().count() == 1, "{err}");
+    assert!(err.contains("study.toml:12: unknown field `width`") && err.contains("`widths`"), "{err}");
+}
+
+#[test]
+fn the_report_is_written_from_rows_and_names_bad_ones() {
+    let project = project();
+    let rows = project.path().join("results/rows/micro/tiny");
+    std::fs::create_dir_all(&rows).unwrap();
+    std::fs::write(rows.join("mobilenext-w0.35-s0.parquet"), b"PAR1PAR1").unwrap();
+    let (code, out, err) = sandglass(project.path(), &["report"]);
+    assert_eq!((code, out.lines().next()), (0, Some("report/out/report.md")), "{err}");
+    let first = std::fs::read(project.path().join("report/out/index.html")).unwrap();
+    assert!(String::from_utf8_lossy(&first).contains("mobilenext-w0.35-s0.parquet: is cut or was changed"));
+    sandglass(project.path(), &["report"]);
+    assert_eq!(std::fs::read(project.path().join("report/out/index.html")).unwrap(), first);
+
+    std::fs::write(project.path().join("README.md"), "# Micro\n").unwrap();
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert!(code == 1 && err.contains("<!-- BEGIN: headline -->"), "{err}");
+}
