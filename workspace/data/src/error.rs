@@ -56,19 +56,4 @@ impl DataError {
         let count = failures.len();
         DataError::Broken { set: set.to_string(), count, total, names: failures.into_iter().take(NAMED).collect() }
     }
-
-    /// One error for the broken images of several batches of a set; the first error where they are of another kind.
-    pub fn merge(errors: Vec<DataError>) -> Option<Self> {
-        errors.into_iter().reduce(|first, next| match (first, next) {
-            (
-                DataError::Broken { set, count, total, mut names },
-                DataError::Broken { count: more, names: others, .. },
-            ) => {
-                names.extend(others);
-                names.truncate(NAMED);
-                DataError::Broken { set, count: count + more, total, names }
-            }
-            (first, _) => first,
-        })
-    }
 }

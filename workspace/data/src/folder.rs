@@ -39,10 +39,9 @@ impl Source for Files {
 
 /// Whether `folder` holds images in class folders, directly or below `train/` or `val/`.
 pub(crate) fn is_image_folder(folder: &Path) -> bool {
-    let holds_classes = |folder: &Path| {
-        let first = class_names(folder).ok().and_then(|names| names.into_iter().next());
-        first.is_some_and(|name| images(&folder.join(name)).is_ok_and(|files| !files.is_empty()))
-    };
+    let holds_images = |folder: PathBuf| images(&folder).is_ok_and(|files| !files.is_empty());
+    let holds_classes =
+        |folder: &Path| class_names(folder).is_ok_and(|names| names.iter().any(|name| holds_images(folder.join(name))));
     ["", "train", "val"].iter().any(|below| holds_classes(&folder.join(below)))
 }
 

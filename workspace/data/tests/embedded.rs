@@ -12,10 +12,10 @@ fn pictures(set: &Dataset) -> BTreeSet<Vec<u8>> {
 #[test]
 fn pixels_are_pinned() {
     for (size, part, pin) in [
-        (32, Part::Train, "PIN_D"),
-        (32, Part::Validation, "PIN_E"),
-        (64, Part::Train, "PIN_F"),
-        (33, Part::Train, "PIN_G"),
+        (32, Part::Train, "06126de9b4a88d21"),
+        (32, Part::Validation, "be78102750f5c204"),
+        (64, Part::Train, "7e3701999edb5ab7"),
+        (33, Part::Train, "c2919ba1dbe88df0"),
     ] {
         let set = Embedded { size, train: 100, validation: 100, seed: 0 }.open(part).unwrap();
         assert_eq!(set.size(), Some((size, size)));

@@ -67,14 +67,14 @@ fn evaluation_shows_every_image_once_and_in_order() {
 /// Made by this code once; a change here changes what every seed trains on.
 #[test]
 fn augmented_pixels_are_pinned() {
-    assert_eq!(hash(&batches(&loader(64, 1, 2), 0, 0)), "PIN_A");
+    assert_eq!(hash(&batches(&loader(64, 1, 2), 0, 0)), "994cb8af48abca72");
     let set = set(64);
     let augment = Augment { smallest_area: 0.25, flip: true, ..Augment::default() };
     let transform = Transform::training(&set, &augment, Some(24)).unwrap();
     assert_eq!(transform.size(), (24, 24));
-    assert_eq!(hash(&batches(&Loader::training(&set, transform, 16, 1, 2).unwrap(), 0, 0)), "PIN_B");
+    assert_eq!(hash(&batches(&Loader::training(&set, transform, 16, 1, 2).unwrap(), 0, 0)), "0edb70e9cdbc8c31");
     let transform = Transform::new(Fit::Centre { short: 28, size: 24 }, None);
-    assert_eq!(hash(&batches(&Loader::evaluation(&set, transform, 16, 2), 0, 0)), "PIN_C");
+    assert_eq!(hash(&batches(&Loader::evaluation(&set, transform, 16, 2), 0, 0)), "43c15336a5c857eb");
 }
 
 /// Images that are read in runs (row groups) come in another order, each still once.

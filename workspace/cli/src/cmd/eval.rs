@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
-use sandglass_data::{DataError, Dataset, Loader, Part, Transform};
+use sandglass_data::{Dataset, Loader, Part, Transform};
+use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
-use sandglass_models::{NetworkConfig, Weights};
 use sandglass_ops::Runtime;
-use sandglass_train::{Engine, cross_entropy, rank};
+use sandglass_train::{Engine, Score, evaluate};
 use serde_json::{Value, json};
 
 const BATCH: usize = 32;
@@ -62,85 +61,42 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (height, width) = transform.size();
     let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;
     let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = score(&mut engine, &weights, &set, &loader).with_context(|| args.weights.display().to_string())?;
+    let score = evaluate(&mut engine, &weights, &loader).or_else(|error| {
+        // A set that is streamed stops at its first broken image: name them all.
+        set.verify()?;
+        Err(anyhow::Error::from(error))
+    })?;
+    // Any logit that is no number, of whatever image, makes the mean loss none.
+    anyhow::ensure!(score.loss.is_finite(), "{}: gives logits that are no numbers", args.weights.display());
 
     if args.json {
-        println!("{}", score.json(&config, &set));
+        println!("{}", as_json(&score, &config, &set));
     } else {
-        print!("{}", score.text(&config, &set));
+        print!("{}", as_text(&score, &config, &set));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-#[derive(Default)]
-struct Score {
-    n: usize,
-    top1: usize,
-    top5: usize,
-    /// Sum of the cross-entropies.
-    loss: f64,
+fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset) -> Value {
+    json!({
+        "top1": score.top1(),
+        "top5": score.top5(),
+        "top1_count": score.top1_count,
+        "top5_count": score.top5_count,
+        "n": score.n,
+        "cross_entropy": score.loss,
+        "network": config.to_string(),
+        "width": config.width,
+        "classes": config.classes,
+        "data": set.name(),
+        "data_hash": set.hash(),
+        "synthetic": set.synthetic(),
+    })
 }
 
-/// Ties go to the lower class; logits that are no numbers are an error, and so are broken images, all of them named.
-fn score(engine: &mut Engine, weights: &Weights, set: &Dataset, loader: &Loader) -> anyhow::Result<Score> {
-    let classes = weights.values.last().map_or(0, Vec::len);
-    let mut score = Score::default();
-    let mut broken: Vec<DataError> = Vec::new();
-    for batch in loader.epoch(0, 0) {
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error @ DataError::Broken { .. }) => {
-                broken.push(error);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if !broken.is_empty() {
-            continue;
-        }
-        let logits = engine.evaluate(weights, &batch.images)?;
-        for ((logits, &label), &index) in logits.chunks_exact(classes).zip(&batch.labels).zip(&batch.indices) {
-            let finite = logits.iter().all(|logit| logit.is_finite());
-            anyhow::ensure!(finite, "gives logits that are no numbers on image {index} of {}", set.name());
-            let rank = rank(logits, label as usize);
-            score.top1 += usize::from(rank < 1);
-            score.top5 += usize::from(rank < 5);
-        }
-        score.loss += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * batch.labels.len() as f64;
-        score.n += batch.labels.len();
-    }
-    if let Some(error) = DataError::merge(broken) {
-        return Err(error.into());
-    }
-    Ok(score)
-}
-
-impl Score {
-    fn percent(&self, count: usize) -> f64 {
-        100.0 * count as f64 / self.n.max(1) as f64
-    }
-
-    fn json(&self, config: &NetworkConfig, set: &Dataset) -> Value {
-        json!({
-            "top1": self.percent(self.top1),
-            "top5": self.percent(self.top5),
-            "top1_count": self.top1,
-            "top5_count": self.top5,
-            "n": self.n,
-            "cross_entropy": self.loss / self.n.max(1) as f64,
-            "network": config.to_string(),
-            "width": config.width,
-            "classes": config.classes,
-            "data": set.name(),
-            "data_hash": set.hash(),
-            "synthetic": set.synthetic(),
-        })
-    }
-
-    fn text(&self, config: &NetworkConfig, set: &Dataset) -> String {
-        let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
-        let line = |name: &str, count: usize| format!("{name}  {:6.2} %  {count} of {}\n", self.percent(count), self.n);
-        let head = format!("{config} {} on {}{synthetic}\n", config.width, set.name());
-        head + &line("top-1", self.top1) + &line("top-5", self.top5)
-    }
+fn as_text(score: &Score, config: &NetworkConfig, set: &Dataset) -> String {
+    let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
+    let head = format!("{config} {} on {}{synthetic}\n", config.width, set.name());
+    let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
+    head + &line("top-1", score.top1(), score.top1_count) + &line("top-5", score.top5(), score.top5_count)
 }
