@@ -1,7 +1,9 @@
 //! A network compiled to kernels: forward in evaluation and training mode, and backward.
 
+mod backward;
 mod body;
 mod buffers;
+mod forward;
 
 use std::sync::Arc;
 

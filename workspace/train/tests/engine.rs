@@ -1,0 +1,90 @@
+//! The compiled networks: the same bits on every path and thread count, and memory that is used again.
+
+use std::sync::Arc;
+
+use sandglass_models::{Network, NetworkConfig, NetworkName, Weights};
+use sandglass_ops::{Isa, Runtime};
+use sandglass_train::{Engine, EngineError, initialise};
+
+fn images(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919) % 1021) as f32 / 510.0 - 1.0).collect()
+}
+
+fn network(name: &str, identity_div: usize) -> Network {
+    let name: NetworkName = name.parse().unwrap();
+    NetworkConfig { width: 0.35, classes: 10, stem_stride: 1, identity_div, ..NetworkConfig::new(name) }
+        .build()
+        .unwrap()
+}
+
+/// Three steps of plain gradient descent.
+fn train(runtime: Runtime, network: &Network, size: (usize, usize)) -> (Weights, Vec<f32>) {
+    let mut engine = Engine::new(Arc::new(runtime), network, size.0, size.1, 5).unwrap();
+    let mut weights = initialise(network.tensors(), 3);
+    let x = images(5 * size.0 * size.1 * 3);
+    for _ in 0..3 {
+        let logits = engine.forward(&mut weights, &x, None).unwrap();
+        let gradient: Vec<f32> = logits.iter().enumerate().map(|(i, y)| y - (i % 3) as f32).collect();
+        let gradients = engine.backward(&weights, &gradient).unwrap();
+        for (values, gradients) in weights.values.iter_mut().zip(gradients) {
+            values.iter_mut().zip(gradients).for_each(|(value, g)| *value -= 0.003 * g);
+        }
+    }
+    let logits = engine.evaluate(&weights, &x).unwrap();
+    (weights, logits)
+}
+
+#[test]
+fn training_has_the_same_bits_on_every_path_and_thread_count() {
+    for (name, div, size) in [("mobilenetv2", 1, (9, 12)), ("mobilenext", 2, (7, 8)), ("mobilenetv1", 1, (8, 8))] {
+        let network = network(name, div);
+        let want = train(Runtime::with_isa(1, Isa::Portable).unwrap(), &network, size);
+        assert!(want.1.iter().all(|x| x.is_finite()));
+        for isa in Isa::ALL {
+            if !isa.is_available() {
+                eprintln!("skipped: this CPU lacks {}", isa.name());
+                continue;
+            }
+            for threads in [1, 2, 3] {
+                let got = train(Runtime::with_isa(threads, isa).unwrap(), &network, size);
+                assert_eq!(bits(&got.1), bits(&want.1), "{name}: logits on {isa:?}, {threads} threads");
+                for ((spec, got), want) in got.0.specs.iter().zip(&got.0.values).zip(&want.0.values) {
+                    assert_eq!(bits(got), bits(want), "{name}: {} on {isa:?}, {threads} threads", spec.name);
+                }
+            }
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn an_image_scores_the_same_in_any_batch() {
+    let network = network("mobilenext", 1);
+    let mut engine = Engine::new(Arc::new(Runtime::new(2).unwrap()), &network, 16, 16, 4).unwrap();
+    let weights = initialise(network.tensors(), 1);
+    let x = images(4 * 16 * 16 * 3);
+    let together = engine.evaluate(&weights, &x).unwrap();
+    for (one, want) in x.chunks(16 * 16 * 3).zip(together.chunks(10)) {
+        assert_eq!(bits(&engine.evaluate(&weights, one).unwrap()), bits(want));
+    }
+}
+
+#[test]
+fn misuse_is_an_error() {
+    let network = network("mobilenetv2", 1);
+    let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 2).unwrap();
+    let mut weights = initialise(network.tensors(), 1);
+    assert!(matches!(engine.backward(&weights, &[0.0; 10]), Err(EngineError::NoForward)));
+    assert!(matches!(engine.evaluate(&weights, &[]), Err(EngineError::Images { .. })));
+    assert!(matches!(engine.evaluate(&weights, &images(3 * 16 * 16 * 3)), Err(EngineError::Images { .. })));
+    assert!(matches!(engine.evaluate(&weights, &images(16 * 16 * 3 + 1)), Err(EngineError::Length { .. })));
+    // One image: the last maps have 1x1 pixels.
+    let before = weights.clone();
+    assert!(matches!(engine.forward(&mut weights, &images(16 * 16 * 3), None), Err(EngineError::Op(_))));
+    assert_eq!(before, weights);
+    weights.values.pop();
+    assert!(matches!(engine.evaluate(&weights, &images(16 * 16 * 3)), Err(EngineError::Length { .. })));
+}
