@@ -42,13 +42,14 @@ fn pytorch_files_give_every_value() {
 }
 
 #[test]
-fn the_old_pth_and_a_view_beyond_its_storage_are_refused() {
+fn what_is_no_plain_checkpoint_is_refused() {
     let problem = |name| match checkpoint::load(&fixture(name), specs()) {
         Err(CheckpointError::Unreadable { problem, .. }) => problem,
         other => panic!("{other:?}"),
     };
     assert!(matches!(problem("old.pth"), Problem::OldPth));
     assert!(matches!(problem("expanded.pth"), Problem::OutsideFile(name) if name == "conv1.weight"));
+    assert!(matches!(problem("shared.pth"), Problem::Shared));
     assert!(matches!(problem("costs.csv"), Problem::UnknownFormat));
     assert!(matches!(problem("absent.pth"), Problem::Io(_)));
 }
@@ -148,6 +149,19 @@ fn every_stored_float_type_is_read() {
     }
     let refused = |error| matches!(error, CheckpointError::Unreadable { problem: Problem::Type(_), .. });
     assert!(refused(file.read("i64").unwrap_err()));
+}
+
+/// torchvision's own weights, where they are at hand.
+#[test]
+fn published_weights_load_strictly() {
+    let path = fixture("../../../../../shared/data/weights/mobilenet_v2_1.0_imagenet.safetensors");
+    if path.exists() {
+        let classes = Checkpoint::open(&path).unwrap().classes(NetworkName::MobileNetV2).unwrap();
+        assert_eq!(classes, 1000);
+        let network = NetworkConfig::new(NetworkName::MobileNetV2).build().unwrap();
+        let weights = checkpoint::load(&path, network.tensors()).unwrap();
+        assert!(weights.values.iter().flatten().all(|value| value.is_finite()));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod rows;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sandglass_models::{Cost, ModelError, Network, NetworkConfig};
@@ -67,11 +68,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Some(network) => vec![row(network)?],
         None => rows::all().map(|network| row_or_not_built(&network)).collect::<Result<_, _>>()?,
     };
-    match (args.json, rows.as_slice()) {
-        (true, [row]) if !args.all => println!("{}", serde_json::to_string(row)?),
-        (true, rows) => println!("{}", serde_json::to_string_pretty(rows)?),
-        (false, rows) => println!("{}", table(rows)),
-    }
+    let text = match (args.json, rows.as_slice()) {
+        (true, [row]) if !args.all => serde_json::to_string(row)?,
+        (true, rows) => serde_json::to_string_pretty(rows)?,
+        (false, rows) => table(rows),
+    };
+    writeln!(io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)
 }
 

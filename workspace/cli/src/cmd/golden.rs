@@ -5,8 +5,10 @@ mod case;
 mod hashed;
 mod kernels;
 mod kinds;
+mod layout;
 mod training;
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -80,20 +82,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         CodePath::Kernels => Box::new(kernels::Kernels::new()?),
         CodePath::Candle => Box::new(candle::Candle),
     };
+    let mut out = io::stdout().lock();
     let mut cases = Vec::new();
     for (number, written) in suite.cases().iter().enumerate() {
         let verdict = verdict(&suite, number, written, backend.as_ref());
         if !args.json {
-            println!("{}", verdict.line());
+            writeln!(out, "{}", verdict.line())?;
         }
         cases.push(verdict);
     }
     let count = |status| cases.iter().filter(|case| case.status == status).count();
     let (ok, fail, not_built) = (count(Status::Ok), count(Status::Fail), count(Status::NotBuilt));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&Report { cases, ok, fail, not_built })?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&Report { cases, ok, fail, not_built })?)?;
     } else {
-        println!("{ok} ok, {fail} fail, {not_built} not-built");
+        writeln!(out, "{ok} ok, {fail} fail, {not_built} not-built")?;
     }
     Ok(if fail == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,5 +1,6 @@
 //! `sandglass show`: a network's plan as the papers print theirs, with what each stage costs.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sandglass_models::{Cost, Size};
@@ -49,8 +50,7 @@ pub fn run(Args { network: args }: Args) -> anyhow::Result<ExitCode> {
 
     let mut table = table.build();
     table.with(Style::psql()).with(Alignment::right()).modify(Columns::one(2), Alignment::left());
-    println!("{config}, width {}, {} classes", config.width, config.classes);
-    println!("{table}");
+    writeln!(io::stdout(), "{config}, width {}, {} classes\n{table}", config.width, config.classes)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,6 +14,7 @@ use sandglass_train::Engine;
 
 use super::case::{Array, Case, Mode};
 use super::kinds::{Backend, ConvConfig, NormConfig, Outputs, Pass, param};
+use super::layout::{channel_sums, channels, concat, nchw, nhwc};
 
 pub struct Kernels {
     runtime: Arc<Runtime>,
@@ -102,8 +103,8 @@ impl Backend for Kernels {
         let ConvConfig { input, output, kernel, stride, padding, groups } = *config;
         let x = case.input("x")?;
         let [images, _, height, width] = x.nchw()?;
-        let depthwise = groups == input && input == output && kernel > 1;
-        // Grouped convolutions that are not depthwise run group by group.
+        let depthwise = groups == input && input == output && matches!(kernel, 3 | 5) && stride <= 2;
+        // Other grouped convolutions run group by group.
         let groups = if depthwise { 1 } else { groups };
         let (input, output) = (input / groups, output / groups);
         let shape = ConvShape { images, height, width, input, output, kernel, stride, padding, depthwise };
@@ -180,21 +181,21 @@ impl Backend for Kernels {
     }
 
     fn relu6(&self, case: &Case) -> anyhow::Result<Outputs> {
-        let x = case.input("x")?;
-        let [images, channels, height, width] = x.nchw()?;
-        let map = nhwc(x)?;
-        let mut output = vec![0.0; map.len()];
-        map::write(&self.runtime, Operand::plain(&map), None, (0.0, 6.0), channels, &mut output)?;
-        let mut outputs = Outputs::from([("output".to_owned(), nchw(&output, &x.shape))]);
-        if let Some(dy) = cotangent(case, map.len())? {
-            let mut dx = nhwc(&Array { shape: x.shape.clone(), values: dy.to_vec() })?;
-            let (mean, inv_std) = (vec![0.0; channels], vec![1.0; channels]);
-            let (mut sums, mut products) = (vec![0.0; channels], vec![0.0; channels]);
-            let mask = Some(Mask::Stored { data: &map, low: 0.0, high: 6.0 });
-            let producer = Some(Producer { h: &map, mean: &mean, inv_std: &inv_std, mask });
+        // Element by element, so the layout does not matter.
+        let x = &case.input("x")?.values;
+        ensure!(!x.is_empty(), "an empty input");
+        let mut output = vec![0.0; x.len()];
+        map::write(&self.runtime, Operand::plain(x), None, (0.0, 6.0), x.len(), &mut output)?;
+        let mut outputs = Outputs::from([("output".to_owned(), output)]);
+        if let Some(dy) = cotangent(case, x.len())? {
+            let mut dx = dy.to_vec();
+            let (mean, inv_std) = (vec![0.0; x.len()], vec![1.0; x.len()]);
+            let (mut sums, mut products) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            let mask = Some(Mask::Stored { data: x, low: 0.0, high: 6.0 });
+            let producer = Some(Producer { h: x, mean: &mean, inv_std: &inv_std, mask });
             let sink = Sink { out: &mut dx, skip: None, producer, sums: (&mut sums, &mut products) };
-            norm::sink(&self.runtime, sink, images, height * width, channels)?;
-            outputs.insert("grad.x".to_owned(), nchw(&dx, &x.shape));
+            norm::sink(&self.runtime, sink, 1, 1, x.len())?;
+            outputs.insert("grad.x".to_owned(), dx);
         }
         Ok(outputs)
     }
@@ -289,50 +290,4 @@ fn insert_gradients(outputs: &mut Outputs, pass: &Pass, gradients: &[Vec<f32>], 
         outputs.insert(format!("grad.{}", spec.name), gradient.clone());
     }
     outputs.insert("grad.x".to_owned(), nchw(dx, &pass.x.shape));
-}
-
-/// N x C x H x W to N x H x W x C.
-fn nhwc(map: &Array) -> anyhow::Result<Vec<f32>> {
-    let [images, channels, height, width] = map.nchw()?;
-    let area = height * width;
-    let at = |image: usize, pixel: usize, channel: usize| map.values[(image * channels + channel) * area + pixel];
-    let pixels = (0..images).flat_map(|image| (0..area).map(move |pixel| (image, pixel)));
-    Ok(pixels.flat_map(|(image, pixel)| (0..channels).map(move |channel| at(image, pixel, channel))).collect())
-}
-
-/// N x H x W x C to N x C x H x W, whose shape is given.
-fn nchw(values: &[f32], shape: &[usize]) -> Vec<f32> {
-    let channels = shape.get(1).copied().unwrap_or(1);
-    let area: usize = shape.iter().skip(2).product();
-    let images = values.chunks_exact((channels * area).max(1));
-    images.flat_map(|image| (0..channels).flat_map(move |c| image.iter().skip(c).step_by(channels))).copied().collect()
-}
-
-/// Some channels of an NCHW map.
-fn channels(map: &Array, first: usize, count: usize) -> anyhow::Result<Array> {
-    let [images, channels, height, width] = map.nchw()?;
-    let area = height * width;
-    let image = |image: &[f32]| image[first * area..][..count * area].to_vec();
-    let values = map.values.chunks_exact(channels * area).flat_map(image).collect();
-    Ok(Array { shape: vec![images, count, height, width], values })
-}
-
-/// NCHW maps side by side along their channels.
-fn concat(groups: &[Vec<f32>], images: usize) -> Vec<f32> {
-    let image = |image: usize| {
-        groups.iter().flat_map(move |group| {
-            let size = group.len() / images;
-            &group[image * size..][..size]
-        })
-    };
-    (0..images).flat_map(image).copied().collect()
-}
-
-/// Per channel of an NCHW map, in f64.
-fn channel_sums(map: &[f32], area: usize, channels: usize) -> Vec<f32> {
-    let mut sums = vec![0f64; channels];
-    for (values, channel) in map.chunks_exact(area).zip((0..channels).cycle()) {
-        sums[channel] += values.iter().map(|value| f64::from(*value)).sum::<f64>();
-    }
-    sums.into_iter().map(|sum| sum as f32).collect()
 }
