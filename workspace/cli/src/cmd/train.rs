@@ -1,8 +1,202 @@
+//! `sandglass train`: from a seed to a checkpoint; the same command again resumes.
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use sandglass_data::{Dataset, Part};
+use sandglass_models::NetworkConfig;
+use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 #[derive(clap::Args)]
-pub struct Args {}
+#[command(args_override_self = true)]
+pub struct Args {
+    /// Network, such as mobilenetv2 or mobilenext_div2
+    network: String,
+    /// embedded (synthetic), a folder, or a name below the data root
+    #[arg(long, default_value = "embedded")]
+    data: String,
+    /// Folder for the state, log.jsonl and, in the end, model.safetensors
+    #[arg(long)]
+    out: PathBuf,
+    /// File, or smoke, cifar10, tiny-imagenet, imagenet, imagenet-official; unset: by the size of the images
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// Instead of the recipe's
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Images per step, instead of the recipe's; the learning rate is not scaled
+    #[arg(long)]
+    batch: Option<usize>,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Unset: all; the result does not depend on it
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Width multiplier
+    #[arg(long, default_value_t = 1.0)]
+    width: f64,
+    /// Stride of the first convolution
+    #[arg(long, default_value_t = 2)]
+    stem_stride: usize,
+    /// Inverse of the identity tensor multiplier
+    #[arg(long)]
+    identity_div: Option<usize>,
+    /// Outputs of the classifier; unset: the data set's classes
+    #[arg(long)]
+    classes: Option<usize>,
+    /// Height and width of the network's input; unset: the images' own
+    #[arg(long)]
+    input: Option<usize>,
+    /// Hold this many training images back, chosen by seed, and report on them instead of the validation images: for
+    /// every decision about a recipe
+    #[arg(long, value_name = "IMAGES")]
+    dev: Option<usize>,
+    /// Seconds between savings within an epoch
+    #[arg(long, default_value_t = 60.0)]
+    save_every: f64,
+}
 
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let signal = Signal::listen()?;
+    let mut training = sandglass_data::open(&args.data, Part::Train, args.classes)?;
+    let mut network: NetworkConfig = args.network.parse()?;
+    network.width = args.width;
+    network.stem_stride = args.stem_stride;
+    network.identity_div = args.identity_div.unwrap_or(network.identity_div);
+    network.classes = args.classes.unwrap_or(training.classes().len());
+
+    let mut evaluation = match args.dev {
+        None => Some(sandglass_data::open(&args.data, Part::Validation, args.classes)?),
+        Some(count) => {
+            let (rest, development) = training.split(count, args.seed)?;
+            training = rest;
+            Some(development)
+        }
+    };
+    if evaluation.as_ref().is_some_and(|set| set.hash() == training.hash()) {
+        eprintln!("{}: has no validation part; nothing is evaluated", training.name());
+        evaluation = None;
+    }
+
+    let mut recipe = match &args.recipe {
+        Some(path) => read_recipe(path)?,
+        None => read_recipe(Path::new(default_recipe(&training)))?,
+    };
+    recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
+    recipe.batch = args.batch.unwrap_or(recipe.batch);
+
+    let config = TrainConfig {
+        network,
+        recipe,
+        input: args.input,
+        seed: args.seed,
+        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get())),
+        out: args.out,
+        save_every: Duration::try_from_secs_f64(args.save_every).context("--save-every")?,
+    };
+    let mut bar = Bar::new();
+    let trained = sandglass_train::train(&config, &training, evaluation.as_ref(), &mut bar, &signal.stop);
+    bar.0.finish_and_clear();
+    let trained = trained?;
+    match trained.outcome {
+        Outcome::Finished => println!("{}", trained.model.display()),
+        Outcome::AlreadyFinished => println!("{}: finished before", trained.model.display()),
+        Outcome::Stopped => {
+            eprintln!("{}: saved; the same command resumes", config.out.display());
+            return Ok(signal.exit_code());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A file; where there is none of that name, a recipe that comes with the program.
+fn read_recipe(path: &Path) -> anyhow::Result<Recipe> {
+    let text = match path.to_str().and_then(Recipe::built_in) {
+        Some(text) if !path.exists() => text.to_string(),
+        _ => std::fs::read_to_string(path).with_context(|| {
+            let names: Vec<_> = Recipe::built_in_names().collect();
+            format!("{}: neither a file nor one of {}", path.display(), names.join(", "))
+        })?,
+    };
+    Recipe::from_toml(&text).with_context(|| path.display().to_string())
+}
+
+fn default_recipe(set: &Dataset) -> &'static str {
+    match set.size() {
+        _ if set.synthetic() => "smoke",
+        Some((height, _)) if height <= 32 => "cifar10",
+        Some((height, _)) if height <= 64 => "tiny-imagenet",
+        _ => "imagenet",
+    }
+}
+
+/// The first SIGINT or SIGTERM asks for a save, the second ends at once.
+pub struct Signal {
+    pub stop: Arc<AtomicBool>,
+    number: Arc<AtomicUsize>,
+}
+
+impl Signal {
+    pub fn listen() -> anyhow::Result<Self> {
+        let (stop, number) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
+            flag::register_usize(signal, number.clone(), signal as usize)?;
+            flag::register(signal, stop.clone())?;
+        }
+        Ok(Self { stop, number })
+    }
+
+    /// 128 and the signal's number, as shells do.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(128 + self.number.load(Ordering::Relaxed) as u8)
+    }
+}
+
+/// Steps of the whole run, with rate and remaining time; drawn on a terminal only. Epochs are lines on stderr.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    pub fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}, {eta} left") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+}
+
+impl Observer for Bar {
+    fn started(&mut self, at: &Progress) {
+        let steps = at.steps as u64;
+        self.0.set_length(at.epochs * steps);
+        self.0.set_position(at.epoch * steps + at.step as u64);
+        self.0.reset_eta();
+        if at.epoch > 0 || at.step > 0 {
+            self.0.suspend(|| eprintln!("resumes at epoch {}, step {}", at.epoch + 1, at.step + 1));
+        }
+    }
+
+    fn step(&mut self, at: &Progress) {
+        self.0.set_position(at.epoch * at.steps as u64 + at.step as u64);
+        let rate = self.0.per_sec() * at.batch as f64;
+        let (epoch, epochs, loss) = (at.epoch + 1, at.epochs, at.loss);
+        self.0.set_message(format!("epoch {epoch}/{epochs}, loss {loss:.3}, {rate:.0} images/s"));
+    }
+
+    fn epoch(&mut self, row: &LogRow) {
+        let LogRow { epoch, train_loss, train_top1, images_per_s, .. } = row;
+        let mut line = format!("epoch {epoch}: loss {train_loss:.4}, train {train_top1:.2} %");
+        if let (Some(set), Some(top1)) = (&row.evaluated, row.eval_top1) {
+            line += &format!(", {set} {top1:.2} %");
+        }
+        self.0.suspend(|| eprintln!("{line}, {images_per_s:.0} images/s"));
+    }
 }
