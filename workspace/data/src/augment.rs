@@ -168,8 +168,8 @@ mod tests {
         // A third of the vertical shifts keeps the row; of those a third loses the pixel, the rest lie mirrored.
         let expected = [(None, 1400), (Some(0), 100), (Some(1), 200), (Some(2), 100)];
         for (place, expected) in expected {
-            let found = counts.get(&place).copied().unwrap_or(0);
-            assert!((found - expected as i32).abs() < 60, "{place:?}: {found}, not about {expected}");
+            let found: i32 = counts.get(&place).copied().unwrap_or(0);
+            assert!((found - expected).abs() < 60, "{place:?}: {found}, not about {expected}");
         }
     }
 }

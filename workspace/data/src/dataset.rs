@@ -43,13 +43,15 @@ pub(crate) trait Source: Send + Sync {
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
 
+/// Images of one size: [n, height, width, 3].
+struct Decoded {
+    height: usize,
+    width: usize,
+    pixels: Vec<u8>,
+}
+
 enum Images {
-    /// [n, height, width, 3]
-    Decoded {
-        height: usize,
-        width: usize,
-        pixels: Vec<u8>,
-    },
+    Decoded(Decoded),
     Encoded(Box<dyn Source>),
 }
 
@@ -82,7 +84,7 @@ impl Dataset {
         }
         let mut hasher = hasher(&labels);
         hasher.update(&pixels);
-        let images = Images::Decoded { height, width, pixels };
+        let images = Images::Decoded(Decoded { height, width, pixels });
         Self::assemble(name, classes, synthetic, hasher, images, labels)
     }
 
@@ -102,16 +104,16 @@ impl Dataset {
             return Ok(set);
         }
         match set.decode_all()? {
-            Some((size, pixels)) => {
+            Some(Decoded { height, width, pixels }) => {
                 let labels = set.labels.to_vec();
-                Self::from_pixels(name, set.classes.to_vec(), false, size, pixels, labels)
+                Self::from_pixels(name, set.classes.to_vec(), false, (height, width), pixels, labels)
             }
             None => Ok(set),
         }
     }
 
-    /// Size and pixels of all images, if they share a size and are not too many; an error names the broken ones.
-    fn decode_all(&self) -> Result<Option<((usize, usize), Vec<u8>)>, DataError> {
+    /// All images, if they share a size and are not too many; an error names the broken ones.
+    fn decode_all(&self) -> Result<Option<Decoded>, DataError> {
         let size_of = |picture: &Picture| (picture.height, picture.width);
         // A first image that is broken fails once more below.
         let size = (!self.is_empty()).then(|| self.picture(0).ok()).flatten().as_ref().map(size_of);
@@ -138,7 +140,7 @@ impl Dataset {
         if !failures.is_empty() {
             return Err(DataError::broken(&self.name, self.len(), failures));
         }
-        Ok(size.filter(|_| keep).map(|size| (size, pixels)))
+        Ok(size.filter(|_| keep).map(|(height, width)| Decoded { height, width, pixels }))
     }
 
     fn assemble(
@@ -192,7 +194,7 @@ impl Dataset {
     /// Height and width, where all images share them and are held decoded.
     pub fn size(&self) -> Option<(usize, usize)> {
         match &*self.images {
-            Images::Decoded { height, width, .. } => Some((*height, *width)),
+            Images::Decoded(images) => Some((images.height, images.width)),
             Images::Encoded(_) => None,
         }
     }
@@ -210,10 +212,10 @@ impl Dataset {
     pub fn picture(&self, index: usize) -> Result<Picture, DataError> {
         let place = self.place(index);
         match &*self.images {
-            Images::Decoded { height, width, pixels } => {
+            &Images::Decoded(Decoded { height, width, ref pixels }) => {
                 let bytes = height * width * 3;
                 let pixels = pixels[place * bytes..(place + 1) * bytes].to_vec();
-                Ok(Picture { width: *width, height: *height, pixels })
+                Ok(Picture { width, height, pixels })
             }
             Images::Encoded(source) => {
                 decode(&source.encoded(place)?).map_err(|reason| DataError::Image { name: source.name(place), reason })
@@ -223,7 +225,7 @@ impl Dataset {
 
     /// Decodes every image of a set that is not held decoded; the error names the broken ones.
     pub fn verify(&self) -> Result<(), DataError> {
-        if let Images::Decoded { .. } = &*self.images {
+        if let Images::Decoded(_) = &*self.images {
             return Ok(());
         }
         let failures: Vec<String> = self
@@ -295,14 +297,16 @@ impl Dataset {
 
     /// Ranges of indices that are cheap to read together; one range where any order is as good.
     pub(crate) fn runs(&self) -> Vec<Range<usize>> {
-        let whole = vec![0..self.len()];
-        let Images::Encoded(source) = &*self.images else { return whole };
-        if source.runs().is_empty() {
-            return whole;
+        let lengths = match &*self.images {
+            Images::Encoded(source) => source.runs(),
+            Images::Decoded(_) => &[],
+        };
+        if lengths.is_empty() {
+            return std::iter::once(0..self.len()).collect();
         }
         let mut runs = Vec::new();
         let (mut end, mut from) = (0, 0);
-        for length in source.runs() {
+        for length in lengths {
             end += length;
             let to = match &self.members {
                 Some(members) => members.partition_point(|&member| (member as usize) < end),

@@ -92,16 +92,20 @@ fn read_jpeg(source: UntilEnd<'_>, bytes: usize) -> Result<Picture, DecodeError>
     let header = Decompress::new_reader(source).map_err(malformed)?;
     let (width, height) = header.size();
     check_size(width, height, bytes)?;
-    let (mut image, expand): (_, fn(&[u8]) -> Vec<u8>) = match header.color_space() {
-        ColorSpace::JCS_GRAYSCALE => (header.grayscale().map_err(malformed)?, grey_to_rgb),
-        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => {
-            (header.to_colorspace(ColorSpace::JCS_CMYK).map_err(malformed)?, inverted_cmyk_to_rgb)
-        }
-        _ => (header.rgb().map_err(malformed)?, <[u8]>::to_vec),
+    let space = match header.color_space() {
+        ColorSpace::JCS_GRAYSCALE => ColorSpace::JCS_GRAYSCALE,
+        ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK => ColorSpace::JCS_CMYK,
+        _ => ColorSpace::JCS_RGB,
     };
+    let mut image = header.to_colorspace(space).map_err(malformed)?;
     let samples: Vec<u8> = image.read_scanlines().map_err(malformed)?;
     image.finish().map_err(malformed)?;
-    Ok(Picture { width, height, pixels: expand(&samples) })
+    let pixels = match space {
+        ColorSpace::JCS_GRAYSCALE => grey_to_rgb(&samples),
+        ColorSpace::JCS_CMYK => inverted_cmyk_to_rgb(&samples),
+        _ => samples,
+    };
+    Ok(Picture { width, height, pixels })
 }
 
 fn grey_to_rgb(samples: &[u8]) -> Vec<u8> {

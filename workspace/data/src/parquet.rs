@@ -166,7 +166,8 @@ fn header(mut reader: ParquetReader<File>) -> PolarsResult<Header> {
     let metadata = reader.get_metadata()?;
     let group_rows = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
     let class_names = metadata.key_value_metadata.iter().flatten();
-    let class_names = class_names.filter(|pair| pair.key == "huggingface").find_map(|pair| names(pair.value.as_ref()?));
+    let class_names =
+        class_names.filter(|pair| pair.key == "huggingface").find_map(|pair| names(pair.value.as_deref()?));
     let table = reader.with_columns(Some(vec!["label".to_string()])).finish()?;
     let labels = table.column("label")?.strict_cast(&DataType::Int64)?;
     let label = |label: Option<i64>| {
@@ -177,7 +178,7 @@ fn header(mut reader: ParquetReader<File>) -> PolarsResult<Header> {
 }
 
 /// Class names as the `datasets` library writes them into a file's metadata.
-fn names(json: &String) -> Option<Vec<String>> {
+fn names(json: &str) -> Option<Vec<String>> {
     let json: serde_json::Value = serde_json::from_str(json).ok()?;
     let names = json.pointer("/info/features/label/names")?.as_array()?;
     names.iter().map(|name| name.as_str().map(String::from)).collect()
