@@ -1,6 +1,6 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::escape;
+use sandglass_study::{Comparison, escape};
 
 use crate::Section;
 
@@ -13,6 +13,9 @@ pub(crate) fn page(sections: &[Section], problems: &[String]) -> String {
         text.push_str(&section.table.markdown());
         text.push('\n');
         text.push_str(&list(&section.notes));
+        if let Some(gaps) = &section.gaps {
+            text.push_str(&format!("\n### {}\n\n{}", Comparison::GAPS, gaps.markdown()));
+        }
         text.push_str(&format!("\n{}\n", section.analysis));
         for figure in &section.figures {
             text.push('\n');

@@ -40,6 +40,8 @@ pub struct Section {
     pub comparison: Comparison,
     pub table: Table,
     pub notes: Vec<String>,
+    /// Differences between the two networks, where there are two.
+    pub gaps: Option<Table>,
     pub figures: Vec<Figure>,
     /// Every cell that has a row: where its number comes from.
     pub provenance: Table,
@@ -68,6 +70,7 @@ impl Section {
             analysis: study.analysis.trim().to_owned(),
             table: comparison.table(),
             notes: comparison.notes(),
+            gaps: comparison.gaps(),
             figures: plot::figures(&comparison)?,
             provenance: provenance(&rows),
             commands,

@@ -104,6 +104,18 @@ fn every_network_has_paper_costs_and_ours() {
 }
 
 #[test]
+fn differences_at_equal_width_answer_the_question() {
+    let folder = project();
+    let report = report(folder.path());
+    let (_, gaps) = report.markdown.split_once("### The second network minus the first, at equal width").unwrap();
+    let row = |start: &str| gaps.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    let cells: Vec<String> = row("| 0.35 ").split('|').map(|cell| cell.trim().to_owned()).collect();
+    assert_eq!(cells[1..6], ["0.35", "1.267", "+4.40\u{2020}", "+0.00 (n=1)", "+0.00 \u{b1} 0.00 (n=3)"]);
+    let failed: Vec<String> = row("| 1.4 ").split('|').map(|cell| cell.trim().to_owned()).collect();
+    assert_eq!(failed[3..5], ["+1.20\u{2020}", "\u{2013}"]);
+}
+
+#[test]
 fn text_from_rows_is_escaped() {
     let folder = project();
     let report = report(folder.path());

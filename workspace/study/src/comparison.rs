@@ -48,8 +48,8 @@ pub enum Outcome {
     Missing,
     /// Cells that failed or were skipped, with the first reason.
     Failed(String),
-    /// Percent, one value for each seed.
-    Measured(Vec<f64>),
+    /// Seeds, and percent.
+    Measured(Vec<(u64, f64)>),
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -166,18 +166,24 @@ impl Comparison {
 impl Outcome {
     pub fn summary(&self) -> Option<Summary> {
         match self {
-            Outcome::Measured(values) => Summary::of(values),
+            Outcome::Measured(values) => Summary::of(&values.iter().map(|(_, value)| *value).collect::<Vec<_>>()),
             _ => None,
         }
     }
 
     fn text(&self) -> String {
-        match (self, self.summary()) {
-            (Outcome::Failed(_), _) => "failed".into(),
-            (_, None) => "\u{2013}".into(),
-            (_, Some(Summary { mean, sd: Some(sd), n, .. })) => format!("{mean:.2} \u{b1} {sd:.2} (n={n})"),
-            (_, Some(Summary { mean, n, .. })) => format!("{mean:.2} (n={n})"),
+        match self {
+            Outcome::Failed(_) => "failed".into(),
+            _ => self.summary().map_or("\u{2013}".into(), |summary| spread(&summary)),
         }
+    }
+}
+
+/// Such as `72.90 ± 0.31 (n=3)`.
+pub(crate) fn spread(Summary { mean, sd, n, .. }: &Summary) -> String {
+    match sd {
+        Some(sd) => format!("{mean:.2} \u{b1} {sd:.2} (n={n})"),
+        None => format!("{mean:.2} (n={n})"),
     }
 }
 
@@ -220,7 +226,7 @@ fn outcome<'a>(rows: impl Iterator<Item = &'a Row>) -> Outcome {
     let (mut values, mut error) = (Vec::new(), None);
     for row in rows {
         match row.value {
-            Some(value) => values.push(value),
+            Some(value) => values.push((row.seed, value)),
             None => error = error.or(row.error.clone()),
         }
     }

@@ -5,6 +5,7 @@ pub mod cell;
 mod comparison;
 mod error;
 mod file;
+mod gap;
 mod home;
 mod local;
 pub mod manifest;

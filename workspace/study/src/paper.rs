@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::StudyError;
 
-/// How sure we are that the paper prints a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// How sure we are that the paper prints a value, from the surest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Confidence {
     Seen,

@@ -108,6 +108,9 @@ impl Opened {
         } else {
             println!("{}\n\n{}", self.study.title, comparison.table().markdown());
             comparison.notes().iter().for_each(|note| println!("{note}"));
+            if let Some(gaps) = comparison.gaps() {
+                println!("\n{}\n\n{}", Comparison::GAPS, gaps.markdown());
+            }
         }
         for problem in &self.ledger.problems {
             eprintln!("not used: {problem}");

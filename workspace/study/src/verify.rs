@@ -7,7 +7,7 @@ use sandglass_ledger::{Ledger, Row, Status};
 
 use crate::bench::{Bench, CellError};
 use crate::manifest::{Entry, Manifest, sha256_file};
-use crate::study::{Profile, Study};
+use crate::study::{Given, Profile, Study};
 use crate::{Cell, Home, StudyError, Work, cell};
 
 /// Which checkpoints are evaluated again.
@@ -43,19 +43,23 @@ pub fn verify(
     let manifest = Manifest::read(home)?;
     let cells = cell::cells(study, profile)?;
     let mut verdict = Verdict::default();
-    for cell in cells.iter().filter(|cell| matches!(cell.work, Work::Train(_))) {
+    for cell in &cells {
         let rows: Vec<&Row> = ledger.cell(&study.name, &profile.name, &cell.id).collect();
-        let Some(entry) = manifest.find(&study.name, &profile.name, &cell.id) else { continue };
-        if rows.iter().all(|row| row.status != Status::Ok) {
-            verdict.different.push(format!("{}: a checkpoint is listed, but there is no row with a result", cell.id));
-            continue;
-        }
-        let evaluate = match which {
-            Verify::None => false,
-            Verify::All => true,
-            Verify::Smallest => is_smallest(cell, &cells, study, profile, &manifest),
+        let listed = manifest.find(&study.name, &profile.name, &cell.id);
+        let measured = rows.iter().any(|row| row.status == Status::Ok);
+        let (checkpoint, evaluate) = match (&cell.work, listed) {
+            (Work::Train(_), Some(_)) if !measured => {
+                verdict.different.push(format!("{}: a checkpoint is listed, but no row has a result", cell.id));
+                continue;
+            }
+            (Work::Train(_), Some(entry)) => {
+                let smallest = || is_smallest(cell, &cells, study, profile, &manifest);
+                (Checkpoint::Listed(entry), which == Verify::All || which == Verify::Smallest && smallest())
+            }
+            (Work::Score(given), _) if measured && which == Verify::All => (Checkpoint::Given(given), true),
+            _ => continue,
         };
-        match compare(home, cell, entry, &rows, evaluate, bench) {
+        match compare(home, cell, checkpoint, &rows, evaluate, bench) {
             Ok(true) => verdict.equal.push(cell.id.clone()),
             Ok(false) => {}
             Err(CellError::Skipped(reason)) => verdict.unavailable.push(format!("{}: {reason}", cell.id)),
@@ -63,6 +67,13 @@ pub fn verify(
         }
     }
     Ok(verdict)
+}
+
+/// Where a cell's checkpoint is found.
+#[derive(Clone, Copy)]
+enum Checkpoint<'a> {
+    Listed(&'a Entry),
+    Given(&'a Given),
 }
 
 fn is_smallest(cell: &Cell, cells: &[Cell], study: &Study, profile: &Profile, manifest: &Manifest) -> bool {
@@ -75,18 +86,26 @@ fn is_smallest(cell: &Cell, cells: &[Cell], study: &Study, profile: &Profile, ma
 fn compare(
     home: &Home,
     cell: &Cell,
-    entry: &Entry,
+    checkpoint: Checkpoint<'_>,
     rows: &[&Row],
     evaluate: bool,
     bench: &dyn Bench,
 ) -> Result<bool, CellError> {
-    if let Some(row) = rows.iter().find(|row| row.checkpoint_hash.as_ref() != Some(&entry.sha256)) {
-        return Err(CellError::Failed(format!("the manifest's hash is not that of row {}", row.id())));
+    let sha256 = match checkpoint {
+        Checkpoint::Listed(entry) => &entry.sha256,
+        Checkpoint::Given(given) => &given.sha256,
+    };
+    if let Some(row) = rows.iter().find(|row| row.checkpoint_hash.as_ref() != Some(sha256)) {
+        return Err(CellError::Failed(format!("the checkpoint listed is not that of row {}", row.id())));
     }
-    let Some(path) = locate(home, entry, evaluate)? else { return Ok(false) };
+    let path = match checkpoint {
+        Checkpoint::Listed(entry) => locate(home, entry, evaluate)?,
+        Checkpoint::Given(given) => Some(bench.data_file(&given.weights)?),
+    };
+    let Some(path) = path else { return Ok(false) };
     let hash = sha256_file(&path).map_err(CellError::failed)?;
-    if hash != entry.sha256 {
-        return Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", path.display(), entry.sha256)));
+    if hash != *sha256 {
+        return Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {sha256}", path.display())));
     }
     if !evaluate {
         return Ok(false);

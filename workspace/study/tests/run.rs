@@ -80,6 +80,24 @@ fn data_that_is_not_at_hand_skips_the_cell() {
 }
 
 #[test]
+fn given_weights_are_known_by_their_hash_and_scored_again_on_demand() {
+    let mut micro = Micro::new();
+    let weights = micro.folder.path().join("weights.safetensors");
+    std::fs::write(&weights, b"weights").unwrap();
+    let bench = Fake { given: Some(weights), ..Fake::default() };
+    let run_given = |micro: &Micro| run(&micro.home, &micro.study, &micro.study.profile[1], None, &bench, &mut |_| ());
+    assert_eq!(run_given(&micro).unwrap().failed, 1, "another hash is another checkpoint");
+
+    let hash = sandglass_study::manifest::sha256(b"weights");
+    micro.study = open(micro.folder.path(), &MICRO.replace("sha256 = \"00\"", &format!("sha256 = \"{hash}\"")));
+    assert_eq!(run_given(&micro).unwrap().done, 1);
+    let check =
+        |which| verify(&micro.home, &micro.study, &micro.study.profile[1], &micro.ledger(), which, &bench).unwrap();
+    assert_eq!(check(Verify::All).equal, ["mobilenetv2-w0.35-images"]);
+    assert_eq!(check(Verify::Smallest), Verdict::default());
+}
+
+#[test]
 fn another_recipe_makes_rows_stale() {
     let mut micro = Micro::new();
     run_all(&micro, &Fake::default());
