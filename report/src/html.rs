@@ -1,7 +1,6 @@
 //! The report as one HTML file that needs no network and no script.
 
 use askama::Template;
-use sandglass_study::Comparison;
 
 use crate::{ReportError, Section, markdown};
 

@@ -1,6 +1,6 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::{Comparison, escape};
+use sandglass_study::escape;
 
 use crate::Section;
 
@@ -13,8 +13,8 @@ pub(crate) fn page(sections: &[Section], problems: &[String]) -> String {
         text.push_str(&section.table.markdown());
         text.push('\n');
         text.push_str(&list(&section.notes));
-        if let Some(gaps) = &section.gaps {
-            text.push_str(&format!("\n### {}\n\n{}", Comparison::GAPS, gaps.markdown()));
+        if let Some((heading, gaps)) = &section.gaps {
+            text.push_str(&format!("\n### {heading}\n\n{}", gaps.markdown()));
         }
         text.push_str(&format!("\n{}\n", section.analysis));
         for figure in &section.figures {

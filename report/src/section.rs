@@ -41,7 +41,7 @@ pub struct Section {
     pub table: Table,
     pub notes: Vec<String>,
     /// Differences between the two networks, where there are two.
-    pub gaps: Option<Table>,
+    pub gaps: Option<(String, Table)>,
     pub figures: Vec<Figure>,
     /// Every cell that has a row: where its number comes from.
     pub provenance: Table,
@@ -60,7 +60,7 @@ impl Section {
             format!("sandglass table {} --verify all", study.name),
         )];
         commands.extend(study.profile.iter().map(|profile| {
-            let what = format!("Measure what is missing of {}", profile.title);
+            let what = format!("Measure what is missing of profile {} ({})", profile.name, profile.title);
             (what, format!("sandglass run {} --profile {}", study.name, profile.name))
         }));
         Ok(Self {

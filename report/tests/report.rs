@@ -107,7 +107,7 @@ fn every_network_has_paper_costs_and_ours() {
 fn differences_at_equal_width_answer_the_question() {
     let folder = project();
     let report = report(folder.path());
-    let (_, gaps) = report.markdown.split_once("### The second network minus the first, at equal width").unwrap();
+    let (_, gaps) = report.markdown.split_once("### MobileNeXt minus MobileNetV2, at equal width").unwrap();
     let row = |start: &str| gaps.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
     let cells: Vec<String> = row("| 0.35 ").split('|').map(|cell| cell.trim().to_owned()).collect();
     assert_eq!(cells[1..6], ["0.35", "1.267", "+4.40\u{2020}", "+0.00 (n=1)", "+0.00 \u{b1} 0.00 (n=3)"]);

@@ -6,12 +6,9 @@ use crate::Table;
 use crate::comparison::{Comparison, Line, Outcome, spread};
 
 impl Comparison {
-    /// Heads the table of [`Comparison::gaps`].
-    pub const GAPS: &str = "The second network minus the first, at equal width";
-
-    /// Second network minus first, width by width: the paper's difference, and ours seed by seed. None unless two
-    /// networks are compared.
-    pub fn gaps(&self) -> Option<Table> {
+    /// A heading and a table: second network minus first, width by width; the paper's difference, and ours seed by seed.
+    /// None unless two networks are compared.
+    pub fn gaps(&self) -> Option<(String, Table)> {
         let mut names: Vec<&str> = self.lines.iter().map(|line| line.model.as_str()).collect();
         names.dedup();
         let [first, second] = names[..] else { return None };
@@ -28,7 +25,7 @@ impl Comparison {
                 table.push(row(line, other, self.scales.len()));
             }
         }
-        Some(table)
+        Some((format!("{second} minus {first}, at equal width"), table))
     }
 }
 

@@ -57,24 +57,23 @@ impl Manifest {
         self.checkpoint.iter().find(|entry| entry.is_of(study, profile, cell))
     }
 
-    /// Lists every kept checkpoint of a study whose row has its hash. It depends on rows and files alone, so that cells
-    /// may run on several machines: whoever calls it last, after merging, lists them all. Entries on the hub stay.
+    /// Lists every kept checkpoint of a study that is at hand and whose row has its hash; what was listed before and is
+    /// not at hand stays. It depends on rows and files alone, so that cells may run on several machines: whoever runs the
+    /// study last, after merging, lists them all.
     pub fn refresh(home: &Home, study: &Study, ledger: &Ledger) -> Result<(), StudyError> {
         let old = Self::read(home)?;
-        let mut new: Vec<Entry> =
-            old.checkpoint.iter().filter(|entry| entry.study != study.name || entry.hub.is_some()).cloned().collect();
+        let mut new = old.checkpoint.clone();
         let scored = ledger.rows.iter().filter(|row| row.study == study.name && row.status == Status::Ok);
         for row in scored.filter(|row| row.metric == "top1") {
             let file = kept_file(&row.study, &row.profile, &row.cell);
-            let listed = new.iter().any(|entry| entry.is_of(&row.study, &row.profile, &row.cell));
             let Ok(bytes) = std::fs::read(home.checkpoints().join(&file)) else { continue };
             let sha256 = sha256(&bytes);
-            if listed || row.checkpoint_hash.as_ref() != Some(&sha256) {
-                continue;
+            if row.checkpoint_hash.as_ref() == Some(&sha256) {
+                new.retain(|entry| !entry.is_of(&row.study, &row.profile, &row.cell));
+                let (study, profile, cell) = (row.study.clone(), row.profile.clone(), row.cell.clone());
+                let bytes = bytes.len() as u64;
+                new.push(Entry { study, profile, cell, sha256, bytes, file: Some(file), hub: None });
             }
-            let (study, profile, cell) = (row.study.clone(), row.profile.clone(), row.cell.clone());
-            let bytes = bytes.len() as u64;
-            new.push(Entry { study, profile, cell, sha256, bytes, file: Some(file), hub: None });
         }
         new.sort_by(|a, b| (&a.study, &a.profile, &a.cell).cmp(&(&b.study, &b.profile, &b.cell)));
         if new == old.checkpoint {

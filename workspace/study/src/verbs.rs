@@ -108,8 +108,8 @@ impl Opened {
         } else {
             println!("{}\n\n{}", self.study.title, comparison.table().markdown());
             comparison.notes().iter().for_each(|note| println!("{note}"));
-            if let Some(gaps) = comparison.gaps() {
-                println!("\n{}\n\n{}", Comparison::GAPS, gaps.markdown());
+            if let Some((heading, gaps)) = comparison.gaps() {
+                println!("\n{heading}\n\n{}", gaps.markdown());
             }
         }
         for problem in &self.ledger.problems {

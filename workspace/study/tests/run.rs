@@ -132,6 +132,8 @@ fn a_checkpoint_that_changed_is_found_without_evaluation() {
     assert!(verdict.different[0].starts_with("mobilenext-w1.0-s0: "), "{}", verdict.different[0]);
     std::fs::remove_file(&path).unwrap();
     assert!(check(&micro, Verify::None).different[0].contains("is missing"));
+    run_all(&micro, &Fake::default());
+    assert!(check(&micro, Verify::None).different[0].contains("is missing"), "a run does not forget what was listed");
 }
 
 #[test]
