@@ -12,24 +12,39 @@ impl Comparison {
         let mut names: Vec<&str> = self.lines.iter().map(|line| line.model.as_str()).collect();
         names.dedup();
         let [first, second] = names[..] else { return None };
+        let pairs: Vec<(&Line, &Line)> = self
+            .lines
+            .iter()
+            .filter(|line| line.model == first)
+            .filter_map(|line| {
+                Some((line, self.lines.iter().find(|other| other.model == second && other.width == line.width)?))
+            })
+            .collect();
+        let both = |at: usize| pairs.iter().any(|(a, b)| measured(a, at).is_some() && measured(b, at).is_some());
+        let scales: Vec<usize> = (0..self.scales.len()).filter(|&at| both(at)).collect();
         let fixed = [
             ("width".to_owned(), true),
             (format!("multiply-adds, {second} / {first}"), true),
             ("top-1, paper (points)".to_owned(), true),
         ];
-        let ours = self.scales.iter().map(|scale| (format!("top-1, ours, {} (points)", scale.title), true));
+        let titles = scales.iter().filter_map(|&at| self.scales.get(at)).map(|scale| &scale.title);
+        let ours = titles.map(|title| (format!("top-1, ours, {title} (points)"), true));
         let mut table = Table::new(fixed.into_iter().chain(ours));
-        for line in self.lines.iter().filter(|line| line.model == first) {
-            let other = self.lines.iter().find(|other| other.model == second && other.width == line.width);
-            if let Some(other) = other {
-                table.push(row(line, other, self.scales.len()));
-            }
+        for (a, b) in &pairs {
+            table.push(row(a, b, &scales));
         }
         Some((format!("{second} minus {first}, at equal width"), table))
     }
 }
 
-fn row(first: &Line, second: &Line, scales: usize) -> Vec<String> {
+fn measured(line: &Line, scale: usize) -> Option<&[(u64, f64)]> {
+    match line.results.get(scale) {
+        Some(Outcome::Measured(values)) => Some(values),
+        _ => None,
+    }
+}
+
+fn row(first: &Line, second: &Line, scales: &[usize]) -> Vec<String> {
     let top1 = |line: &Line| line.paper.as_ref().and_then(|row| row.top1_pct);
     let paper = match (top1(first), top1(second)) {
         // A difference is as sure as the less sure of its two values.
@@ -41,8 +56,8 @@ fn row(first: &Line, second: &Line, scales: usize) -> Vec<String> {
         format!("{:.3}", second.cost.madds_total as f64 / first.cost.madds_total as f64),
         paper,
     ];
-    cells.extend((0..scales).map(|at| match (first.results.get(at), second.results.get(at)) {
-        (Some(Outcome::Measured(a)), Some(Outcome::Measured(b))) => difference(a, b),
+    cells.extend(scales.iter().map(|&at| match (measured(first, at), measured(second, at)) {
+        (Some(a), Some(b)) => difference(a, b),
         _ => "\u{2013}".into(),
     }));
     cells

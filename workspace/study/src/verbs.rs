@@ -1,5 +1,6 @@
 //! The verbs of a study, for the `sandglass` binary and for an experiment's own.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,12 +73,10 @@ impl Opened {
         let profile = self.study.profile(args.profile.as_deref())?;
         let plan = Plan::of(&self.study, profile, &self.ledger)?;
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&plan)?);
-        } else {
-            print!("{}", plan.table().markdown());
-            println!("\nto do: {} on two cores", plan::duration(plan.remaining_seconds));
+            return print(&(serde_json::to_string_pretty(&plan)? + "\n"));
         }
-        Ok(ExitCode::SUCCESS)
+        let table = plan.table().markdown();
+        print(&format!("{table}\nto do: {} on two cores\n", plan::duration(plan.remaining_seconds)))
     }
 
     /// Runs what is missing; fails if a cell failed or was skipped.
@@ -104,13 +103,9 @@ impl Opened {
     pub fn table(&self, args: &TableArgs, bench: &dyn Bench) -> anyhow::Result<ExitCode> {
         let comparison = Comparison::of(&self.study, &self.ledger, args.profile.as_deref())?;
         if args.json {
-            println!("{}", serde_json::to_string_pretty(&comparison)?);
+            print(&(serde_json::to_string_pretty(&comparison)? + "\n"))?;
         } else {
-            println!("{}\n\n{}", self.study.title, comparison.table().markdown());
-            comparison.notes().iter().for_each(|note| println!("{note}"));
-            if let Some((heading, gaps)) = comparison.gaps() {
-                println!("\n{heading}\n\n{}", gaps.markdown());
-            }
+            print(&self.text(&comparison))?;
         }
         for problem in &self.ledger.problems {
             eprintln!("not used: {problem}");
@@ -120,6 +115,15 @@ impl Opened {
         }
         self.verify(args.verify, args.profile.as_deref(), bench)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn text(&self, comparison: &Comparison) -> String {
+        let mut text = format!("{}\n\n{}\n", self.study.title, comparison.table().markdown());
+        comparison.notes().iter().for_each(|note| text.push_str(&format!("{note}\n")));
+        if let Some((heading, gaps)) = comparison.gaps() {
+            text.push_str(&format!("\n{heading}\n\n{}", gaps.markdown()));
+        }
+        text
     }
 
     /// Compares cached checkpoints with their rows, tells what was compared, and fails on any difference.
@@ -138,5 +142,13 @@ impl Opened {
         }
         anyhow::ensure!(different.is_empty(), "checkpoints disagree with their rows: {}", different.join("; "));
         Ok(())
+    }
+}
+
+/// A reader who has seen enough, as in `| head`, is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(ExitCode::SUCCESS),
     }
 }
