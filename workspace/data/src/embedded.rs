@@ -22,7 +22,7 @@ pub struct Embedded {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { size: 32, train: 4000, validation: 1000, seed: 0 }
+        Self { size: 32, train: 2400, validation: 1000, seed: 0 }
     }
 }
 
