@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use sandglass_data::DataError;
 use sandglass_models::ModelError;
 use sandglass_models::checkpoint::CheckpointError;
-use sandglass_ops::RuntimeError;
+use sandglass_ops::{OpError, RuntimeError};
 
 use crate::store::StoreError;
-use crate::{EngineError, LossError, RecipeError};
+use crate::{EngineError, RecipeError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -24,7 +24,7 @@ pub enum TrainError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     #[error(transparent)]
-    Loss(#[from] LossError),
+    Loss(#[from] OpError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
