@@ -211,6 +211,12 @@ proptest! {
     }
 
     #[test]
+    fn silu(n in 1usize..4, c in 1usize..9, h in 1usize..6, w in 1usize..6, seed: u64) {
+        let x = Argument(Rng(seed).vec(n * c * h * w).into_iter().map(|x| 9.0 * x).collect(), vec![n, c, h, w]);
+        check(seed, &[x], |ops, t| ops.silu(&t[0]), |t| t[0].iter().map(|x| x / (1.0 + (-x).exp())).collect())?;
+    }
+
+    #[test]
     fn residual_add(n in 1usize..4, c in 1usize..9, h in 1usize..6, w in 1usize..6, share in 0usize..9, seed: u64) {
         let channels = share.min(c);
         let mut rng = Rng(seed);
@@ -291,7 +297,7 @@ fn borders_of_relu6_pass_no_gradient() {
 fn what_does_not_fit_is_an_error() {
     let ops = Ops::new(Runtime::with_isa(1, Isa::Portable).unwrap());
     let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &Device::Cpu).unwrap();
-    assert!(ops.conv2d(&zeros(&[1, 4, 2, 2]), &zeros(&[4, 1, 7, 7]), 1, 3, 4).is_err());
+    assert!(ops.conv2d(&zeros(&[1, 4, 2, 2]), &zeros(&[4, 1, 7, 7]), 1, 2, 4).is_err());
     assert!(ops.conv2d(&zeros(&[1, 4, 2, 2]), &zeros(&[4, 3, 1, 1]), 1, 0, 1).is_err());
     assert!(ops.conv2d(&zeros(&[1, 4, 2, 2]), &zeros(&[4, 4, 3, 3]), 0, 0, 1).is_err());
     assert!(ops.conv2d(&zeros(&[1, 4, 2, 2]), &zeros(&[6, 2, 1, 1]), 1, 0, 4).is_err());

@@ -5,8 +5,9 @@ mod case;
 mod hashed;
 mod kernels;
 mod kinds;
-mod layout;
+mod layers;
 mod training;
+mod variables;
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -14,7 +14,8 @@ impl Ops {
     /// `groups` is 1, or c = out (depthwise: k 3 or 5, stride 1 or 2), both in one op; others are sliced.
     pub fn conv2d(&self, x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
         let (input, output) = (x.dim(1)?, weight.dim(0)?);
-        let depthwise = groups == input && groups == output && weight.dim(2)? > 1;
+        let built = matches!(weight.dim(2)?, 3 | 5) && matches!(stride, 1 | 2);
+        let depthwise = built && groups == input && groups == output;
         if groups == 1 || depthwise {
             let op = Conv { runtime: self.runtime.clone(), stride, padding, depthwise };
             return x.contiguous()?.apply_op2(&weight.contiguous()?, op);

@@ -49,8 +49,9 @@ pub struct BatchNorm {
 }
 
 impl Ops {
-    pub fn new(runtime: Runtime) -> Self {
-        Self { runtime: Arc::new(runtime) }
+    /// Of a runtime of its own, or of one that is shared.
+    pub fn new(runtime: impl Into<Arc<Runtime>>) -> Self {
+        Self { runtime: runtime.into() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! ReLU6, the residual addition with identity multiplier, and global average pooling.
+//! ReLU6, SiLU, the residual addition with identity multiplier, and global average pooling.
 
 use std::sync::Arc;
 
@@ -12,6 +12,11 @@ impl Ops {
     /// `x` clamped to 0..=6. Its gradient is 0 at both borders, as PyTorch's (candle's `clamp` gives one half).
     pub fn relu6(&self, x: &Tensor) -> Result<Tensor> {
         x.contiguous()?.apply_op1(Relu6)
+    }
+
+    /// `x sigmoid(x)`, also called Swish.
+    pub fn silu(&self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(Silu)
     }
 
     /// `branch` with the first `channels` channels of `identity` added; both [n, c, h, w].
@@ -50,6 +55,31 @@ impl CustomOp1 for Relu6 {
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let pairs = to_vec(x)?.into_iter().zip(to_vec(dy)?);
         let dx = pairs.map(|(x, dy)| if 0.0 < x && x < 6.0 { dy } else { 0.0 }).collect();
+        Ok(Some(tensor(dx, x.shape().clone())?))
+    }
+}
+
+struct Silu;
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-x))
+}
+
+impl CustomOp1 for Silu {
+    fn name(&self) -> &'static str {
+        "sandglass-silu"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let silu = |x: f64| (x * sigmoid(x)) as f32;
+        let y = values(storage, layout)?.iter().map(|x| silu(f64::from(*x))).collect();
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        let slope = |x: f64| sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)));
+        let pairs = to_vec(x)?.into_iter().zip(to_vec(dy)?);
+        let dx = pairs.map(|(x, dy)| (slope(f64::from(x)) * f64::from(dy)) as f32).collect();
         Ok(Some(tensor(dx, x.shape().clone())?))
     }
 }

@@ -10,6 +10,7 @@ use sandglass_models::{Block, ModelError, Network, NetworkConfig, TensorSpec, We
 use serde::Deserialize;
 
 use super::case::{Array, Case, Mode, Params};
+use super::layers::{self, Layers};
 use super::training;
 
 /// Results by the names that cases expect: `output`, `grad.x`, `running.bn1.running_mean` and so on.
@@ -24,37 +25,11 @@ pub struct Pass<'a> {
     pub cotangent: Option<&'a [f32]>,
 }
 
-#[derive(Deserialize)]
-pub struct ConvConfig {
-    #[serde(rename = "in")]
-    pub input: usize,
-    #[serde(rename = "out")]
-    pub output: usize,
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-    pub groups: usize,
-}
-
-#[derive(Deserialize)]
-pub struct NormConfig {
-    pub eps: f64,
-    pub momentum: f64,
-}
-
-/// One of the two ways to compute. Layers find their tensors in the case.
+/// One of the two ways to compute.
 pub trait Backend {
     fn block(&self, block: &Block, pass: Pass) -> anyhow::Result<Outputs>;
     fn network(&self, network: &Network, pass: Pass) -> anyhow::Result<Outputs>;
-    fn conv(&self, config: &ConvConfig, case: &Case) -> anyhow::Result<Outputs>;
-    fn batch_norm(&self, config: &NormConfig, case: &Case) -> anyhow::Result<Outputs>;
-    fn relu6(&self, case: &Case) -> anyhow::Result<Outputs>;
-    fn silu(&self, case: &Case) -> anyhow::Result<Outputs>;
-    /// The first `channels` of `x` are added to `branch`.
-    fn residual_add(&self, channels: usize, case: &Case) -> anyhow::Result<Outputs>;
-    fn global_avg_pool(&self, case: &Case) -> anyhow::Result<Outputs>;
-    fn linear(&self, case: &Case) -> anyhow::Result<Outputs>;
-    fn cross_entropy(&self, smoothing: f64, case: &Case) -> anyhow::Result<Outputs>;
+    fn layers(&self) -> &dyn Layers;
 }
 
 /// Runs a case of one kind.
@@ -68,14 +43,14 @@ const KINDS: [(&str, Run); 19] = [
     ("depthwise_bottleneck", |case, on| block(case, case.config::<DepthwiseBottleneck>()?.block(""), on)),
     ("resnet_bottleneck", |case, on| block(case, case.config::<ResNetBottleneck>()?.block(""), on)),
     ("network", network),
-    ("conv", conv),
-    ("batch_norm", |case, on| on.batch_norm(&case.config()?, case)),
-    ("relu6", |case, on| on.relu6(case)),
-    ("silu", |case, on| on.silu(case)),
-    ("residual_add", residual_add),
-    ("global_avg_pool", |case, on| on.global_avg_pool(case)),
-    ("linear", |case, on| on.linear(case)),
-    ("cross_entropy", cross_entropy),
+    ("conv", |case, on| layers::conv(case, on.layers())),
+    ("batch_norm", |case, on| layers::batch_norm(case, on.layers())),
+    ("relu6", |case, on| layers::relu6(case, on.layers())),
+    ("silu", |case, on| layers::silu(case, on.layers())),
+    ("residual_add", |case, on| layers::residual_add(case, on.layers())),
+    ("global_avg_pool", |case, on| layers::global_avg_pool(case, on.layers())),
+    ("linear", |case, on| layers::linear(case, on.layers())),
+    ("cross_entropy", |case, on| layers::cross_entropy(case, on.layers())),
     ("sgd", |case, _| training::sgd(case)),
     ("rmsprop_tf", |case, _| training::rmsprop_tf(case)),
     ("lr_schedule", |case, _| training::lr_schedule(case)),
@@ -150,50 +125,4 @@ fn pass(case: &Case, specs: Vec<TensorSpec>, channels: usize) -> anyhow::Result<
     }
     let cotangent = case.cotangent.as_ref().map(|array| array.values.as_slice());
     Ok(Pass { weights: Weights { specs, values }, x, train: case.mode == Mode::Train, cotangent })
-}
-
-fn conv(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
-    let config: ConvConfig = case.config()?;
-    let ConvConfig { input, output, kernel, stride, padding, groups } = config;
-    let sizes = [input, output, kernel, stride, groups];
-    ensure!(sizes.iter().all(|size| (1..1 << 20).contains(size)) && padding < kernel, "a size in the config is off");
-    ensure!(input % groups == 0 && output % groups == 0, "{groups} groups do not divide {input} and {output} channels");
-    let [_, channels, height, width] = case.input("x")?.nchw()?;
-    ensure!(channels == input, "an input of {channels} channels; {input} expected");
-    ensure!(height.min(width) + 2 * padding >= kernel, "the kernel does not fit on {height} x {width}");
-    let weight = param(case, "weight")?;
-    ensure!(weight.shape == [output, input / groups, kernel, kernel], "weight: shape {:?}", weight.shape);
-    backend.conv(&config, case)
-}
-
-fn residual_add(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
-    #[derive(Deserialize)]
-    struct Config {
-        identity_div: usize,
-    }
-    let [_, channels, ..] = case.input("x")?.nchw()?;
-    ensure!(case.input("branch")?.shape == case.input("x")?.shape, "x and branch differ in shape");
-    let kept = channels.checked_div(case.config::<Config>()?.identity_div).context("identity_div 0")?;
-    backend.residual_add(kept, case)
-}
-
-fn cross_entropy(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
-    #[derive(Deserialize)]
-    struct Config {
-        label_smoothing: f64,
-    }
-    let (logits, target) = (case.input("logits")?, case.input("target")?);
-    let &[images, classes] = logits.shape.as_slice() else { anyhow::bail!("logits of shape {:?}", logits.shape) };
-    ensure!(images > 0 && target.values.len() == images, "{} targets for {images} images", target.values.len());
-    let known = target.values.iter().all(|&label| label >= 0.0 && (label as usize) < classes);
-    ensure!(known, "a target beyond {classes} classes");
-    backend.cross_entropy(case.config::<Config>()?.label_smoothing, case)
-}
-
-/// A layer's parameter.
-pub fn param<'a>(case: &'a Case, name: &str) -> anyhow::Result<&'a Array> {
-    match &case.params {
-        Params::Stored(params) => params.get(name).with_context(|| format!("no parameter {name}")),
-        Params::Hashed(_) => anyhow::bail!("hashed parameters of a layer"),
-    }
 }
