@@ -115,7 +115,7 @@ impl Recipe {
                 return error(key, value, "0 up to, not including, 1");
             }
         }
-        if let Some(norm) = self.clip_grad_norm.filter(|norm| !(*norm > 0.0)) {
+        if let Some(norm) = self.clip_grad_norm.filter(|norm| norm.is_nan() || *norm <= 0.0) {
             return error("clip_grad_norm", norm, "a number above 0, or leave it out");
         }
         if let Some(ema) = self.ema.filter(|ema| !(0.0..=1.0).contains(&ema.decay)) {

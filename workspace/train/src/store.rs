@@ -55,7 +55,7 @@ impl<'a> Store<'a> {
         let [newest, previous] = [NEWEST, PREVIOUS].map(|name| self.folder.join(name));
         match self.disk.rename(&newest, &previous) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(StoreError::Write { path: previous, source: error });
+                Err(StoreError::Write { path: previous, source: error })
             }
             _ => self.publish(UNFINISHED, NEWEST),
         }
