@@ -74,7 +74,8 @@ impl Plan {
         });
         let cells: Vec<Planned> = planned.collect();
         let open = cells.iter().filter(|cell| cell.state != State::Done);
-        let remaining_seconds = open.map(|cell| cell.expected_seconds).sum();
+        // Not `sum`: of nothing that is -0.
+        let remaining_seconds = open.map(|cell| cell.expected_seconds).fold(0.0, |sum, seconds| sum + seconds);
         Ok(Self { study: study.name.clone(), profile: profile.name.clone(), remaining_seconds, cells })
     }
 
