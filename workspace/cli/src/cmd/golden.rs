@@ -137,7 +137,11 @@ impl Verdict {
                 format!("{status} {name} {error:.1e}/{tolerance:.1e} {}", self.detail)
             }
             (_, Some((error, tolerance))) => format!("{status} {name} {error:.1e}/{tolerance:.1e}"),
-            (_, None) => format!("{status} {name} -/- {}", self.detail).trim_end().to_owned(),
+            (_, None) => {
+                // candle's errors end in a backtrace where one is asked for.
+                let reason = self.detail.lines().next().unwrap_or_default();
+                format!("{status} {name} -/- {reason}").trim_end().to_owned()
+            }
         }
     }
 }
