@@ -2,6 +2,9 @@
 
 mod cmd;
 
+use std::io::{self, Write};
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -33,7 +36,7 @@ enum Verb {
     Report(cmd::report::Args),
 }
 
-fn main() -> std::process::ExitCode {
+fn main() -> ExitCode {
     let result = match Args::parse().verb {
         Verb::Cost(args) => cmd::cost::run(args),
         Verb::Show(args) => cmd::show::run(args),
@@ -47,9 +50,25 @@ fn main() -> std::process::ExitCode {
     };
     match result {
         Ok(code) => code,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sandglass: {error:#}");
-            std::process::ExitCode::FAILURE
+            let _ = writeln!(io::stderr(), "sandglass: {}", one_line(&error));
+            ExitCode::FAILURE
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The error and its causes; a cause that the text before it already holds is not told twice.
+fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
+        "" => cause,
+        _ if line.contains(&cause) => line,
+        _ => format!("{line}: {cause}"),
+    })
 }

@@ -135,6 +135,12 @@ fn what_cannot_be_scored_is_refused_in_one_line() {
     assert!(model("missing.safetensors", "embedded").contains("missing.safetensors"));
     assert!(refusal(&["--model", "mobilenetv2", "--weights", nan, "--data", "embedded"]).contains("misshaped"));
     assert!(refusal(&["--model", "mobilenetv9", "--weights", nan, "--data", "embedded"]).contains("mobilenetv9"));
+    let sized = |input| {
+        let weights = ["--width", "0.1", "--weights", nan, "--data", "embedded"];
+        refusal(&[&["--model", "mobilenetv2", "--input", input], &weights[..]].concat())
+    };
+    assert!(sized("0").contains("0 x 0 pixels: use 1 to"));
+    assert!(sized("1000000").contains("1000000 x 1000000 pixels: use 1 to"));
 
     let broken = folder.path().join("data/a");
     fs::create_dir_all(&broken).unwrap();

@@ -187,12 +187,15 @@ fn bad_arguments_are_one_line() {
         ("a", &["--epochs", "0"], "epochs"),
         ("a", &["--threads", "0"], "threads"),
         ("a", &["--stem-stride", "3"], "stride"),
+        ("a", &["--input", "0"], "0 x 0 pixels: use 1 to"),
+        ("a", &["--input", "100000"], "100000 x 100000 pixels: use 1 to"),
         ("a", &["--classes", "1"], "classes"),
         ("a", &["--dev", "64"], "development split"),
         ("a", &["--save-every=-1"], "--save-every"),
     ] {
         let text = error(&place.run(out, more));
         assert!(text.contains(what), "{more:?}: {text}");
+        assert!(text.matches("(os error").count() < 2, "a cause is told twice: {text}");
     }
     let missing = ["train", "mobilenext", "--out", "a", "--recipe", "nowhere.toml"];
     let text = error(&Command::new(env!("CARGO_BIN_EXE_sandglass")).args(missing).output().unwrap());
@@ -203,4 +206,20 @@ fn bad_arguments_are_one_line() {
         text.contains("recipe.toml: line 4: unknown field `dropuot`") && text.contains("did you mean `dropout`?"),
         "{text}"
     );
+}
+
+#[test]
+fn a_closed_output_is_no_error() {
+    let place = Place::new();
+    for command in ["cost --all --json", "show mobilenetv2"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sandglass"));
+        let mut child = child.args(command.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{command}: {output:?}");
+    }
+    let mut child = place.command("a", &[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().unwrap().success());
+    assert!(place.path("a").join("model.safetensors").exists());
 }

@@ -9,6 +9,9 @@ use crate::{DataError, Dataset, Draws, Filter, Picture, resize};
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
 
+/// Pixels of an input's side that a batch of a network's activations still fits into memory with.
+const LARGEST: usize = 1024;
+
 /// How an image comes to the size of the network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fit {
@@ -54,7 +57,7 @@ impl Transform {
     /// Otherwise the images' own size, or short side to `input` and a centre crop.
     pub fn evaluation(set: &Dataset, classes: usize, input: Option<usize>) -> Result<Self, DataError> {
         let fit = if classes == 1000 {
-            let size = input.unwrap_or(224);
+            let size = side(set, input.unwrap_or(224))?;
             Fit::Centre { short: size * 256 / 224, size }
         } else {
             own_or_centre(set, input)?
@@ -98,11 +101,16 @@ fn size_error(set: &Dataset, reason: &str) -> DataError {
     DataError::Size { set: set.name().to_string(), reason: reason.to_string() }
 }
 
+fn side(set: &Dataset, size: usize) -> Result<usize, DataError> {
+    let reason = || format!("an input of {size} x {size} pixels: use 1 to {LARGEST}");
+    if (1..=LARGEST).contains(&size) { Ok(size) } else { Err(size_error(set, &reason())) }
+}
+
 fn own_or_centre(set: &Dataset, input: Option<usize>) -> Result<Fit, DataError> {
     match (set.size(), input) {
         (Some((height, width)), None) => Ok(Fit::Own { height, width }),
         (Some((height, width)), Some(input)) if (height, width) == (input, input) => Ok(Fit::Own { height, width }),
-        (_, Some(size)) => Ok(Fit::Centre { short: size, size }),
+        (_, Some(size)) => side(set, size).map(|size| Fit::Centre { short: size, size }),
         (None, None) => Err(size_error(set, "its images differ in size; name the input's")),
     }
 }

@@ -62,7 +62,8 @@ pub struct Trained {
 }
 
 /// Trains on `training`, going on from what lies in `config.out`, and ends with `model.safetensors` there. `evaluation`
-/// is scored after every epoch for the log; nothing depends on the score. `stop` is looked at after every step.
+/// is scored after every epoch for the log; nothing depends on the score. A broken image of a set that is streamed ends
+/// the run, named, when its batch comes; other sets were refused when they were opened. `stop` is looked at after every step.
 pub fn train(
     config: &TrainConfig,
     training: &Dataset,
@@ -73,7 +74,6 @@ pub fn train(
     config.recipe.check()?;
     let network = config.network.build()?;
     training.check_labels(config.network.classes)?;
-    training.verify()?;
     let transform = Transform::training(training, &config.recipe.augment, config.input)?;
     let (height, width) = transform.size();
     let batch = config.recipe.batch;

@@ -1,5 +1,6 @@
 //! `sandglass eval`: a checkpoint's accuracy on images.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub struct Args {
     /// Checkpoint: .safetensors or .pth
     #[arg(long)]
     weights: PathBuf,
-    /// Folder of <class>/*.JPEG, val/<class>/*.JPEG or parquet; a name below the data root; or embedded
+    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below the data root; or embedded
     #[arg(long)]
     data: String,
     /// Threads; unset: all
@@ -70,9 +71,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(score.loss.is_finite(), "{}: gives logits that are no numbers", args.weights.display());
 
     if args.json {
-        println!("{}", as_json(&score, &config, &set));
+        writeln!(io::stdout(), "{}", as_json(&score, &config, &set))?;
     } else {
-        print!("{}", as_text(&score, &config, &set));
+        write!(io::stdout(), "{}", as_text(&score, &config, &set))?;
     }
     Ok(ExitCode::SUCCESS)
 }

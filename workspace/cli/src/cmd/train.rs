@@ -1,5 +1,6 @@
 //! `sandglass train`: from a seed to a checkpoint; the same command again resumes.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -81,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     if evaluation.as_ref().is_some_and(|set| set.hash() == training.hash()) {
-        eprintln!("{}: has no validation part; nothing is evaluated", training.name());
+        note(&format!("{}: has no validation part; nothing is evaluated", training.name()));
         evaluation = None;
     }
 
@@ -106,14 +107,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     bar.0.finish_and_clear();
     let trained = trained?;
     match trained.outcome {
-        Outcome::Finished => println!("{}", trained.model.display()),
-        Outcome::AlreadyFinished => println!("{}: finished before", trained.model.display()),
+        Outcome::Finished => writeln!(io::stdout(), "{}", trained.model.display())?,
+        Outcome::AlreadyFinished => writeln!(io::stdout(), "{}: finished before", trained.model.display())?,
         Outcome::Stopped => {
-            eprintln!("{}: saved; the same command resumes", config.out.display());
+            note(&format!("{}: saved; the same command resumes", config.out.display()));
             return Ok(signal.exit_code());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A line on stderr; a run does not end because nobody reads it any more.
+fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A file; where there is none of that name, a recipe that comes with the program.
@@ -180,7 +186,7 @@ impl Observer for Bar {
         self.0.set_position(at.epoch * steps + at.step as u64);
         self.0.reset_eta();
         if at.epoch > 0 || at.step > 0 {
-            self.0.suspend(|| eprintln!("resumes at epoch {}, step {}", at.epoch + 1, at.step + 1));
+            self.0.suspend(|| note(&format!("resumes at epoch {}, step {}", at.epoch + 1, at.step + 1)));
         }
     }
 
@@ -197,6 +203,6 @@ impl Observer for Bar {
         if let (Some(set), Some(top1)) = (&row.evaluated, row.eval_top1) {
             line += &format!(", {set} {top1:.2} %");
         }
-        self.0.suspend(|| eprintln!("{line}, {images_per_s:.0} images/s"));
+        self.0.suspend(|| note(&format!("{line}, {images_per_s:.0} images/s")));
     }
 }
