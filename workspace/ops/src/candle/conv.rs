@@ -28,7 +28,7 @@ impl Ops {
         Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 1)
     }
 
-    /// `x weight^T + bias`: `x` [n, in], `weight` [out, in], `bias` [out].
+    /// `x weight^T + bias`: `x` [n, in], `weight` [out, in], `bias` of length out.
     pub fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let map = x.reshape((x.dim(0)?, x.dim(1)?, 1, 1))?;
         let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;
