@@ -16,6 +16,7 @@ use signal_hook::flag;
 
 use crate::Cell;
 use crate::bench::{Bench, CellError, Score, Trained};
+use crate::verbs::tell;
 
 /// Images that are scored together.
 const BATCH: usize = 64;
@@ -80,10 +81,8 @@ impl Observer for Epochs<'_> {
     fn epoch(&mut self, row: &LogRow) {
         let top1 = row.eval_top1.map_or_else(String::new, |top1| format!(", validation top-1 {top1:.2} %"));
         let LogRow { epoch, train_loss, images_per_s, .. } = row;
-        eprintln!(
-            "{}: epoch {epoch} of {}, loss {train_loss:.4}{top1}, {images_per_s:.0} images/s",
-            self.cell, self.all
-        );
+        let (cell, all) = (&self.cell, self.all);
+        tell(format_args!("{cell}: epoch {epoch} of {all}, loss {train_loss:.4}{top1}, {images_per_s:.0} images/s"));
     }
 }
 

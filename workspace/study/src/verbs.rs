@@ -8,7 +8,7 @@ use anyhow::Context;
 use sandglass_ledger::Ledger;
 
 use crate::bench::Bench;
-use crate::run::{RunError, run};
+use crate::run::{RunError, Tally, run};
 use crate::study::Study;
 use crate::verify::{Verify, verify};
 use crate::{Comparison, Home, Plan, plan};
@@ -82,17 +82,15 @@ impl Opened {
     /// Runs what is missing; fails if a cell failed or was skipped.
     pub fn run(&self, args: &RunArgs, bench: &dyn Bench) -> anyhow::Result<ExitCode> {
         let profile = self.study.profile(args.profile.as_deref())?;
-        let mut note = |line: &str| eprintln!("{line}");
+        let mut note = |line: &str| tell(line);
         match run(&self.home, &self.study, profile, args.cell.as_deref(), bench, &mut note) {
             Ok(tally) => {
-                eprintln!(
-                    "{} done, {} kept, {} failed, {} skipped",
-                    tally.done, tally.kept, tally.failed, tally.skipped
-                );
+                let Tally { done, kept, failed, skipped } = tally;
+                tell(format_args!("{done} done, {kept} kept, {failed} failed, {skipped} skipped"));
                 Ok(if tally.failed + tally.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Err(RunError::Interrupted(signal)) => {
-                eprintln!("{}", RunError::Interrupted(signal));
+                tell(RunError::Interrupted(signal));
                 Ok(ExitCode::from(128 + signal as u8))
             }
             Err(error) => Err(error.into()),
@@ -108,10 +106,10 @@ impl Opened {
             print(&self.text(&comparison))?;
         }
         for problem in &self.ledger.problems {
-            eprintln!("not used: {problem}");
+            tell(format_args!("not used: {problem}"));
         }
         for problem in &comparison.problems {
-            eprintln!("not used: {problem}");
+            tell(format_args!("not used: {problem}"));
         }
         self.verify(args.verify, args.profile.as_deref(), bench)?;
         Ok(ExitCode::SUCCESS)
@@ -133,10 +131,10 @@ impl Opened {
             let verdict = verify(&self.home, &self.study, profile, &self.ledger, which, bench)
                 .with_context(|| format!("checkpoints of {}", profile.name))?;
             for cell in &verdict.equal {
-                eprintln!("evaluated again, equal to its row: {}/{cell}", profile.name);
+                tell(format_args!("evaluated again, equal to its row: {}/{cell}", profile.name));
             }
             for reason in &verdict.unavailable {
-                eprintln!("not evaluated: {}/{reason}", profile.name);
+                tell(format_args!("not evaluated: {}/{reason}", profile.name));
             }
             different.extend(verdict.different.iter().map(|reason| format!("{}/{reason}", profile.name)));
         }
@@ -146,6 +144,11 @@ impl Opened {
 }
 
 /// A reader who has seen enough, as in `| head`, is no error.
+/// A line on standard error; one that nobody reads is no reason to stop.
+pub(crate) fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 fn print(text: &str) -> anyhow::Result<ExitCode> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),

@@ -94,7 +94,7 @@ impl Differences {
 }
 
 /// Names shown of each kind; the rest is counted.
-const SHOWN: usize = 8;
+const SHOWN: usize = 64;
 
 impl fmt::Display for Differences {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
