@@ -1,8 +1,8 @@
 //! How a row's field lies in a parquet column. The set of types is closed.
 
-use polars::prelude::{Column, DataFrame, DataType, IntoColumn, ListChunked, NamedFrom, Series};
+use polars::prelude::{Column, DataFrame, DataType, Field as Named, IntoColumn, IntoSeries, ListChunked, NamedFrom, Series};
 
-use crate::row::Status;
+use crate::row::{Axis, Status};
 
 pub(crate) trait Field: Sized {
     /// The column's type in words.
@@ -68,6 +68,63 @@ impl Field for Vec<f64> {
         let items = items.f64().map_err(|error| error.to_string())?;
         items.iter().map(|item| item.ok_or_else(|| format!("{name} holds a null in row {at}"))).collect()
     }
+}
+
+impl Field for Vec<String> {
+    const KIND: &'static str = "list of string";
+
+    fn column(name: &str, values: &[&Self]) -> Column {
+        let lists = values.iter().map(|value| Some(Series::new("item".into(), value.as_slice())));
+        let mut list: ListChunked = lists.collect();
+        list.rename(name.into());
+        list.into_column()
+    }
+
+    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+        let column = column_of(frame, name, &DataType::List(Box::new(DataType::String)))?;
+        let lists = column.list().map_err(|error| error.to_string())?;
+        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
+        words(&items, name, at)
+    }
+}
+
+impl Field for Vec<Axis> {
+    const KIND: &'static str = "list of {name: string, value: string}";
+
+    fn column(name: &str, values: &[&Self]) -> Column {
+        let list = |axes: &&Self| {
+            let part = |name: &str, of: fn(&Axis) -> &str| {
+                Series::new(name.into(), axes.iter().map(of).collect::<Vec<_>>()).into_column()
+            };
+            let parts = vec![part("name", |axis| &axis.name), part("value", |axis| &axis.value)];
+            // Columns of one length, so this cannot fail; a null would be named by the reader.
+            let frame = DataFrame::new(axes.len(), parts).ok()?;
+            Some(frame.into_struct("item".into()).into_series())
+        };
+        let mut list: ListChunked = values.iter().map(list).collect();
+        list.rename(name.into());
+        list.into_column()
+    }
+
+    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+        let parts = ["name", "value"].map(|part| Named::new(part.into(), DataType::String));
+        let column = column_of(frame, name, &DataType::List(Box::new(DataType::Struct(parts.to_vec()))))?;
+        let lists = column.list().map_err(|error| error.to_string())?;
+        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
+        let items = items.struct_().map_err(|error| error.to_string())?;
+        let part = |part: &str| {
+            let part = items.field_by_name(part).map_err(|error| error.to_string())?;
+            words(&part, name, at)
+        };
+        let pairs = part("name")?.into_iter().zip(part("value")?);
+        Ok(pairs.map(|(name, value)| Axis { name, value }).collect())
+    }
+}
+
+fn words(items: &Series, name: &str, at: usize) -> Result<Vec<String>, String> {
+    let items = items.str().map_err(|error| error.to_string())?;
+    let word = |item: Option<&str>| item.map(str::to_owned).ok_or_else(|| format!("{name} holds a null in row {at}"));
+    items.iter().map(word).collect()
 }
 
 impl Field for Status {

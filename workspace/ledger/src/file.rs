@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use polars::prelude::{KeyValueMetadata, ParallelStrategy, ParquetReader, ParquetWriter, SerReader};
 
-use crate::atomic::write_atomically;
+use sandglass_files::catch;
+
 use crate::row::Row;
-use crate::{SCHEMA_VERSION, quiet, seal};
+use crate::{SCHEMA_VERSION, first, seal};
 
 /// Larger than any cell's file: what a reader loads at most.
 const MAX_BYTES: u64 = 64 << 20;
@@ -62,7 +63,7 @@ pub fn write_cell(root: &Path, rows: &[Row]) -> Result<PathBuf, WriteError> {
     }
     let path = root.join(&first.study).join(&first.profile).join(format!("{}.parquet", first.cell));
     let bytes = encode(rows).map_err(WriteError::Parquet)?;
-    write_atomically(&path, &bytes).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+    sandglass_files::write(&path, &bytes).map_err(|source| WriteError::Io { path: path.clone(), source })?;
     Ok(path)
 }
 
@@ -84,7 +85,7 @@ fn encode(rows: &[Row]) -> Result<Vec<u8>, String> {
         ("sandglass.schema".into(), SCHEMA_VERSION.to_string()),
         ("sandglass.seal".into(), seal::unsealed()),
     ]);
-    let written = quiet::catch(|| {
+    let written = catch(|| {
         let mut frame = Row::to_frame(rows)?;
         ParquetWriter::new(&mut bytes).with_key_value_metadata(Some(metadata)).finish(&mut frame)
     })?;
@@ -94,10 +95,18 @@ fn encode(rows: &[Row]) -> Result<Vec<u8>, String> {
 
 /// Columns of a forged file may even differ in length, so reading the values can panic too.
 fn decode(bytes: Vec<u8>) -> Result<Vec<Row>, ReadError> {
-    let rows = quiet::catch(|| {
+    let rows = catch(|| {
         let reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
         let frame = reader.finish().map_err(|error| ReadError::Parquet(error.to_string()))?;
-        Row::from_frame(&frame).map_err(ReadError::Schema)
+        let names: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
+        let rows = if names.iter().copied().eq(Row::SCHEMA.iter().map(|column| column.name)) {
+            Row::from_frame(&frame)
+        } else if names == first::COLUMNS {
+            first::rows(&frame)
+        } else {
+            Err(format!("its columns are not those of schema {SCHEMA_VERSION}, nor of an older one"))
+        };
+        rows.map_err(ReadError::Schema)
     });
     rows.unwrap_or_else(|panic| Err(ReadError::Parquet(panic)))
 }

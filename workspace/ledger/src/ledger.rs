@@ -38,14 +38,29 @@ impl Ledger {
         files.sort();
         let mut owners = BTreeMap::new();
         for file in files {
-            match read_cell(&root.join(&file)) {
-                Ok(rows) => rows.into_iter().for_each(|row| ledger.take(&file, row, &mut owners)),
-                Err(error) => ledger.blame(&file, error.to_string()),
-            }
+            ledger.read_file(root, &file, &mut owners);
         }
         ledger.rows.sort_by_key(Row::id);
         ledger.problems.sort();
         ledger
+    }
+
+    /// Reads one cell's file alone, for whoever asks often.
+    pub fn read_one(root: &Path, study: &str, profile: &str, cell: &str) -> Self {
+        let mut ledger = Self::default();
+        let file = Path::new(study).join(profile).join(format!("{cell}.parquet"));
+        if root.join(&file).exists() {
+            ledger.read_file(root, &file, &mut BTreeMap::new());
+        }
+        ledger.rows.sort_by_key(Row::id);
+        ledger
+    }
+
+    fn read_file(&mut self, root: &Path, file: &Path, owners: &mut BTreeMap<String, PathBuf>) {
+        match read_cell(&root.join(file)) {
+            Ok(rows) => rows.into_iter().for_each(|row| self.take(file, row, owners)),
+            Err(error) => self.blame(file, error.to_string()),
+        }
     }
 
     fn find_files(&mut self, root: &Path, below: &Path, depth: usize, files: &mut Vec<PathBuf>) {
@@ -67,10 +82,7 @@ impl Ledger {
     fn take(&mut self, file: &Path, row: Row, owners: &mut BTreeMap<String, PathBuf>) {
         let place = Path::new(&row.study).join(&row.profile).join(format!("{}.parquet", row.cell));
         // Two cells that measure the same thing are as wrong as a row that occurs twice.
-        let meaning = format!(
-            "{}/{}/{} width {} on {} ({}) seed {}: {}",
-            row.study, row.profile, row.variant, row.width, row.dataset, row.scale, row.seed, row.metric
-        );
+        let meaning = row.meaning();
         let reason = if let Some(flaw) = row.flaw() {
             format!("row {}: {flaw}", row.id())
         } else if place != file {

@@ -3,19 +3,19 @@
 //! A number that a report prints comes from a [`Row`], and from nowhere else. Cells write their own file, so they can
 //! run anywhere and be merged by copying; [`Ledger::read`] takes the files that are sound and names the others.
 
-mod atomic;
 mod field;
 mod file;
+mod first;
 mod ledger;
-mod quiet;
+mod predictions;
 mod row;
 mod schema;
 mod seal;
 mod stats;
 
-pub use atomic::write_atomically;
 pub use file::{ReadError, WriteError, read_cell, write_cell};
 pub use ledger::{Ledger, Problem};
-pub use row::{Row, Status};
+pub use predictions::{Prediction, read_predictions, write_predictions};
+pub use row::{Axis, Row, Status, is_plain_name};
 pub use schema::{Column, SCHEMA_VERSION, schema_markdown};
 pub use stats::{Summary, median};

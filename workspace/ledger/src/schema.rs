@@ -3,7 +3,7 @@
 use crate::row::Row;
 
 /// Changes whenever a column is added, renamed or retyped.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One column of the parquet files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub fn schema_markdown() -> String {
          whole and then renamed into place: there is no shared file, so cells run anywhere and are merged by copying. \
          A cell that failed or was skipped is a row too. The file's last metadata entry, `sandglass.seal`, is the \
          BLAKE3 of the whole file with the seal's own digits read as zeros: a file that was cut or changed is named in \
-         the report and not used.\n\n\
+         the report and not used. Files of schema 1 are read as schema 2: `variant`, `width` and `scale` become axes, \
+         `recipe_hash` is `cell_hash`.\n\n\
          | column | type | meaning |\n| --- | --- | --- |\n"
     );
     for Column { name, kind, doc } in Row::SCHEMA {

@@ -9,7 +9,7 @@ use sandglass_ledger::{Ledger, Row, Status, WriteError, read_cell, schema_markdo
 
 fn failed(cell: &str, error: &str) -> Row {
     let ok = row(cell, "top1", 0.0);
-    Row { value: None, status: Status::Failed, error: Some(error.into()), samples: vec![], checkpoint_hash: None, ..ok }
+    Row { value: None, status: Status::Failed, error: Some(error.into()), samples: vec![], samples_at: vec![], checkpoint_hash: None, ..ok }
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn no_folder_is_no_rows() {
 fn flawed_rows_are_refused_when_written() {
     let root = tempfile::tempdir().unwrap();
     let nan = row("a", "top1", f64::NAN);
-    let spread = Row { samples: vec![f64::INFINITY], ..row("a", "top1", 1.0) };
+    let spread = Row { samples: vec![f64::INFINITY; 3], ..row("a", "top1", 1.0) };
     let silent = Row { error: None, ..failed("a", "") };
     let outside = Row { cell: "../a".into(), ..row("a", "top1", 1.0) };
     for flawed in [nan, spread, silent, outside] {

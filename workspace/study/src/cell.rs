@@ -1,104 +1,48 @@
 //! A cell: the smallest thing that is run, whole or not at all, and whose rows are one file.
 
-use sandglass_models::{ModelError, NetworkConfig};
-use sandglass_train::Recipe;
-use serde_json::{Value, json};
+use std::fmt::Display;
+
+use serde::Serialize;
 
 use crate::StudyError;
-use crate::study::{Given, Profile, Study};
 
+/// What every experiment's cell can say of itself. Its `Display` is its id, such as `mobilenext-w0.35-s0`, which is also
+/// the name of its row file: an axis at its default does not show. Its `Serialize` is its definition, of which
+/// [`hash`] is made.
+pub trait Axes: Clone + Display + Serialize {
+    /// Names and values that tell the cell from others of its study, the most telling first.
+    fn axes(&self) -> Vec<(&'static str, String)>;
+
+    /// What it is measured on.
+    fn dataset(&self) -> String;
+
+    fn seed(&self) -> u64 {
+        0
+    }
+}
+
+/// Hex BLAKE3 of a definition as JSON. A row with another hash is stale.
+///
+/// Keys that a definition has today are always written. One that is added later is left out while it is at its default
+/// (`skip_serializing_if`), so that no older row becomes stale by it.
+///
+/// # Errors
+/// A definition that JSON cannot hold: it must not share the hash of nothing.
+pub fn hash(definition: &impl Serialize) -> Result<String, StudyError> {
+    let text = serde_json::to_string(definition).map_err(StudyError::Unwritable)?;
+    Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+}
+
+/// A cell with the names by which rows and files know it.
 #[derive(Clone, Debug)]
-pub struct Cell {
-    /// Such as `mobilenext-w0.35-s0`; also the name of its row file.
+pub struct Keyed<C> {
     pub id: String,
-    pub network: NetworkConfig,
-    pub input: usize,
-    /// Data set as `sandglass_data::open` takes it.
-    pub data: String,
-    pub seed: u64,
-    pub work: Work,
+    pub hash: String,
+    pub cell: C,
 }
 
-#[derive(Clone, Debug)]
-pub enum Work {
-    /// Train, write the checkpoint, score it.
-    Train(Recipe),
-    /// Score a checkpoint from elsewhere.
-    Score(Given),
-}
-
-/// The cells of a profile, in the study's order.
-pub fn cells(study: &Study, profile: &Profile) -> Result<Vec<Cell>, StudyError> {
-    let network = |name: &str, width: f64| -> Result<NetworkConfig, ModelError> {
-        let config = name.parse::<NetworkConfig>()?;
-        let config = NetworkConfig { width, classes: profile.classes, stem_stride: profile.stem_stride, ..config };
-        config.build().map(|_| config)
-    };
-    let mut cells = Vec::new();
-    if let (Some(recipe), Some(data)) = (&profile.recipe, &profile.data) {
-        let recipe = study.recipe(recipe).map_err(StudyError::Recipe)?;
-        for variant in &study.grid.networks {
-            for &width in &study.grid.widths {
-                for &seed in &profile.seeds {
-                    cells.push(Cell {
-                        id: format!("{}-w{width:?}-s{seed}", variant.network),
-                        network: network(&variant.network, width)?,
-                        input: profile.input,
-                        data: data.clone(),
-                        seed,
-                        work: Work::Train(recipe.clone()),
-                    });
-                }
-            }
-        }
-    }
-    for given in &profile.given {
-        let set = given.data.rsplit('/').next().unwrap_or(&given.data);
-        cells.push(Cell {
-            id: format!("{}-w{:?}-{set}", given.network, given.width),
-            network: network(&given.network, given.width)?,
-            input: profile.input,
-            data: given.data.clone(),
-            seed: 0,
-            work: Work::Score(given.clone()),
-        });
-    }
-    Ok(cells)
-}
-
-/// The cell with this id.
-pub fn find<'a>(cells: &'a [Cell], profile: &Profile, id: &str) -> Result<&'a Cell, StudyError> {
-    let unknown = || StudyError::Cell { profile: profile.name.clone(), name: id.to_owned() };
-    cells.iter().find(|cell| cell.id == id).ok_or_else(unknown)
-}
-
-impl Cell {
-    /// Hex BLAKE3 over everything that defines the cell. A row with another hash is stale.
-    pub fn hash(&self) -> String {
-        let work = match &self.work {
-            Work::Train(recipe) => serde_json::to_value(recipe).map(|recipe| json!({ "train": recipe })),
-            Work::Score(given) => serde_json::to_value(given).map(|given| json!({ "score": given })),
-        };
-        let definition = json!({
-            "network": self.network.to_string(),
-            "width": self.network.width,
-            "classes": self.network.classes,
-            "stem_stride": self.network.stem_stride,
-            "input": self.input,
-            "data": self.data,
-            "seed": self.seed,
-            "work": work.unwrap_or(Value::Null),
-        });
-        blake3::hash(definition.to_string().as_bytes()).to_hex().to_string()
-    }
-
-    /// Image size and number of classes, in words.
-    pub fn scale(&self) -> String {
-        format!("{0}x{0}, {1} classes", self.input, self.network.classes)
-    }
-
-    /// Multiply-adds for one image: what the cell's share of the profile's time is reckoned by.
-    pub fn madds(&self) -> Result<f64, StudyError> {
-        Ok(self.network.build()?.cost(self.input, self.input)?.madds_total as f64)
+impl<C: Axes> Keyed<C> {
+    pub(crate) fn new(cell: C) -> Result<Self, StudyError> {
+        Ok(Self { id: cell.to_string(), hash: hash(&cell)?, cell })
     }
 }

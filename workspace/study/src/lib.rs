@@ -1,28 +1,39 @@
-//! What every experiment shares: `study.toml`, plans, cells that run and resume, tables that never train.
+//! The protocol of a study: `study.toml`, cells that run and resume, rows that are verified, sections of the report.
+//!
+//! An [`Experiment`] says what its cells are, how one is prepared and measured, and how its section is laid out; all
+//! the rest is here, and the same for every study. This crate names no network, no data set and no metric.
 
-pub mod bench;
-pub mod cell;
-mod comparison;
+pub mod borrow;
+mod cell;
 mod error;
+mod experiment;
 mod file;
-mod gap;
-mod home;
-mod local;
-pub mod manifest;
+mod manifest;
+mod opened;
 pub mod paper;
 pub mod plan;
+mod project;
 mod provenance;
+mod results;
 pub mod run;
-pub mod study;
+mod section;
+mod shelf;
 mod table;
-pub mod verbs;
-pub mod verify;
+mod verbs;
+mod verify;
 
-pub use cell::{Cell, Work};
-pub use comparison::{Comparison, Line, Outcome, Scale, grouped};
-pub use error::StudyError;
-pub use home::Home;
-pub use local::Local;
-pub use plan::Plan;
-pub use study::Study;
-pub use table::{Table, escape};
+pub use cell::{Axes, Keyed, hash};
+pub use error::{CellError, StudyError};
+pub use experiment::{Again, Artefact, Experiment, Facts, Headline, Measurement, Value};
+pub use file::{Head, Profile, StudyFile};
+pub use manifest::{HubFile, Listed, Manifest};
+pub use opened::Opened;
+pub use plan::{Plan, State};
+pub use project::Project;
+pub use provenance::Build;
+pub use results::{CellResult, Results, Scale};
+pub use section::{Axis, Chart, Entry, Figure, Mark, Part, Point, Section, Series};
+pub use shelf::{Shelf, Study, StudyEntry, main};
+pub use table::{Table, duration, escape, grouped};
+pub use verbs::{PlanArgs, RunArgs, TableArgs, tell};
+pub use verify::Verify;

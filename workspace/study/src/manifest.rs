@@ -1,25 +1,27 @@
 //! `results/checkpoints/manifest.toml`: the checkpoints behind rows, and where their files are.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use sandglass_ledger::{Ledger, Status, write_atomically};
+use sandglass_files::sha256_file;
+use sandglass_ledger::{Ledger, Status};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use crate::borrow::Place;
 use crate::file::read_toml;
-use crate::{Home, Study, StudyError};
+use crate::run::Lock;
+use crate::{Experiment, Opened, Project, StudyError};
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     #[serde(default)]
-    pub checkpoint: Vec<Entry>,
+    pub checkpoint: Vec<Listed>,
 }
 
 /// One checkpoint: a file of the repository, or one on the hub.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct Listed {
     pub study: String,
     pub profile: String,
     pub cell: String,
@@ -48,66 +50,72 @@ const HEADER: &str = "# Checkpoints behind rows; `sandglass run` writes this fil
 
 impl Manifest {
     /// Empty where there is no file.
-    pub fn read(home: &Home) -> Result<Self, StudyError> {
-        let path = path(home);
+    ///
+    /// # Errors
+    /// A file that cannot be read or parsed.
+    pub fn read(project: &Project) -> Result<Self, StudyError> {
+        let path = path(project);
         if path.exists() { read_toml(&path) } else { Ok(Self::default()) }
     }
 
-    pub fn find(&self, study: &str, profile: &str, cell: &str) -> Option<&Entry> {
-        self.checkpoint.iter().find(|entry| entry.is_of(study, profile, cell))
+    pub(crate) fn find(&self, place: &Place) -> Option<&Listed> {
+        self.checkpoint.iter().find(|entry| entry.is_of(place))
     }
 
-    /// Lists every kept checkpoint of a study that is at hand and whose row has its hash; what was listed before and is
-    /// not at hand stays. It depends on rows and files alone, so that cells may run on several machines: whoever runs the
-    /// study last, after merging, lists them all.
-    pub fn refresh(home: &Home, study: &Study, ledger: &Ledger) -> Result<(), StudyError> {
-        let old = Self::read(home)?;
-        let mut new = old.checkpoint.clone();
-        let scored = ledger.rows.iter().filter(|row| row.study == study.name && row.status == Status::Ok);
-        for row in scored.filter(|row| row.metric == "top1") {
-            let file = kept_file(&row.study, &row.profile, &row.cell);
-            let Ok(bytes) = std::fs::read(home.checkpoints().join(&file)) else { continue };
-            let sha256 = sha256(&bytes);
-            if row.checkpoint_hash.as_ref() == Some(&sha256) {
-                new.retain(|entry| !entry.is_of(&row.study, &row.profile, &row.cell));
-                let (study, profile, cell) = (row.study.clone(), row.profile.clone(), row.cell.clone());
-                let bytes = bytes.len() as u64;
-                new.push(Entry { study, profile, cell, sha256, bytes, file: Some(file), hub: None });
+    /// Brings a study's entries up to date: what `keep` asks for and is at hand with its row's hash is listed; what was
+    /// listed and is not at hand stays, for it is missed; what `keep` no longer asks for goes, its row stays.
+    ///
+    /// It depends on rows and files alone, so that cells may run on several machines: whoever runs the study last, after
+    /// merging, lists them all. Processes on one machine wait for each other.
+    pub(crate) fn refresh<E: Experiment>(study: &Opened<E>) -> Result<(), StudyError> {
+        let project = &study.project;
+        let _lock = Lock::wait(&project.runs().join("manifest.lock"))?;
+        let ledger = Ledger::read(&project.rows());
+        let old = Self::read(project)?;
+        let mut new: Vec<Listed> =
+            old.checkpoint.iter().filter(|entry| entry.study != study.head.name).cloned().collect();
+        for (profile, cells) in study.scales(None)? {
+            let asked = cells.iter().filter(|cell| !cell.is_borrowed);
+            for cell in asked.filter(|cell| study.experiment.keeps(&profile.setup, &cell.keyed.cell)) {
+                let [name, profile, id] = cell.place.names();
+                let row = ledger.cell(name, profile, id).find(|row| row.status == Status::Ok);
+                let hash = row.and_then(|row| row.checkpoint_hash.clone());
+                let file = kept_file(&cell.place);
+                let path = project.checkpoints().join(&file);
+                let fresh = path.is_file().then(|| sha256_file(&path).ok()).flatten();
+                let listed = old.find(&cell.place);
+                match (hash, fresh) {
+                    (Some(hash), Some(fresh)) if hash == fresh => {
+                        let bytes = path.metadata().map_err(StudyError::io(&path))?.len();
+                        let (study, profile, cell) = (name.to_owned(), profile.to_owned(), id.to_owned());
+                        new.push(Listed { study, profile, cell, sha256: hash, bytes, file: Some(file), hub: None });
+                    }
+                    _ => new.extend(listed.cloned()),
+                }
             }
         }
         new.sort_by(|a, b| (&a.study, &a.profile, &a.cell).cmp(&(&b.study, &b.profile, &b.cell)));
         if new == old.checkpoint {
             return Ok(());
         }
-        let path = path(home);
+        let path = path(project);
         let text = toml::to_string(&Manifest { checkpoint: new })
             .map_err(|error| StudyError::Invalid { path: path.clone(), message: error.to_string() })?;
-        write_atomically(&path, format!("{HEADER}{text}").as_bytes()).map_err(|source| StudyError::Io { path, source })
+        sandglass_files::write(&path, format!("{HEADER}{text}").as_bytes()).map_err(StudyError::io(&path))
     }
 }
 
-impl Entry {
-    fn is_of(&self, study: &str, profile: &str, cell: &str) -> bool {
-        self.study == study && self.profile == profile && self.cell == cell
+impl Listed {
+    fn is_of(&self, place: &Place) -> bool {
+        [&self.study, &self.profile, &self.cell].map(String::as_str) == place.names()
     }
 }
 
-fn path(home: &Home) -> PathBuf {
-    home.checkpoints().join("manifest.toml")
+fn path(project: &Project) -> PathBuf {
+    project.checkpoints().join("manifest.toml")
 }
 
 /// Where a cell's checkpoint is kept, below `results/checkpoints`.
-pub fn kept_file(study: &str, profile: &str, cell: &str) -> String {
-    format!("{study}/{profile}/{cell}.safetensors")
-}
-
-/// In hex.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Of a file, in hex.
-pub fn sha256_file(path: &Path) -> Result<String, StudyError> {
-    let bytes = std::fs::read(path).map_err(|source| StudyError::Io { path: path.into(), source })?;
-    Ok(sha256(&bytes))
+pub(crate) fn kept_file(place: &Place) -> String {
+    format!("{}/{}/{}.safetensors", place.study, place.profile, place.cell)
 }

@@ -1,11 +1,9 @@
 //! The cells of a profile with their state and expected time.
 
-use sandglass_ledger::{Ledger, Status};
+use sandglass_ledger::{Ledger, Row, Status};
 use serde::Serialize;
 
-use crate::cell::{self, Cell};
-use crate::study::{Profile, Study};
-use crate::{StudyError, Table};
+use crate::{Experiment, Opened, StudyError, Table, duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -20,17 +18,45 @@ pub enum State {
     Stale,
 }
 
+impl State {
+    /// Of a cell with this hash and these rows.
+    pub fn of(rows: &[&Row], hash: &str) -> Self {
+        match rows.first() {
+            None => State::Missing,
+            Some(row) if row.cell_hash != hash => State::Stale,
+            Some(row) => match row.status {
+                Status::Ok => State::Done,
+                Status::Failed => State::Failed,
+                Status::Skipped => State::Skipped,
+            },
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            State::Missing => "missing",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Skipped => "skipped",
+            State::Stale => "stale",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Planned {
     pub cell: String,
     pub state: State,
-    /// Expected wall time on two cores.
+    /// Expected wall time on two cores; 0 for a cell that is borrowed.
     pub expected_seconds: f64,
     /// What it took, where it is done.
     pub seconds: Option<f64>,
     pub error: Option<String>,
     /// Runs this cell alone.
     pub command: String,
+    /// `study/profile` whose cell it is, where it is another's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lender: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -42,72 +68,49 @@ pub struct Plan {
     pub cells: Vec<Planned>,
 }
 
-/// Runs this cell alone.
-pub fn command(study: &str, profile: &str, cell: &str) -> String {
-    format!("sandglass run {study} --profile {profile} --cell {cell}")
-}
-
 impl Plan {
-    pub fn of(study: &Study, profile: &Profile, ledger: &Ledger) -> Result<Self, StudyError> {
-        let cells = cell::cells(study, profile)?;
-        let madds = cells.iter().map(Cell::madds).collect::<Result<Vec<f64>, _>>()?;
-        let seconds_per_madd = profile.minutes * 60.0 / madds.iter().sum::<f64>();
-        let planned = cells.iter().zip(madds).map(|(cell, madds)| {
-            let row = ledger.cell(&study.name, &profile.name, &cell.id).next();
-            let state = match row {
-                None => State::Missing,
-                Some(row) if row.recipe_hash != cell.hash() => State::Stale,
-                Some(row) => match row.status {
-                    Status::Ok => State::Done,
-                    Status::Failed => State::Failed,
-                    Status::Skipped => State::Skipped,
-                },
-            };
+    pub(crate) fn of<E: Experiment>(study: &Opened<E>, profile: Option<&str>) -> Result<Self, StudyError> {
+        let (profile, cells) = study.scale(profile)?;
+        let ledger: &Ledger = &study.ledger;
+        let shares: Vec<f64> = cells
+            .iter()
+            .map(|cell| if cell.is_borrowed { 0.0 } else { study.experiment.share(&cell.keyed.cell) })
+            .collect();
+        let all = shares.iter().sum::<f64>();
+        let seconds_per_share = if all > 0.0 { profile.minutes * 60.0 / all } else { 0.0 };
+        let planned = cells.iter().zip(shares).map(|(cell, share)| {
+            let [study, profile, id] = cell.place.names();
+            let rows: Vec<&Row> = ledger.cell(study, profile, id).collect();
+            let state = State::of(&rows, &cell.keyed.hash);
+            let row = rows.first();
             Planned {
-                cell: cell.id.clone(),
+                cell: cell.keyed.id.clone(),
                 state,
-                expected_seconds: madds * seconds_per_madd,
+                expected_seconds: share * seconds_per_share,
                 seconds: row.filter(|_| state == State::Done).map(|row| row.seconds),
                 error: row.and_then(|row| row.error.clone()),
-                command: command(&study.name, &profile.name, &cell.id),
+                command: cell.place.command(),
+                lender: cell.is_borrowed.then(|| format!("{study}/{profile}")),
             }
         });
         let cells: Vec<Planned> = planned.collect();
         let open = cells.iter().filter(|cell| cell.state != State::Done);
         // Not `sum`: of nothing that is -0.
         let remaining_seconds = open.map(|cell| cell.expected_seconds).fold(0.0, |sum, seconds| sum + seconds);
-        Ok(Self { study: study.name.clone(), profile: profile.name.clone(), remaining_seconds, cells })
+        Ok(Self { study: study.head.name.clone(), profile: profile.name.clone(), remaining_seconds, cells })
     }
 
-    pub fn table(&self) -> Table {
+    pub(crate) fn table(&self) -> Table {
         let mut table = Table::new([("cell", false), ("state", false), ("expected", true), ("took", true)]);
         for cell in &self.cells {
-            let state = match &cell.error {
-                Some(error) => format!("{}: {error}", word(cell.state)),
-                None => word(cell.state).to_owned(),
+            let state = match (&cell.error, &cell.lender) {
+                (Some(error), _) => format!("{}: {error}", cell.state.word()),
+                (None, Some(lender)) => format!("{}, of {lender}", cell.state.word()),
+                (None, None) => cell.state.word().to_owned(),
             };
             let took = cell.seconds.map_or_else(String::new, duration);
             table.push([cell.cell.clone(), state, duration(cell.expected_seconds), took]);
         }
         table
-    }
-}
-
-const fn word(state: State) -> &'static str {
-    match state {
-        State::Missing => "missing",
-        State::Done => "done",
-        State::Failed => "failed",
-        State::Skipped => "skipped",
-        State::Stale => "stale",
-    }
-}
-
-/// Such as `45 s`, `12 min`, `3.5 h`.
-pub fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 90.0 => format!("{s:.0} s"),
-        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3600.0),
     }
 }

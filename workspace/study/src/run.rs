@@ -1,27 +1,21 @@
 //! Runs what is missing of a profile, cell by cell. A cell that fails is a row with its error, and the run goes on.
 
-use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::time::Instant;
 
-use sandglass_ledger::{Ledger, Row, Status, write_cell};
-use sandglass_models::Weights;
-use sandglass_models::checkpoint::{SaveType, save};
+use sandglass_files::sha256_file;
+use sandglass_ledger::{Axis, Ledger, Row, Status, write_cell, write_predictions};
 
-use crate::bench::{Bench, CellError, Score};
-use crate::cell::{self, Cell, Work};
-use crate::manifest::{self, Manifest};
-use crate::plan::{self, State};
-use crate::provenance::{Provenance, timestamp};
-use crate::study::{Profile, Study};
-use crate::{Home, Plan, StudyError};
+use crate::manifest::{Manifest, kept_file};
+use crate::opened::Placed;
+use crate::provenance::{machine, timestamp};
+use crate::{Again, Artefact, Axes, CellError, Experiment, Measurement, Opened, Profile, State, StudyError, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error(transparent)]
     Study(#[from] StudyError),
-    #[error(transparent)]
-    Write(#[from] sandglass_ledger::WriteError),
     #[error("stopped by signal {0}; the same command resumes")]
     Interrupted(i32),
 }
@@ -34,168 +28,228 @@ pub struct Tally {
     pub skipped: usize,
     /// Done before.
     pub kept: usize,
+    /// Another process works on them.
+    pub busy: usize,
+    /// Another profile's, and not done there.
+    pub waiting: usize,
 }
 
 /// Runs all cells that are not done, or the one named if it is not done. `note` is told of every cell.
-pub fn run(
-    home: &Home,
-    study: &Study,
-    profile: &Profile,
+///
+/// Any number of processes may run one profile at once: each takes the cells that no other works on.
+pub(crate) fn run<E: Experiment>(
+    study: &Opened<E>,
+    profile: Option<&str>,
     only: Option<&str>,
-    bench: &dyn Bench,
     note: &mut dyn FnMut(&str),
 ) -> Result<Tally, RunError> {
-    let cells = cell::cells(study, profile)?;
-    let wanted = match only {
-        Some(id) => std::slice::from_ref(cell::find(&cells, profile, id)?),
-        None => &cells[..],
-    };
-    let plan = Plan::of(study, profile, &Ledger::read(&home.rows()))?;
-    let provenance = Provenance::collect(home.root());
+    let (profile, cells) = study.scale(profile)?;
+    if let Some(name) = only.filter(|name| cells.iter().all(|cell| cell.keyed.id != **name)) {
+        return Err(StudyError::Cell { profile: profile.name.clone(), name: name.to_owned() }.into());
+    }
     let mut tally = Tally::default();
-    for cell in wanted {
-        if plan.cells.iter().any(|planned| planned.cell == cell.id && planned.state == State::Done) {
+    for cell in cells.iter().filter(|cell| only.is_none_or(|only| cell.keyed.id == only)) {
+        let id = &cell.keyed.id;
+        // Read again for each cell: another process may have done it meanwhile.
+        if state(study, cell) == State::Done {
             tally.kept += 1;
             continue;
         }
-        note(&format!("{}: started", cell.id));
+        if cell.is_borrowed {
+            note(&format!("{id}: another profile's, and not done there; {} runs it", cell.place.command()));
+            tally.waiting += 1;
+            continue;
+        }
+        let folder = study.project.run_of(&study.head.name, &profile.name, id, &cell.keyed.hash);
+        let Some(_lock) = Lock::try_take(&folder.join("cell.lock"))? else {
+            note(&format!("{id}: busy, {}", CellError::Busy));
+            tally.busy += 1;
+            continue;
+        };
+        // Once more, for it may have been done between the look and the lock.
+        if state(study, cell) == State::Done {
+            tally.kept += 1;
+            continue;
+        }
+        note(&format!("{id}: started"));
         let (started, clock) = (timestamp(), Instant::now());
-        let result = run_cell(home, study, profile, cell, bench);
-        let blank = blank(study, profile, cell, bench, &provenance, started, clock.elapsed().as_secs_f64());
-        let rows = match result {
-            Ok(result) => {
-                note(&format!("{}: {} of {} images right", cell.id, result.score.top1, result.score.images));
+        let outcome = one(study, profile, cell, &folder);
+        let blank = blank(study, profile, cell, started, clock.elapsed().as_secs_f64());
+        let (status, reason) = match outcome {
+            Ok((artefact, hash, measurement)) => {
+                note(&format!("{id}: {}", measurement.summary));
                 tally.done += 1;
-                measured(blank, result)
+                let seconds = artefact.seconds.unwrap_or_default().max(blank.seconds);
+                let blank = Row { checkpoint_hash: Some(hash), made_by: artefact.made_by, seconds, ..blank };
+                finish(study, cell, &measurement, blank)?;
+                continue;
             }
             Err(CellError::Interrupted(signal)) => return Err(RunError::Interrupted(signal)),
+            Err(CellError::Busy) => {
+                note(&format!("{id}: busy, {}", CellError::Busy));
+                tally.busy += 1;
+                continue;
+            }
             Err(CellError::Skipped(reason)) => {
-                note(&format!("{}: skipped: {reason}", cell.id));
+                note(&format!("{id}: skipped: {reason}"));
                 tally.skipped += 1;
-                vec![Row { status: Status::Skipped, error: Some(reason), ..blank }]
+                (Status::Skipped, reason)
             }
             Err(CellError::Failed(reason)) => {
-                note(&format!("{}: failed: {reason}", cell.id));
+                note(&format!("{id}: failed: {reason}"));
                 tally.failed += 1;
-                vec![Row { status: Status::Failed, error: Some(reason), ..blank }]
+                (Status::Failed, reason)
             }
         };
-        write_cell(&home.rows(), &rows)?;
+        write_cell(&study.project.rows(), &[Row { status, error: Some(reason), ..blank }]).map_err(StudyError::from)?;
     }
-    Manifest::refresh(home, study, &Ledger::read(&home.rows()))?;
+    Manifest::refresh(study)?;
     Ok(tally)
 }
 
-/// What a cell measured, on the checkpoint with this hash.
-struct Measured {
-    score: Score,
-    checkpoint: String,
-    history: Vec<f64>,
+fn state<E: Experiment>(study: &Opened<E>, cell: &Placed<E::Cell>) -> State {
+    let [name, profile, id] = cell.place.names();
+    let ledger = Ledger::read_one(&study.project.rows(), name, profile, id);
+    State::of(&ledger.rows.iter().collect::<Vec<_>>(), &cell.keyed.hash)
 }
 
-fn run_cell(
-    home: &Home,
-    study: &Study,
-    profile: &Profile,
-    cell: &Cell,
-    bench: &dyn Bench,
-) -> Result<Measured, CellError> {
-    match &cell.work {
-        Work::Train(recipe) => {
-            let folder = home.run_of(&study.name, &profile.name, cell);
-            let trained = bench.train(cell, recipe, &folder)?;
-            let keep = profile.keep_checkpoints && profile.seeds.first() == Some(&cell.seed);
-            let path = if keep {
-                home.checkpoints().join(manifest::kept_file(&study.name, &profile.name, &cell.id))
-            } else {
-                folder.join("model.f16.safetensors")
-            };
-            write_f16(&path, &trained.weights)?;
-            // The row speaks of the file as written, not of the weights in memory.
-            score_file(cell, &path, bench, trained.history)
+/// The file, its hash, and what it is worth. The row speaks of the file as kept, not of anything in memory.
+fn one<E: Experiment>(
+    study: &Opened<E>,
+    profile: &Profile<E::Setup>,
+    cell: &Placed<E::Cell>,
+    folder: &Path,
+) -> Result<(Artefact, String, Measurement), CellError> {
+    let mut artefact = study.experiment.prepare(&cell.keyed.cell, folder)?;
+    if study.experiment.keeps(&profile.setup, &cell.keyed.cell) {
+        let kept = study.project.checkpoints().join(kept_file(&cell.place));
+        copy(&artefact.path, &kept)?;
+        if let Some(beside) = &artefact.beside {
+            copy(beside, &kept.with_extension("toml"))?;
         }
-        Work::Score(given) => {
-            let path = bench.data_file(&given.weights)?;
-            let measured = score_file(cell, &path, bench, Vec::new())?;
-            match measured.checkpoint == given.sha256 {
-                true => Ok(measured),
-                false => Err(CellError::Failed(format!("{} has SHA-256 {}", given.weights, measured.checkpoint))),
-            }
-        }
+        artefact.path = kept;
     }
+    let hash = sha256_file(&artefact.path);
+    let hash = hash.map_err(|error| CellError::Failed(format!("{}: {error}", artefact.path.display())))?;
+    let measurement = study.experiment.measure(&cell.keyed.cell, &artefact, None)?;
+    Ok((artefact, hash, measurement))
 }
 
-fn write_f16(path: &Path, weights: &Weights) -> Result<(), CellError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| CellError::Failed(format!("{}: {error}", folder.display())))?;
-    }
-    save(path, weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)
+fn copy(from: &Path, to: &Path) -> Result<(), CellError> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error: std::io::Error| CellError::Failed(format!("{path}: {error}"))
+    };
+    let bytes = fs::read(from).map_err(failed(from))?;
+    sandglass_files::write(to, &bytes).map_err(failed(to))
 }
 
-fn score_file(cell: &Cell, path: &Path, bench: &dyn Bench, history: Vec<f64>) -> Result<Measured, CellError> {
-    let checkpoint = manifest::sha256_file(path).map_err(CellError::failed)?;
-    Ok(Measured { score: bench.score(cell, path)?, checkpoint, history })
+/// Predictions first, then rows, then the manifest: whatever is interrupted, a row never speaks of what is not there.
+fn finish<E: Experiment>(
+    study: &Opened<E>,
+    cell: &Placed<E::Cell>,
+    measurement: &Measurement,
+    blank: Row,
+) -> Result<(), StudyError> {
+    if !measurement.predictions.is_empty() {
+        write_predictions(&study.project.predictions(), cell.place.names(), &measurement.predictions)?;
+    }
+    let blank = Row {
+        synthetic: blank.synthetic || measurement.data.synthetic,
+        data_hash: measurement.data.hash.clone(),
+        engine: measurement.engine.clone(),
+        ..blank
+    };
+    let rows: Vec<Row> = measurement.values.iter().map(|value| row(value, blank.clone())).collect();
+    write_cell(&study.project.rows(), &rows)?;
+    Manifest::refresh(study)
+}
+
+fn row(value: &Value, blank: Row) -> Row {
+    let (samples_at, samples) = value.samples.iter().copied().unzip();
+    Row {
+        metric: value.metric.into(),
+        unit: value.unit.into(),
+        part: value.part.clone(),
+        value: Some(value.value),
+        n: value.n,
+        samples,
+        samples_at,
+        timed: value.again == Again::Timed,
+        ..blank
+    }
 }
 
 /// A row without a result.
-fn blank(
-    study: &Study,
-    profile: &Profile,
-    cell: &Cell,
-    bench: &dyn Bench,
-    provenance: &Provenance,
+fn blank<E: Experiment>(
+    study: &Opened<E>,
+    profile: &Profile<E::Setup>,
+    Placed { keyed, place, .. }: &Placed<E::Cell>,
     started: String,
     seconds: f64,
 ) -> Row {
-    let (isa, threads) = bench.runtime();
+    let (isa, threads) = study.experiment.runtime();
+    let axes = keyed.cell.axes().into_iter().map(|(name, value)| Axis { name: name.into(), value });
     Row {
-        study: study.name.clone(),
-        profile: profile.name.clone(),
-        cell: cell.id.clone(),
-        variant: cell.network.to_string(),
-        width: cell.network.width,
-        dataset: cell.data.clone(),
+        study: place.study.clone(),
+        profile: place.profile.clone(),
+        cell: place.cell.clone(),
+        axes: axes.collect(),
+        dataset: keyed.cell.dataset(),
         synthetic: profile.synthetic,
-        scale: cell.scale(),
-        seed: cell.seed,
-        metric: "top1".into(),
+        seed: keyed.cell.seed(),
+        metric: study.experiment.headline().metric.into(),
+        part: None,
         value: None,
-        unit: "%".into(),
+        unit: String::new(),
         n: 0,
         status: Status::Ok,
         error: None,
         samples: Vec::new(),
-        commit: provenance.commit.clone(),
-        dirty: provenance.dirty,
-        command: plan::command(&study.name, &profile.name, &cell.id),
-        recipe_hash: cell.hash(),
+        samples_at: Vec::new(),
+        timed: false,
+        engine: None,
+        commit: study.build.commit.clone(),
+        dirty: study.build.dirty,
+        made_by: Vec::new(),
+        command: place.command(),
+        cell_hash: keyed.hash.clone(),
         data_hash: String::new(),
         checkpoint_hash: None,
-        machine: provenance.machine.clone(),
+        machine: machine(),
         isa,
         threads,
-        versions: provenance.versions.clone(),
+        versions: study.build.versions.clone(),
         started,
         seconds,
     }
 }
 
-fn measured(blank: Row, Measured { score, checkpoint, history }: Measured) -> Vec<Row> {
-    let percent = |count: u64| 100.0 * count as f64 / score.images as f64;
-    let row = |metric: &str, unit: &str, value: f64| Row {
-        metric: metric.into(),
-        unit: unit.into(),
-        value: Some(value),
-        n: score.images,
-        synthetic: score.synthetic,
-        data_hash: score.data_hash.clone(),
-        checkpoint_hash: Some(checkpoint.clone()),
-        ..blank.clone()
-    };
-    vec![
-        Row { samples: history, ..row("top1", "%", percent(score.top1)) },
-        row("top5", "%", percent(score.top5)),
-        row("top1_count", "images", score.top1 as f64),
-        row("top5_count", "images", score.top5 as f64),
-    ]
+/// A file that one process holds at a time; the system gives it back when the process ends, however it ends.
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not read")] File);
+
+impl Lock {
+    fn open(path: &Path) -> Result<File, StudyError> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(StudyError::io(folder))?;
+        }
+        File::create(path).map_err(StudyError::io(path))
+    }
+
+    /// None where another process has it.
+    pub fn try_take(path: &Path) -> Result<Option<Self>, StudyError> {
+        let file = Self::open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(StudyError::Io { path: path.into(), source }),
+        }
+    }
+
+    /// Waits for it.
+    pub fn wait(path: &Path) -> Result<Self, StudyError> {
+        let file = Self::open(path)?;
+        file.lock().map_err(StudyError::io(path))?;
+        Ok(Self(file))
+    }
 }

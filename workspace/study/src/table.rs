@@ -4,13 +4,15 @@ use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::Style;
 
-/// Header and cells of text, as a person reads them.
+use crate::Entry;
+
+/// Header and entries, as a person reads them.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Table {
     pub header: Vec<String>,
     /// Whether a column holds numbers, and is set to the right.
     pub right: Vec<bool>,
-    pub rows: Vec<Vec<String>>,
+    pub rows: Vec<Vec<Entry>>,
 }
 
 impl Table {
@@ -20,8 +22,8 @@ impl Table {
         Self { header, right, rows: Vec::new() }
     }
 
-    pub fn push(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+    pub fn push<E: Into<Entry>>(&mut self, entries: impl IntoIterator<Item = E>) {
+        self.rows.push(entries.into_iter().map(Into::into).collect());
     }
 
     /// A markdown table. tabled escapes nothing and writes no alignment, so both are done here.
@@ -29,7 +31,7 @@ impl Table {
         let mut builder = Builder::new();
         builder.push_record(self.header.iter().map(|cell| escape(cell)));
         for row in &self.rows {
-            builder.push_record(row.iter().map(|cell| escape(cell)));
+            builder.push_record(row.iter().map(|entry| escape(&entry.text)));
         }
         let text = builder.build().with(Style::markdown()).to_string();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -53,6 +55,28 @@ impl Table {
 pub fn escape(text: &str) -> String {
     let lines: Vec<&str> = text.split(['\n', '\r']).map(str::trim).filter(|line| !line.is_empty()).collect();
     lines.join(" ").replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('`', "\\`")
+}
+
+/// Such as `3,504,872`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Such as `45 s`, `12 min`, `3.5 h`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 90.0 => format!("{s:.0} s"),
+        s if s < 5400.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
 }
 
 #[cfg(test)]

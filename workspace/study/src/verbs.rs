@@ -1,17 +1,12 @@
 //! The verbs of a study, for the `sandglass` binary and for an experiment's own.
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use sandglass_ledger::Ledger;
+use sandglass_ledger::{Row, Status};
 
-use crate::bench::Bench;
 use crate::run::{RunError, Tally, run};
-use crate::study::Study;
-use crate::verify::{Verify, verify};
-use crate::{Comparison, Home, Plan, plan};
+use crate::{Experiment, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
@@ -51,107 +46,153 @@ pub struct TableArgs {
     pub threads: Option<usize>,
 }
 
-/// A study with its place and rows.
-pub struct Opened {
-    pub study: Study,
-    pub path: PathBuf,
-    pub home: Home,
-    pub ledger: Ledger,
-}
-
-impl Opened {
-    /// By name or path, see [`Study::find`].
-    pub fn find(name: &str) -> anyhow::Result<Self> {
-        let (study, path) = Study::find(name)?;
-        let home = Home::above(&path)?;
-        let ledger = Ledger::read(&home.rows());
-        Ok(Self { study, path, home, ledger })
-    }
-
+impl<E: Experiment> Opened<E> {
     /// Prints the plan of a profile.
-    pub fn plan(&self, args: &PlanArgs) -> anyhow::Result<ExitCode> {
-        let profile = self.study.profile(args.profile.as_deref())?;
-        let plan = Plan::of(&self.study, profile, &self.ledger)?;
+    pub(crate) fn plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError> {
+        let plan = Plan::of(self, args.profile.as_deref())?;
         if args.json {
-            return print(&(serde_json::to_string_pretty(&plan)? + "\n"));
+            return print(&(serde_json::to_string_pretty(&plan).map_err(StudyError::Unwritable)? + "\n"));
         }
         let table = plan.table().markdown();
-        print(&format!("{table}\nto do: {} on two cores\n", plan::duration(plan.remaining_seconds)))
+        print(&format!("{table}\nto do: {} on two cores\n", duration(plan.remaining_seconds)))
     }
 
     /// Runs what is missing; fails if a cell failed or was skipped.
-    pub fn run(&self, args: &RunArgs, bench: &dyn Bench) -> anyhow::Result<ExitCode> {
-        let profile = self.study.profile(args.profile.as_deref())?;
-        let mut note = |line: &str| tell(line);
-        match run(&self.home, &self.study, profile, args.cell.as_deref(), bench, &mut note) {
+    pub(crate) fn run(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
+        match run(self, args.profile.as_deref(), args.cell.as_deref(), &mut |line| tell(line)) {
             Ok(tally) => {
-                let Tally { done, kept, failed, skipped } = tally;
-                tell(format_args!("{done} done, {kept} kept, {failed} failed, {skipped} skipped"));
+                tell(words(&tally));
                 Ok(if tally.failed + tally.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Err(RunError::Interrupted(signal)) => {
                 tell(RunError::Interrupted(signal));
                 Ok(ExitCode::from(128 + signal as u8))
             }
-            Err(error) => Err(error.into()),
+            Err(RunError::Study(error)) => Err(error),
         }
     }
 
     /// Prints the study's table from committed rows; fails if a cached checkpoint disagrees with its row.
-    pub fn table(&self, args: &TableArgs, bench: &dyn Bench) -> anyhow::Result<ExitCode> {
-        let comparison = Comparison::of(&self.study, &self.ledger, args.profile.as_deref())?;
+    pub(crate) fn table(&self, args: &TableArgs) -> Result<ExitCode, StudyError> {
+        let section = self.section(args.profile.as_deref())?;
         if args.json {
-            print(&(serde_json::to_string_pretty(&comparison)? + "\n"))?;
+            print(&(serde_json::to_string_pretty(&section.data).map_err(StudyError::Unwritable)? + "\n"))?;
         } else {
-            print(&self.text(&comparison))?;
+            print(&text(&section))?;
         }
         for problem in &self.ledger.problems {
             tell(format_args!("not used: {problem}"));
         }
-        for problem in &comparison.problems {
+        for problem in &section.problems {
             tell(format_args!("not used: {problem}"));
         }
-        self.verify(args.verify, args.profile.as_deref(), bench)?;
+        self.verify(args.verify, args.profile.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn text(&self, comparison: &Comparison) -> String {
-        let mut text = format!("{}\n\n{}\n", self.study.title, comparison.table().markdown());
-        comparison.notes().iter().for_each(|note| text.push_str(&format!("{note}\n")));
-        if let Some((heading, gaps)) = comparison.gaps() {
-            text.push_str(&format!("\n{heading}\n\n{}", gaps.markdown()));
-        }
-        text
+    /// The study's part of the report: what the experiment says, and what is the same for all.
+    pub(crate) fn section(&self, only: Option<&str>) -> Result<Section, StudyError> {
+        let results = self.results(only)?;
+        let mut section = self.experiment.section(&results)?;
+        let name = &self.head.name;
+        section.name = name.clone();
+        section.title = self.head.title.clone();
+        section.question = self.head.question.clone();
+        section.problems = results.scales.iter().flat_map(|scale| scale.problems()).collect();
+        section.provenance = self.provenance();
+        section.commands.push((
+            "Print this table and evaluate its cached checkpoints again".to_owned(),
+            format!("sandglass table {name} --verify all"),
+        ));
+        section.commands.extend(self.file.profile.iter().map(|profile| {
+            let what = format!("Measure what is missing of profile {} ({})", profile.name, profile.title);
+            (what, format!("sandglass run {name} --profile {}", profile.name))
+        }));
+        Ok(section)
     }
 
-    /// Compares cached checkpoints with their rows, tells what was compared, and fails on any difference.
-    pub fn verify(&self, which: Verify, only: Option<&str>, bench: &dyn Bench) -> anyhow::Result<()> {
-        let mut different = Vec::new();
-        for profile in self.study.profile.iter().filter(|profile| only.is_none_or(|only| profile.name == only)) {
-            let verdict = verify(&self.home, &self.study, profile, &self.ledger, which, bench)
-                .with_context(|| format!("checkpoints of {}", profile.name))?;
-            for cell in &verdict.equal {
-                tell(format_args!("evaluated again, equal to its row: {}/{cell}", profile.name));
-            }
-            for reason in &verdict.unavailable {
-                tell(format_args!("not evaluated: {}/{reason}", profile.name));
-            }
-            different.extend(verdict.different.iter().map(|reason| format!("{}/{reason}", profile.name)));
+    fn provenance(&self) -> Table {
+        let headline = self.experiment.headline();
+        let mut table = Table::new([
+            ("row", false),
+            (headline.title, true),
+            (headline.counted, true),
+            ("commit", false),
+            ("checkpoint", false),
+            ("data", false),
+            ("machine", false),
+            ("took", true),
+            ("runs it again", false),
+        ]);
+        let rows = self.ledger.rows.iter().filter(|row| row.study == self.head.name && row.metric == headline.metric);
+        for row in rows.filter(|row| row.part.is_none()) {
+            table.push(origin(row));
         }
-        anyhow::ensure!(different.is_empty(), "checkpoints disagree with their rows: {}", different.join("; "));
-        Ok(())
+        table
     }
+}
+
+fn words(tally: &Tally) -> String {
+    let Tally { done, kept, failed, skipped, busy, waiting } = tally;
+    let mut line = format!("{done} done, {kept} kept, {failed} failed, {skipped} skipped");
+    if *busy > 0 {
+        line += &format!(", {busy} busy");
+    }
+    if *waiting > 0 {
+        line += &format!(", {waiting} not done where they are borrowed from");
+    }
+    line
+}
+
+fn origin(row: &Row) -> [String; 9] {
+    let value = match (row.status, row.value) {
+        (Status::Ok, Some(value)) => format!("{value:.2}"),
+        (status, _) => format!("{}: {}", status.word(), row.error.as_deref().unwrap_or("no reason given")),
+    };
+    [
+        row.id(),
+        value,
+        row.n.to_string(),
+        format!("{}{}", short(&row.commit), if row.dirty { " with changes" } else { "" }),
+        short(row.checkpoint_hash.as_deref().unwrap_or("\u{2013}")).to_owned(),
+        short(&row.data_hash).to_owned(),
+        format!("{}, {}, {} threads", row.machine, row.isa, row.threads),
+        duration(row.seconds),
+        row.command.clone(),
+    ]
+}
+
+/// The first digits of a hash.
+fn short(hash: &str) -> &str {
+    hash.get(..10).unwrap_or(hash)
+}
+
+/// Tables and notes for a terminal; figures and prose are the report's.
+fn text(section: &Section) -> String {
+    let mut text = format!("{}\n", section.title);
+    for part in &section.parts {
+        match part {
+            Part::Heading(heading) => text.push_str(&format!("\n{heading}\n")),
+            Part::Table(table) => text.push_str(&format!("\n{}", table.markdown())),
+            Part::Notes(notes) => {
+                text.push('\n');
+                notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
+            }
+            Part::Prose(_) | Part::Figure(_) => {}
+        }
+    }
+    text
+}
+
+/// A line on standard error; one that nobody reads is no reason to stop.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// A reader who has seen enough, as in `| head`, is no error.
-/// A line on standard error; one that nobody reads is no reason to stop.
-pub(crate) fn tell(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-fn print(text: &str) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+fn print(text: &str) -> Result<ExitCode, StudyError> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(StudyError::Output(error)),
         _ => Ok(ExitCode::SUCCESS),
     }
 }

@@ -1,20 +1,19 @@
-//! Checkpoints against rows: the hash of every file at hand, and some or all of them evaluated again.
+//! Checkpoints against rows: the hash of every file at hand, and some or all of them measured again.
 
 use std::path::PathBuf;
 
-use sandglass_data::{Hub, RepoKind};
-use sandglass_ledger::{Ledger, Row, Status};
+use sandglass_files::sha256_file;
+use sandglass_ledger::{Row, Status};
 
-use crate::bench::{Bench, CellError};
-use crate::manifest::{Entry, Manifest, sha256_file};
-use crate::study::{Given, Profile, Study};
-use crate::{Cell, Home, StudyError, Work, cell};
+use crate::manifest::{Listed, Manifest};
+use crate::opened::Placed;
+use crate::{Again, Artefact, Axes, CellError, Experiment, Opened, Profile, State, StudyError};
 
-/// Which checkpoints are evaluated again.
+/// Which checkpoints are measured again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verify {
     None,
-    /// The narrowest of each network.
+    /// The cheapest of each kind, such as the narrowest of each network.
     #[default]
     Smallest,
     All,
@@ -22,8 +21,8 @@ pub enum Verify {
 
 /// What was found. No disagreement is left out; `unavailable` could not be looked at here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verdict {
-    /// Cells whose checkpoint was evaluated and equals its row.
+pub(crate) struct Verdict {
+    /// Cells whose checkpoint was measured and equals its row.
     pub equal: Vec<String>,
     /// Cell and reason.
     pub unavailable: Vec<String>,
@@ -31,124 +30,151 @@ pub struct Verdict {
     pub different: Vec<String>,
 }
 
-/// Looks at the cached checkpoints of one profile.
-pub fn verify(
-    home: &Home,
-    study: &Study,
-    profile: &Profile,
-    ledger: &Ledger,
+/// Where a cell's checkpoint is found.
+enum Checkpoint<'a> {
+    Listed(&'a Listed),
+    /// By the experiment, wherever it was found before.
+    Found,
+}
+
+/// Looks at the cached checkpoints of one profile. What is borrowed is its lender's to look at.
+pub(crate) fn verify<E: Experiment>(
+    study: &Opened<E>,
+    profile: &Profile<E::Setup>,
+    cells: &[Placed<E::Cell>],
+    manifest: &Manifest,
     which: Verify,
-    bench: &dyn Bench,
-) -> Result<Verdict, StudyError> {
-    let manifest = Manifest::read(home)?;
-    let cells = cell::cells(study, profile)?;
+) -> Verdict {
     let mut verdict = Verdict::default();
-    for cell in &cells {
-        let rows: Vec<&Row> = ledger.cell(&study.name, &profile.name, &cell.id).collect();
-        let listed = manifest.find(&study.name, &profile.name, &cell.id);
+    let own: Vec<&Placed<E::Cell>> = cells.iter().filter(|cell| !cell.is_borrowed).collect();
+    for cell in &own {
+        let id = &cell.keyed.id;
+        let [name, of, at] = cell.place.names();
+        let rows: Vec<&Row> = study.ledger.cell(name, of, at).collect();
         let measured = rows.iter().any(|row| row.status == Status::Ok);
-        let (checkpoint, evaluate) = match (&cell.work, listed) {
-            (Work::Train(_), Some(_)) if !measured => {
-                verdict.different.push(format!("{}: a checkpoint is listed, but no row has a result", cell.id));
+        let is_asked = study.experiment.keeps(&profile.setup, &cell.keyed.cell);
+        let (checkpoint, again) = match manifest.find(&cell.place) {
+            Some(_) if !measured => {
+                verdict.different.push(format!("{id}: a checkpoint is listed, but no row has a result"));
                 continue;
             }
-            (Work::Train(_), Some(entry)) => {
-                let smallest = || is_smallest(cell, &cells, study, profile, &manifest);
+            Some(entry) => {
+                let smallest = || is_smallest(study, cell, &own, manifest);
                 (Checkpoint::Listed(entry), which == Verify::All || which == Verify::Smallest && smallest())
             }
-            (Work::Score(given), _) if measured && which == Verify::All => (Checkpoint::Given(given), true),
-            _ => continue,
+            None if is_asked && State::of(&rows, &cell.keyed.hash) == State::Done => {
+                verdict.different.push(format!("{id}: its checkpoint is to be kept, and is not listed"));
+                continue;
+            }
+            None if measured && which == Verify::All && study.experiment.is_found(&cell.keyed.cell) => {
+                (Checkpoint::Found, true)
+            }
+            None => continue,
         };
-        match compare(home, cell, checkpoint, &rows, evaluate, bench) {
-            Ok(true) => verdict.equal.push(cell.id.clone()),
+        match compare(study, cell, checkpoint, &rows, again) {
+            Ok(true) => verdict.equal.push(id.clone()),
             Ok(false) => {}
-            Err(CellError::Skipped(reason)) => verdict.unavailable.push(format!("{}: {reason}", cell.id)),
-            Err(error) => verdict.different.push(format!("{}: {error}", cell.id)),
+            Err(CellError::Skipped(reason)) => verdict.unavailable.push(format!("{id}: {reason}")),
+            Err(error) => verdict.different.push(format!("{id}: {error}")),
         }
     }
-    Ok(verdict)
+    verdict
 }
 
-/// Where a cell's checkpoint is found.
-#[derive(Clone, Copy)]
-enum Checkpoint<'a> {
-    Listed(&'a Entry),
-    Given(&'a Given),
+/// Of the listed cells with its first axis, it has the least share.
+fn is_smallest<E: Experiment>(
+    study: &Opened<E>,
+    cell: &Placed<E::Cell>,
+    cells: &[&Placed<E::Cell>],
+    manifest: &Manifest,
+) -> bool {
+    let kind = |cell: &Placed<E::Cell>| cell.keyed.cell.axes().into_iter().next();
+    let share = |cell: &Placed<E::Cell>| study.experiment.share(&cell.keyed.cell);
+    let listed = cells.iter().filter(|other| manifest.find(&other.place).is_some());
+    // Of several seeds the first.
+    let least = listed.filter(|other| kind(other) == kind(cell)).min_by(|a, b| share(a).total_cmp(&share(b)));
+    least.is_some_and(|least| least.keyed.id == cell.keyed.id)
 }
 
-fn is_smallest(cell: &Cell, cells: &[Cell], study: &Study, profile: &Profile, manifest: &Manifest) -> bool {
-    let kept = |other: &&Cell| manifest.find(&study.name, &profile.name, &other.id).is_some();
-    let family = cells.iter().filter(|other| other.network.to_string() == cell.network.to_string());
-    family.filter(kept).all(|other| other.network.width >= cell.network.width)
-}
-
-/// True where the checkpoint was evaluated and agrees, false where only its hash was compared.
-fn compare(
-    home: &Home,
-    cell: &Cell,
+/// True where the checkpoint was measured and agrees, false where only its hash was compared.
+fn compare<E: Experiment>(
+    study: &Opened<E>,
+    cell: &Placed<E::Cell>,
     checkpoint: Checkpoint<'_>,
     rows: &[&Row],
-    evaluate: bool,
-    bench: &dyn Bench,
+    again: bool,
 ) -> Result<bool, CellError> {
-    let sha256 = match checkpoint {
-        Checkpoint::Listed(entry) => &entry.sha256,
-        Checkpoint::Given(given) => &given.sha256,
+    let file = match &checkpoint {
+        Checkpoint::Listed(entry) => {
+            if let Some(row) = rows.iter().find(|row| row.checkpoint_hash.as_ref() != Some(&entry.sha256)) {
+                return Err(CellError::Failed(format!("the checkpoint listed is not that of row {}", row.id())));
+            }
+            let Some(path) = locate(study, entry, again)? else { return Ok(false) };
+            let hash = sha256_file(&path).map_err(CellError::failed)?;
+            if hash != entry.sha256 {
+                return Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", path.display(), entry.sha256)));
+            }
+            Artefact::found(path)
+        }
+        // It compares the hash itself: the file is not ours.
+        Checkpoint::Found => study.experiment.prepare(&cell.keyed.cell, &PathBuf::new())?,
     };
-    if let Some(row) = rows.iter().find(|row| row.checkpoint_hash.as_ref() != Some(sha256)) {
-        return Err(CellError::Failed(format!("the checkpoint listed is not that of row {}", row.id())));
-    }
-    let path = match checkpoint {
-        Checkpoint::Listed(entry) => locate(home, entry, evaluate)?,
-        Checkpoint::Given(given) => Some(bench.data_file(&given.weights)?),
-    };
-    let Some(path) = path else { return Ok(false) };
-    let hash = sha256_file(&path).map_err(CellError::failed)?;
-    if hash != *sha256 {
-        return Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {sha256}", path.display())));
-    }
-    if !evaluate {
+    if !again {
         return Ok(false);
     }
-    let score = bench.score(cell, &path)?;
-    for (metric, count) in [("top1_count", score.top1), ("top5_count", score.top5)] {
-        let row = rows.iter().find(|row| row.metric == metric);
-        if row.and_then(|row| row.value) != Some(count as f64) {
-            let committed = row.and_then(|row| row.value).map_or("nothing".into(), |value| value.to_string());
-            return Err(CellError::Failed(format!("{metric} is {count} now, {committed} in the row")));
+    let engine = rows.first().and_then(|row| row.engine.as_deref());
+    let measured = study.experiment.measure(&cell.keyed.cell, &file, engine)?;
+    for value in measured.values.iter().filter(|value| value.again == Again::Exact) {
+        let row = rows.iter().find(|row| row.metric == value.metric && row.part == value.part);
+        let committed = row.and_then(|row| row.value);
+        if committed != Some(value.value) {
+            let committed = committed.map_or("nothing".into(), |value| value.to_string());
+            let (metric, now) = (value.metric, value.value);
+            return Err(CellError::Failed(format!("{metric} is {now} now, {committed} in the row")));
+        }
+        if let Some(row) = row.filter(|row| row.n != value.n || row.data_hash != measured.data.hash) {
+            return Err(CellError::Failed(format!("the data set is not that of row {}", row.id())));
         }
     }
-    match rows.iter().find(|row| row.data_hash != score.data_hash || row.n != score.images) {
-        Some(row) => Err(CellError::Failed(format!("the data set is not that of row {}", row.id()))),
-        None => Ok(true),
-    }
+    Ok(true)
 }
 
-/// The file, fetched from the hub only if it is to be evaluated.
-fn locate(home: &Home, entry: &Entry, evaluate: bool) -> Result<Option<PathBuf>, CellError> {
+/// The file, fetched from the hub only if it is to be measured.
+fn locate<E: Experiment>(study: &Opened<E>, entry: &Listed, again: bool) -> Result<Option<PathBuf>, CellError> {
     match (&entry.file, &entry.hub) {
         (Some(file), None) => {
-            let path = home.checkpoints().join(file);
+            let path = study.project.checkpoints().join(file);
             if path.is_file() {
                 Ok(Some(path))
             } else {
                 Err(CellError::Failed(format!("{} is missing", path.display())))
             }
         }
-        (None, Some(_)) if !evaluate => Ok(None),
-        (None, Some(hub)) => {
-            let wanted = sandglass_data::HubFile {
-                kind: RepoKind::Model,
-                repo: hub.repo.clone(),
-                revision: hub.revision.clone(),
-                file: hub.file.clone(),
-                size: entry.bytes,
-                sha256: entry.sha256.clone(),
-            };
-            // No network is no disagreement.
-            let fetched = Hub::from_env().fetch(&wanted).map_err(|error| CellError::Skipped(error.to_string()))?;
-            Ok(Some(fetched))
-        }
+        (None, Some(_)) if !again => Ok(None),
+        (None, Some(_)) => study.experiment.fetch(entry).map(Some),
         _ => Err(CellError::Failed("the manifest needs either file or hub".into())),
+    }
+}
+
+impl<E: Experiment> Opened<E> {
+    /// Compares cached checkpoints with their rows, tells what was compared.
+    ///
+    /// # Errors
+    /// Any difference.
+    pub(crate) fn verify(&self, which: Verify, only: Option<&str>) -> Result<(), StudyError> {
+        let manifest = Manifest::read(&self.project)?;
+        let mut different = Vec::new();
+        for (profile, cells) in self.scales(only)? {
+            let name = &profile.name;
+            let verdict = verify(self, profile, cells, &manifest, which);
+            for cell in &verdict.equal {
+                crate::tell(format_args!("evaluated again, equal to its row: {name}/{cell}"));
+            }
+            for reason in &verdict.unavailable {
+                crate::tell(format_args!("not evaluated: {name}/{reason}"));
+            }
+            different.extend(verdict.different.iter().map(|reason| format!("{name}/{reason}")));
+        }
+        if different.is_empty() { Ok(()) } else { Err(StudyError::Disagree(different.join("; "))) }
     }
 }

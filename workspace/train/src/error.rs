@@ -39,6 +39,10 @@ pub enum TrainError {
         differences.join(", ")
     )]
     OtherRun { path: PathBuf, differences: Vec<String> },
+    #[error("gives logits that are no numbers")]
+    Logits,
+    #[error("a line of the log cannot be written or read: {0}")]
+    Log(String),
     #[error("{}: the state lacks {tensor}; delete the folder to start again", path.display())]
     Lacks { path: PathBuf, tensor: String },
     /// Epoch and step are counted from 1.

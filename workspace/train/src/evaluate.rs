@@ -36,6 +36,9 @@ pub(crate) fn percent(count: u64, of: u64) -> f64 {
 }
 
 /// Scores `weights` on all images of an evaluation loader, whose batch is at most the engine's.
+///
+/// # Errors
+/// A batch that cannot be had, or logits that are no numbers: a score of them would be none.
 pub fn evaluate(engine: &mut Engine, weights: &Weights, loader: &Loader) -> Result<Score, TrainError> {
     let score = evaluate_until(engine, weights, loader, &AtomicBool::new(false))?;
     Ok(score.unwrap_or_default())
@@ -56,6 +59,9 @@ pub(crate) fn evaluate_until(
         }
         let batch = batch?;
         let logits = engine.evaluate(weights, &batch.images)?;
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            return Err(TrainError::Logits);
+        }
         let count = batch.labels.len();
         let classes = logits.len() / count.max(1);
         sum += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * count as f64;

@@ -17,7 +17,6 @@ mod recipe;
 mod schedule;
 mod state;
 mod store;
-mod strict_toml;
 mod trainer;
 
 pub use clip::{clip_scale, gradient_norm};
@@ -33,5 +32,4 @@ pub use recipe::{Recipe, RecipeError, SchedulePlan};
 pub use sandglass_ops::loss::{Loss, cross_entropy, rank, top1};
 pub use schedule::Schedule;
 pub use store::StoreError;
-pub use strict_toml::{TomlError, from_toml};
 pub use trainer::{Outcome, TrainConfig, Trained, train};

@@ -1,13 +1,17 @@
 //! A recipe: everything that decides how a network is trained, but for the network, the data and the seed.
 
 use sandglass_data::Augment;
+use sandglass_files::{TomlError, from_toml};
 use sandglass_models::Role;
 use serde::{Deserialize, Serialize};
 
-use crate::strict_toml::{TomlError, from_toml};
 use crate::{Ema, OptimizerConfig, Schedule};
 
 /// One recipe serves every network: what differs between two rows of a table is the network alone.
+///
+/// The keys below are always part of [`Recipe::hash`]. One that is added later carries
+/// `skip_serializing_if` and is left out while it is at its default, so that no older row or state becomes another
+/// recipe's by it; a test pins the hashes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -63,6 +67,8 @@ pub enum SchedulePlan {
 pub enum RecipeError {
     #[error(transparent)]
     Toml(#[from] TomlError),
+    #[error("the recipe cannot be written: {0}")]
+    Unwritable(String),
     #[error("{key} = {value}: use {allowed}")]
     Value { key: &'static str, value: f64, allowed: &'static str },
 }
@@ -134,15 +140,28 @@ impl Recipe {
         Ok(())
     }
 
-    /// Hex BLAKE3 of all values, defaults included: two texts that mean the same have one hash.
-    pub fn hash(&self) -> String {
-        blake3::hash(self.canonical().as_bytes()).to_hex().to_string()
+    /// Hex BLAKE3 of [`Recipe::canonical`]: two texts that mean the same have one hash.
+    ///
+    /// # Errors
+    /// As [`Recipe::canonical`].
+    pub fn hash(&self) -> Result<String, RecipeError> {
+        Ok(blake3::hash(self.canonical()?.as_bytes()).to_hex().to_string())
     }
 
     /// All values as JSON, in the order of the struct.
-    pub fn canonical(&self) -> String {
-        // A struct of numbers and strings has no value that JSON cannot hold.
-        serde_json::to_string(self).unwrap_or_default()
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold.
+    pub fn canonical(&self) -> Result<String, RecipeError> {
+        serde_json::to_string(self).map_err(|error| RecipeError::Unwritable(error.to_string()))
+    }
+
+    /// All values as a recipe file.
+    ///
+    /// # Errors
+    /// A value that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        toml::to_string(self).map_err(|error| RecipeError::Unwritable(error.to_string()))
     }
 
     /// The weight decay of a tensor.

@@ -28,6 +28,12 @@ pub(crate) struct Record {
     pub updates: u64,
     /// Lines of the log, one per whole epoch.
     pub log: Vec<String>,
+    /// Seconds of all processes so far, evaluation included; 0 in states from before this was counted.
+    #[serde(default)]
+    pub wall: f64,
+    /// Commits of the programs that trained, oldest first.
+    #[serde(default)]
+    pub made_by: Vec<String>,
 }
 
 /// What was read back. Tensors are named by group, such as `weights/...` and `momentum/...`.

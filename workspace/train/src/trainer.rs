@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sandglass_data::{Dataset, Loader, Transform};
+use sandglass_data::{Dataset, Loader, Protocol, Transform};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{Network, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
@@ -23,20 +23,27 @@ use crate::{
 
 const MODEL: &str = "model.safetensors";
 const LOG: &str = "log.jsonl";
+const RECIPE: &str = "recipe.toml";
 
-/// A run. Everything but `threads`, `save_every` and the folder's place decides its bits.
+/// A run. Network, recipe, input, protocol and seed decide its bits; the rest does not.
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
     pub network: NetworkConfig,
     pub recipe: Recipe,
     /// Height and width of the network's input; None: the images' own.
     pub input: Option<usize>,
+    /// How images come to the network: normalisation while it trains, and all of it where it is evaluated.
+    pub protocol: Protocol,
     pub seed: u64,
     pub threads: usize,
-    /// Folder for the state, `log.jsonl` and, in the end, `model.safetensors`.
+    /// Folder for the state, `recipe.toml`, `log.jsonl` and, in the end, `model.safetensors`.
     pub out: PathBuf,
     /// How often the state is saved within an epoch; it is saved after every epoch anyway.
     pub save_every: Duration,
+    /// Epochs from one evaluation to the next; the last epoch is always evaluated.
+    pub evaluate_every: u64,
+    /// Commit of this program; the state lists every one that had a part in it.
+    pub commit: String,
 }
 
 /// How a call of [`train`] ended.
@@ -57,6 +64,10 @@ pub struct Trained {
     pub weights: Weights,
     /// One row per whole epoch, from the first.
     pub log: Vec<LogRow>,
+    /// Wall time of all processes that trained it, evaluation included.
+    pub seconds: f64,
+    /// Commits of all programs that trained it, oldest first.
+    pub made_by: Vec<String>,
     /// Where `model.safetensors` is, or will be.
     pub model: PathBuf,
 }
@@ -74,13 +85,14 @@ pub fn train(
     config.recipe.check()?;
     let network = config.network.build()?;
     training.check_labels(config.network.classes)?;
-    let transform = Transform::training(training, &config.recipe.augment, config.input)?;
+    let transform = Transform::training(training, &config.recipe.augment, config.input, &config.protocol)?;
     let (height, width) = transform.size();
     let batch = config.recipe.batch;
     let loader = Loader::training(training, transform, batch, config.seed, config.threads)?;
     let evaluation = evaluation.map(|set| {
         set.check_labels(config.network.classes)?;
-        let transform = Transform::evaluation(set, config.network.classes, Some(height).filter(|_| height == width))?;
+        let input = Some(height).filter(|_| height == width);
+        let transform = Transform::evaluation(set, config.network.classes, input, &config.protocol)?;
         Ok::<_, TrainError>((set.name().to_string(), Loader::evaluation(set, transform, batch, config.threads)))
     });
     let evaluation = evaluation.transpose()?;
@@ -93,12 +105,16 @@ pub fn train(
         fs::TryLockError::Error(source) => folder(source),
     })?;
 
-    let identity = identity(config, training, (height, width));
+    let identity = identity(config, training, (height, width))?;
     let store = Store::new(&RealDisk, &config.out);
-    let (weights, optimizer, average, record) = match store.load()? {
+    let (weights, optimizer, average, mut record) = match store.load()? {
         Some(state) => restore(state, &identity, config, &network)?,
         None => fresh(identity, config, &network),
     };
+    if record.made_by.last() != Some(&config.commit) && record.epoch < config.recipe.epochs {
+        record.made_by.push(config.commit.clone());
+    }
+    store.replace(RECIPE, config.recipe.to_toml()?.as_bytes())?;
     let runtime = Arc::new(Runtime::new(config.threads)?);
     let engine = Engine::new(runtime, &network, height, width, batch)?;
     let decay = weights.specs.iter().map(|spec| config.recipe.decay(spec.role)).collect();
@@ -116,12 +132,15 @@ pub fn train(
         record,
         steps,
         saved: Instant::now(),
+        clock: Instant::now(),
     };
     run.go(observer, stop)
 }
 
 /// What a state belongs to. Threads, instruction set and evaluation are not in it: they change no bit.
-fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, usize)) -> Identity {
+///
+/// A fact that is added later is left out while it is at its default: a state of an older program stays resumable.
+fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, usize)) -> Result<Identity, TrainError> {
     let network = &config.network;
     let facts = [
         ("network", network.to_string()),
@@ -132,10 +151,16 @@ fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, u
         ("epochs", config.recipe.epochs.to_string()),
         ("batch", config.recipe.batch.to_string()),
         ("seed", config.seed.to_string()),
-        ("recipe", config.recipe.hash()),
+        ("recipe", config.recipe.hash()?),
         ("data", training.hash().to_string()),
     ];
-    facts.map(|(name, value)| (name.to_string(), value)).to_vec()
+    let mut facts = facts.map(|(name, value)| (name.to_string(), value)).to_vec();
+    let normalisation = |protocol: &Protocol| format!("mean {:?}, std {:?}", protocol.mean, protocol.std);
+    let ours = normalisation(&config.protocol);
+    if ours != normalisation(&Protocol::default()) {
+        facts.push(("normalisation".into(), ours));
+    }
+    Ok(facts)
 }
 
 type Parts = (Weights, Optimizer, Option<Weights>, Record);
@@ -159,12 +184,17 @@ fn restore(
     network: &Network,
 ) -> Result<Parts, TrainError> {
     let theirs = &state.record.identity;
-    let differences = identity.iter().filter_map(|(name, ours)| {
-        let theirs = theirs.iter().find(|(key, _)| key == name).map_or("unknown", |(_, value)| value);
-        let short = |value: &str| value.chars().take(16).collect::<String>();
-        (theirs != ours).then(|| format!("{name} {} there, {} here", short(theirs), short(ours)))
-    });
-    let differences: Vec<String> = differences.collect();
+    let added = theirs.iter().filter(|(name, _)| identity.iter().all(|(ours, _)| ours != name));
+    let value = |facts: &Identity, name: &str| {
+        let fact = facts.iter().find(|(key, _)| key == name);
+        fact.map_or("unknown".into(), |(_, value)| value.chars().take(16).collect::<String>())
+    };
+    let differences: Vec<String> = identity
+        .iter()
+        .chain(added)
+        .filter(|fact| !(identity.contains(fact) && theirs.contains(fact)))
+        .map(|(name, _)| format!("{name} {} there, {} here", value(theirs, name), value(identity, name)))
+        .collect();
     if !differences.is_empty() {
         return Err(TrainError::OtherRun { path: config.out.clone(), differences });
     }
@@ -182,7 +212,13 @@ fn restore(
             }
         }
     }
-    Ok((weights, optimizer, average, state.record))
+    let mut record = state.record;
+    if record.wall == 0.0 {
+        // A state from before this was counted: what its log knows.
+        let seconds = |line: &String| serde_json::from_str::<LogRow>(line).map_or(0.0, |row| row.seconds);
+        record.wall = record.seconds + record.log.iter().map(seconds).sum::<f64>();
+    }
+    Ok((weights, optimizer, average, record))
 }
 
 struct Run<'a> {
@@ -201,6 +237,8 @@ struct Run<'a> {
     /// Of an epoch.
     steps: usize,
     saved: Instant,
+    /// Since when time is not yet in the record.
+    clock: Instant,
 }
 
 impl Run<'_> {
@@ -237,7 +275,8 @@ impl Run<'_> {
             started = Instant::now();
         }
         let mut row = self.row();
-        if let Some((name, loader)) = &self.evaluation {
+        let is_due = row.epoch == self.config.recipe.epochs || row.epoch.is_multiple_of(self.config.evaluate_every.max(1));
+        if let Some((name, loader)) = self.evaluation.as_ref().filter(|_| is_due) {
             let weights = self.average.as_ref().unwrap_or(&self.weights);
             let Some(score) = evaluate_until(&mut self.engine, weights, loader, stop)? else { return Ok(false) };
             row.evaluated = Some(name.clone());
@@ -250,9 +289,11 @@ impl Run<'_> {
             identity: epoch.identity,
             updates: epoch.updates,
             log: epoch.log,
+            wall: epoch.wall,
+            made_by: epoch.made_by,
             ..Record::default()
         };
-        self.record.log.push(serde_json::to_string(&row).unwrap_or_default());
+        self.record.log.push(serde_json::to_string(&row).map_err(|error| TrainError::Log(error.to_string()))?);
         self.save()?;
         self.write_log()?;
         observer.epoch(&row);
@@ -319,6 +360,7 @@ impl Run<'_> {
 
     /// Never saves what cannot be gone on from.
     fn save(&mut self) -> Result<(), TrainError> {
+        self.record.wall += std::mem::replace(&mut self.clock, Instant::now()).elapsed().as_secs_f64();
         let average = self.average.as_ref().map(|average| ("average", &average.values));
         let optimizer = [("momentum", &self.optimizer.momentum), ("square", &self.optimizer.square)];
         let groups = [("weights", &self.weights.values)].into_iter().chain(optimizer).chain(average);
@@ -354,9 +396,11 @@ impl Run<'_> {
     }
 
     fn trained(self, outcome: Outcome) -> Result<Trained, TrainError> {
-        let log = self.record.log.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let read = |line: &String| serde_json::from_str(line).map_err(|error| TrainError::Log(error.to_string()));
+        let log = self.record.log.iter().map(read).collect::<Result<_, _>>()?;
         let weights = self.average.unwrap_or(self.weights);
-        Ok(Trained { outcome, weights, log, model: self.config.out.join(MODEL) })
+        let (seconds, made_by) = (self.record.wall, self.record.made_by);
+        Ok(Trained { outcome, weights, log, seconds, made_by, model: self.config.out.join(MODEL) })
     }
 }
 

@@ -1,4 +1,4 @@
-use sandglass_ledger::{Row, Status};
+use sandglass_ledger::{Axis, Row, Status};
 
 /// A sound row.
 pub fn row(cell: &str, metric: &str, value: f64) -> Row {
@@ -6,23 +6,26 @@ pub fn row(cell: &str, metric: &str, value: f64) -> Row {
         study: "width".into(),
         profile: "smoke".into(),
         cell: cell.into(),
-        variant: cell.into(),
-        width: 0.35,
+        axes: [("network", cell), ("width", "0.35")].map(|(name, value)| Axis { name: name.into(), value: value.into() }).into(),
         dataset: "embedded".into(),
         synthetic: true,
-        scale: "32x32, 10 classes".into(),
         seed: 0,
         metric: metric.into(),
+        part: None,
         value: Some(value),
         unit: "%".into(),
         n: 2000,
         status: Status::Ok,
         error: None,
         samples: vec![10.0, 55.5, value],
+        samples_at: vec![5.0, 10.0, 12.0],
+        timed: false,
+        engine: None,
         commit: "0123abcd".into(),
         dirty: false,
+        made_by: vec!["0123abcc".into(), "0123abcd".into()],
         command: "sandglass run width".into(),
-        recipe_hash: "aa".into(),
+        cell_hash: "aa".into(),
         data_hash: "bb".into(),
         checkpoint_hash: Some("cc".into()),
         machine: "a CPU".into(),

@@ -1,4 +1,4 @@
-//! Calls into parquet code that may panic on a strange file.
+//! Calls into libraries that may panic on a strange file.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
@@ -9,7 +9,11 @@ static HOOK: Once = Once::new();
 
 /// `call`'s result, or the words of its panic, with nothing printed.
 ///
-/// The hook looks at a count, not at a thread: polars panics on threads of its own pool.
+/// The hook looks at a count, not at a thread, for some libraries work on threads of their own. A panic there reaches
+/// the caller only where the library hands it on.
+///
+/// # Errors
+/// The words of the panic.
 pub fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let usual = take_hook();

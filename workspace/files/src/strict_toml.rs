@@ -12,6 +12,9 @@ pub struct TomlError {
 
 /// Reads a `T`. Its structs carry `deny_unknown_fields`; its enums are tagged by a key (`[schedule.timm_step]`), for
 /// serde forgets the places of keys in other forms.
+///
+/// # Errors
+/// The first mistake, with its line.
 pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -25,12 +28,18 @@ pub fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, TomlError> {
 /// The key nearest to the unknown one, from serde's "unknown field `x`, expected one of `y`, `z`", or from the toml
 /// crate's "unexpected keys in table: x, available keys: y, z".
 fn near_miss(message: &str) -> Option<&str> {
-    let names: Vec<&str> = match message.strip_prefix("unexpected keys in table: ") {
-        Some(lists) => lists.split(", ").map(|name| name.trim_start_matches("available keys: ")).collect(),
-        None if message.starts_with("unknown ") => message.split('`').skip(1).step_by(2).collect(),
+    let (unknown, known): (&str, Vec<&str>) = match message.strip_prefix("unexpected keys in table: ") {
+        // Of several unknown keys the first one is answered.
+        Some(lists) => {
+            let (unknown, known) = lists.split_once(", available keys: ")?;
+            (unknown.split(", ").next()?, known.split(", ").collect())
+        }
+        None if message.starts_with("unknown ") => {
+            let mut names = message.split('`').skip(1).step_by(2);
+            (names.next()?, names.collect())
+        }
         None => return None,
     };
-    let (unknown, known) = names.split_first()?;
     let (distance, nearest) = known.iter().map(|known| (edits(unknown, known), *known)).min()?;
     (distance <= 1 + unknown.chars().count() / 3).then_some(nearest)
 }

@@ -1,0 +1,11 @@
+//! Files that are read strictly and written whole or not at all; and a guard around readers that panic.
+
+mod atomic;
+mod guard;
+mod hash;
+mod strict_toml;
+
+pub use atomic::{write, write_with};
+pub use guard::catch;
+pub use hash::{sha256, sha256_file};
+pub use strict_toml::{TomlError, from_toml};

@@ -1,0 +1,145 @@
+//! A study with its cells, its place and its rows.
+
+use std::path::Path;
+
+use sandglass_ledger::{Ledger, is_plain_name};
+
+use crate::borrow::{Lent, Place};
+use crate::{Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, StudyError, StudyFile};
+
+/// Borrowing from a profile that borrows itself is followed so many times.
+const DEPTH: usize = 8;
+
+/// A study that was read and found sound: whatever would keep one of its rows from being written was refused.
+pub struct Opened<E: Experiment> {
+    pub(crate) experiment: E,
+    pub(crate) file: StudyFile<E::Design, E::Setup>,
+    pub(crate) head: Head,
+    pub(crate) project: Project,
+    pub(crate) ledger: Ledger,
+    pub(crate) build: Build,
+    /// Parallel to the file's profiles.
+    pub(crate) cells: Vec<Vec<Placed<E::Cell>>>,
+}
+
+/// A cell and where its rows lie.
+#[derive(Clone, Debug)]
+pub struct Placed<C> {
+    pub keyed: Keyed<C>,
+    pub place: Place,
+    pub is_borrowed: bool,
+}
+
+/// Finds what another study lends: study, profile.
+pub(crate) type Lender<'a> = dyn Fn(&str, &str) -> Result<Vec<Lent>, StudyError> + 'a;
+
+impl<E: Experiment> Opened<E> {
+    pub(crate) fn open(path: &Path, experiment: E, build: Build, lender: &Lender<'_>) -> Result<Self, StudyError> {
+        let file = StudyFile::<E::Design, E::Setup>::read(path)?;
+        let invalid = |message: String| StudyError::Invalid { path: path.into(), message };
+        let mut keyed = Vec::new();
+        for profile in &file.profile {
+            let cells = experiment.cells(&file.design, &profile.setup);
+            let cells = cells.map_err(|error| invalid(format!("profile {}: {error}", profile.name)))?;
+            let cells = cells.into_iter().map(Keyed::new).collect::<Result<Vec<_>, _>>()?;
+            check(&cells).map_err(|message| invalid(format!("profile {}: {message}", profile.name)))?;
+            keyed.push(cells);
+        }
+        let lent = (0..file.profile.len())
+            .map(|at| lent(&file, &keyed, at, lender, DEPTH).map_err(&invalid))
+            .collect::<Result<Vec<_>, _>>()?;
+        let place = |keyed: Keyed<E::Cell>, Lent { place, .. }: Lent, profile: &str| {
+            let is_borrowed = place.study != file.name || place.profile != profile;
+            Placed { keyed, place, is_borrowed }
+        };
+        let cells = keyed.into_iter().zip(lent).zip(&file.profile).map(|((cells, lent), profile)| {
+            cells.into_iter().zip(lent).map(|(cell, lent)| place(cell, lent, &profile.name)).collect()
+        });
+        let cells = cells.collect();
+        let project = Project::around(path)?;
+        let ledger = Ledger::read(&project.rows());
+        Ok(Self { head: file.head(), experiment, file, project, ledger, build, cells })
+    }
+
+    /// Profiles with their cells: all, or the one named.
+    pub(crate) fn scales(
+        &self,
+        only: Option<&str>,
+    ) -> Result<impl Iterator<Item = (&Profile<E::Setup>, &[Placed<E::Cell>])>, StudyError> {
+        let only = only.map(|name| self.file.profile(Some(name))).transpose()?.map(|profile| profile.name.as_str());
+        let all = self.file.profile.iter().zip(self.cells.iter().map(Vec::as_slice));
+        Ok(all.filter(move |(profile, _)| only.is_none_or(|only| profile.name == only)))
+    }
+
+    /// The one profile that is named, or the first.
+    pub(crate) fn scale(
+        &self,
+        name: Option<&str>,
+    ) -> Result<(&Profile<E::Setup>, &[Placed<E::Cell>]), StudyError> {
+        let profile = self.file.profile(name)?;
+        let missing = || StudyError::Refused(format!("profile {} has no cells", profile.name));
+        self.scales(Some(&profile.name))?.next().ok_or_else(missing)
+    }
+
+    /// Every cell with its rows, for a section.
+    pub(crate) fn results(&self, only: Option<&str>) -> Result<Results<'_, E>, StudyError> {
+        let scales = self.scales(only)?.map(|(profile, cells)| Scale::new(&self.head.name, profile, cells, &self.ledger));
+        Ok(Results { experiment: &self.experiment, head: &self.head, design: &self.file.design, scales: scales.collect() })
+    }
+
+    /// What a profile lends.
+    pub(crate) fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
+        let (_, cells) = self.scale(Some(profile))?;
+        Ok(cells.iter().map(|cell| Lent { hash: cell.keyed.hash.clone(), place: cell.place.clone() }).collect())
+    }
+}
+
+/// Ids must be names of files, and differ.
+fn check<C>(cells: &[Keyed<C>]) -> Result<(), String> {
+    if cells.is_empty() {
+        return Err("has no cells".into());
+    }
+    for (at, cell) in cells.iter().enumerate() {
+        if !is_plain_name(&cell.id) {
+            return Err(format!(
+                "cell {:?}: use letters, digits, '-', '_' and '.', at most 200, for it names a file",
+                cell.id
+            ));
+        }
+        if cells.iter().take(at).any(|other| other.id == cell.id) {
+            return Err(format!("cell {} occurs twice: what makes it is listed twice", cell.id));
+        }
+    }
+    Ok(())
+}
+
+/// Where each cell of profile `at` lies, in order.
+fn lent<D, S, C>(
+    file: &StudyFile<D, S>,
+    keyed: &[Vec<Keyed<C>>],
+    at: usize,
+    lender: &Lender<'_>,
+    depth: usize,
+) -> Result<Vec<Lent>, String> {
+    let (Some(profile), Some(cells)) = (file.profile.get(at), keyed.get(at)) else { return Ok(Vec::new()) };
+    let theirs = match &profile.borrow {
+        None => Vec::new(),
+        Some(_) if depth == 0 => return Err(format!("profile {} borrows in a circle", profile.name)),
+        Some(name) => {
+            let wrong = |reason: &str| format!("profile {}: borrow = {name:?}: {reason}", profile.name);
+            let (study, other) = name.split_once('/').ok_or_else(|| wrong("use \"study/profile\""))?;
+            if study == file.name {
+                let at = file.profile.iter().position(|profile| profile.name == other);
+                lent(file, keyed, at.ok_or_else(|| wrong("there is no such profile"))?, lender, depth - 1)?
+            } else {
+                lender(study, other).map_err(|error| wrong(&error.to_string()))?
+            }
+        }
+    };
+    let place = |cell: &Keyed<C>| {
+        let own = || Place { study: file.name.clone(), profile: profile.name.clone(), cell: cell.id.clone() };
+        let place = theirs.iter().find(|lent| lent.hash == cell.hash).map_or_else(own, |lent| lent.place.clone());
+        Lent { hash: cell.hash.clone(), place }
+    };
+    Ok(cells.iter().map(place).collect())
+}

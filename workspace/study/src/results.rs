@@ -1,0 +1,97 @@
+//! What an experiment's section is made of: every cell with its rows. Nothing is run here.
+
+use sandglass_ledger::{Ledger, Row, Status};
+
+use crate::opened::Placed;
+use crate::{Experiment, Head, Profile, State};
+
+/// A study's cells and what was measured of them.
+pub struct Results<'a, E: Experiment> {
+    pub experiment: &'a E,
+    pub head: &'a Head,
+    pub design: &'a E::Design,
+    /// In the order of the file.
+    pub scales: Vec<Scale<'a, E>>,
+}
+
+/// One profile.
+pub struct Scale<'a, E: Experiment> {
+    pub profile: &'a Profile<E::Setup>,
+    pub cells: Vec<CellResult<'a, E::Cell>>,
+    /// Rows of the profile that no cell claims.
+    strangers: Vec<&'a Row>,
+}
+
+/// One cell.
+pub struct CellResult<'a, C> {
+    pub id: &'a str,
+    pub cell: &'a C,
+    pub state: State,
+    /// `study/profile` of the lender, where it is another's.
+    pub lender: Option<String>,
+    /// Rows of this very definition; of a stale cell none.
+    pub rows: Vec<&'a Row>,
+    stale: Option<&'a Row>,
+}
+
+impl<'a, E: Experiment> Scale<'a, E> {
+    pub(crate) fn new(
+        study: &'a str,
+        profile: &'a Profile<E::Setup>,
+        cells: &'a [Placed<E::Cell>],
+        ledger: &'a Ledger,
+    ) -> Self {
+        let is_own = |row: &&Row| cells.iter().any(|cell| !cell.is_borrowed && cell.place.cell == row.cell);
+        let strangers = ledger.of(study, &profile.name).filter(|row| !is_own(row)).collect();
+        let cells = cells.iter().map(|placed| CellResult::new(placed, ledger)).collect();
+        Self { profile, cells, strangers }
+    }
+
+    /// How many cells are not done, and how many there are.
+    pub fn open(&self) -> (usize, usize) {
+        let done = self.cells.iter().filter(|cell| cell.state == State::Done).count();
+        (self.cells.len() - done, self.cells.len())
+    }
+
+    /// Rows that are not used, and why.
+    pub fn problems(&self) -> Vec<String> {
+        let stale = self.cells.iter().filter_map(|cell| cell.stale);
+        let stale = stale.map(|row| format!("{}: stale, the cell's definition has changed", row.id()));
+        let mut strangers: Vec<String> =
+            self.strangers.iter().map(|row| format!("{}: the study has no such cell", row.id())).collect();
+        // One line a cell is enough.
+        strangers.dedup_by(|a, b| a.split('#').next() == b.split('#').next());
+        stale.chain(strangers).collect()
+    }
+}
+
+impl<'a, C> CellResult<'a, C> {
+    fn new(placed: &'a Placed<C>, ledger: &'a Ledger) -> Self {
+        let [study, profile, cell] = placed.place.names();
+        let all: Vec<&Row> = ledger.cell(study, profile, cell).collect();
+        let (rows, stale): (Vec<&Row>, Vec<&Row>) = all.iter().partition(|row| row.cell_hash == placed.keyed.hash);
+        Self {
+            id: &placed.keyed.id,
+            cell: &placed.keyed.cell,
+            state: State::of(&all, &placed.keyed.hash),
+            lender: placed.is_borrowed.then(|| format!("{study}/{profile}")),
+            rows,
+            stale: stale.first().copied(),
+        }
+    }
+
+    /// The row of a metric of the whole.
+    pub fn row(&self, metric: &str) -> Option<&'a Row> {
+        self.rows.iter().find(|row| row.metric == metric && row.part.is_none()).copied()
+    }
+
+    /// The value of a metric of the whole.
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        self.row(metric)?.value
+    }
+
+    /// Why there is no value.
+    pub fn reason(&self) -> Option<(Status, &'a str)> {
+        self.rows.iter().find_map(|row| Some((row.status, row.error.as_deref()?)))
+    }
+}

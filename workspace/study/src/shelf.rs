@@ -1,0 +1,205 @@
+//! The list of studies, and the door through which a program reaches each of them.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use sandglass_ledger::Problem;
+use serde::Deserialize;
+
+use crate::borrow::Lent;
+use crate::file::read_toml;
+use crate::{Build, Experiment, Opened, PlanArgs, Project, RunArgs, Section, StudyError, TableArgs, Verify, tell};
+
+/// A study's method by name: one line of a program's list, whose order is the report's.
+#[derive(Clone, Copy)]
+pub struct StudyEntry {
+    pub name: &'static str,
+    open: Open,
+}
+
+type Open = fn(&Path, &Shelf<'_>) -> Result<Box<dyn Study>, StudyError>;
+
+impl StudyEntry {
+    pub const fn of<E: Experiment>(name: &'static str) -> Self {
+        Self { name, open: open::<E> }
+    }
+}
+
+fn open<E: Experiment>(path: &Path, shelf: &Shelf<'_>) -> Result<Box<dyn Study>, StudyError> {
+    let experiment = E::new(shelf.threads, &shelf.build)?;
+    let project = Project::around(path)?;
+    let lender = |study: &str, profile: &str| shelf.at(&project, study)?.lend(profile);
+    Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), &lender)?))
+}
+
+/// The studies that a program knows.
+#[derive(Clone)]
+pub struct Shelf<'a> {
+    pub entries: &'a [StudyEntry],
+    pub build: Build,
+    /// None: all cores.
+    pub threads: Option<usize>,
+}
+
+/// The little of a study's file that says whose method it is.
+#[derive(Deserialize)]
+struct Title {
+    name: String,
+    method: Option<String>,
+}
+
+impl Shelf<'_> {
+    /// Opens a study by name (`experiments/NAME/study.toml` here or in a folder above), or by the path of its file or
+    /// folder.
+    ///
+    /// # Errors
+    /// None is there, it is wrong, or no method of this program is its.
+    pub fn find(&self, name: &str) -> Result<Box<dyn Study>, StudyError> {
+        let given = Path::new(name);
+        if given.join("study.toml").is_file() {
+            return self.open(&given.join("study.toml"));
+        }
+        if given.is_file() {
+            return self.open(given);
+        }
+        let here = std::env::current_dir().map_err(StudyError::io(Path::new(".")))?;
+        let mut places = here.ancestors().map(|folder| folder.join("experiments").join(name).join("study.toml"));
+        let path = places.find(|path| path.is_file()).ok_or_else(|| StudyError::Unknown { name: name.to_owned() })?;
+        self.open(&path)
+    }
+
+    /// Opens all studies of a project: those of the list in its order, then others by name.
+    ///
+    /// # Errors
+    /// As [`Shelf::find`].
+    pub fn all(&self, project: &Project) -> Result<Vec<Box<dyn Study>>, StudyError> {
+        let mut files: Vec<(usize, PathBuf)> = Vec::new();
+        for path in project.studies()? {
+            let name = read_toml::<Title>(&path)?.name;
+            let place = self.entries.iter().position(|entry| entry.name == name);
+            files.push((place.unwrap_or(self.entries.len()), path));
+        }
+        files.sort();
+        files.iter().map(|(_, path)| self.open(path)).collect()
+    }
+
+    fn at(&self, project: &Project, name: &str) -> Result<Box<dyn Study>, StudyError> {
+        let path = project.root().join("experiments").join(name).join("study.toml");
+        if path.is_file() { self.open(&path) } else { Err(StudyError::Unknown { name: name.to_owned() }) }
+    }
+
+    fn open(&self, path: &Path) -> Result<Box<dyn Study>, StudyError> {
+        let Title { name, method } = read_toml(path)?;
+        let method = method.unwrap_or(name);
+        let Some(entry) = self.entries.iter().find(|entry| entry.name == method) else {
+            let known = self.entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
+            return Err(StudyError::Method { path: path.into(), method, known });
+        };
+        (entry.open)(path, self)
+    }
+}
+
+/// A study, whatever its method.
+pub trait Study {
+    fn name(&self) -> &str;
+
+    /// # Errors
+    /// There is no such profile.
+    fn plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError>;
+
+    /// # Errors
+    /// There is no such profile or cell, or a row cannot be written.
+    fn run(&self, args: &RunArgs) -> Result<ExitCode, StudyError>;
+
+    /// # Errors
+    /// There is no such profile, or a checkpoint disagrees with its row.
+    fn table(&self, args: &TableArgs) -> Result<ExitCode, StudyError>;
+
+    /// # Errors
+    /// A checkpoint disagrees with its row.
+    fn verify(&self, which: Verify) -> Result<(), StudyError>;
+
+    /// # Errors
+    /// What the section needs and is not there.
+    fn section(&self) -> Result<Section, StudyError>;
+
+    /// Row files and rows of the whole project that are not used, and why.
+    fn problems(&self) -> &[Problem];
+
+    /// The cells of a profile, for one that borrows.
+    ///
+    /// # Errors
+    /// There is no such profile.
+    fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError>;
+}
+
+impl<E: Experiment> Study for Opened<E> {
+    fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    fn plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError> {
+        self.plan(args)
+    }
+
+    fn run(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
+        self.run(args)
+    }
+
+    fn table(&self, args: &TableArgs) -> Result<ExitCode, StudyError> {
+        self.table(args)
+    }
+
+    fn verify(&self, which: Verify) -> Result<(), StudyError> {
+        self.verify(which, None)
+    }
+
+    fn section(&self) -> Result<Section, StudyError> {
+        self.section(None)
+    }
+
+    fn problems(&self) -> &[Problem] {
+        &self.ledger.problems
+    }
+
+    fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
+        self.lend(profile)
+    }
+}
+
+#[derive(clap::Parser)]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    /// The cells, their state and expected time
+    Plan(PlanArgs),
+    /// Prepare and measure what is missing
+    Run(RunArgs),
+    /// The paper's values and ours, from committed rows
+    Table(TableArgs),
+}
+
+/// An experiment's own program: the verbs of the first study of the list; the others are there to be borrowed from.
+pub fn main(entries: &[StudyEntry], build: Build) -> ExitCode {
+    let Some(name) = entries.first().map(|entry| entry.name) else { return ExitCode::FAILURE };
+    let verb = <Args as clap::Parser>::parse().verb;
+    let threads = match &verb {
+        Verb::Plan(_) => None,
+        Verb::Run(args) => args.threads,
+        Verb::Table(args) => args.threads,
+    };
+    let study = Shelf { entries, build, threads }.find(name);
+    let outcome = study.and_then(|study| match &verb {
+        Verb::Plan(args) => study.plan(args),
+        Verb::Run(args) => study.run(args),
+        Verb::Table(args) => study.table(args),
+    });
+    outcome.unwrap_or_else(|error| {
+        tell(format_args!("{name}: {error}"));
+        ExitCode::FAILURE
+    })
+}
