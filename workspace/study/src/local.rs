@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sandglass_data::{Dataset, Loader, Part, Transform, data_root};
+use sandglass_data::{Dataset, Loader, Part, Protocol, Transform, data_root};
 use sandglass_models::checkpoint;
 use sandglass_ops::Runtime;
 use sandglass_train::{Engine, LogRow, Observer, Outcome, Recipe, TrainConfig, evaluate, train};
@@ -112,8 +112,8 @@ impl Bench for Local {
         let set = self.open(cell, Part::Validation)?;
         let network = cell.network.build().map_err(CellError::failed)?;
         let weights = checkpoint::load(weights, network.tensors()).map_err(CellError::failed)?;
-        let transform =
-            Transform::evaluation(&set, cell.network.classes, Some(cell.input)).map_err(CellError::failed)?;
+        let transform = Transform::evaluation(&set, cell.network.classes, Some(cell.input), &Protocol::default())
+            .map_err(CellError::failed)?;
         let (height, width) = transform.size();
         let engine = Engine::new(self.runtime.clone(), &network, height, width, BATCH);
         let loader = Loader::evaluation(&set, transform, BATCH, self.runtime.threads());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sandglass_data::{Dataset, Loader, Transform};
+use sandglass_data::{Dataset, Loader, Protocol, Transform};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{Network, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
@@ -74,13 +74,14 @@ pub fn train(
     config.recipe.check()?;
     let network = config.network.build()?;
     training.check_labels(config.network.classes)?;
-    let transform = Transform::training(training, &config.recipe.augment, config.input)?;
+    let transform = Transform::training(training, &config.recipe.augment, config.input, &Protocol::default())?;
     let (height, width) = transform.size();
     let batch = config.recipe.batch;
     let loader = Loader::training(training, transform, batch, config.seed, config.threads)?;
     let evaluation = evaluation.map(|set| {
         set.check_labels(config.network.classes)?;
-        let transform = Transform::evaluation(set, config.network.classes, Some(height).filter(|_| height == width))?;
+        let input = Some(height).filter(|_| height == width);
+        let transform = Transform::evaluation(set, config.network.classes, input, &Protocol::default())?;
         Ok::<_, TrainError>((set.name().to_string(), Loader::evaluation(set, transform, batch, config.threads)))
     });
     let evaluation = evaluation.transpose()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sandglass_data::{Augment, Dataset, Embedded, Loader, Part, Transform};
+use sandglass_data::{Augment, Dataset, Embedded, Loader, Part, Protocol, Transform};
 use sandglass_models::{NetworkConfig, NetworkName, Role};
 use sandglass_ops::Runtime;
 use sandglass_train::{
@@ -72,7 +72,7 @@ fn steps_are_the_recipes() {
     let network = config.network.build().unwrap();
     let mut weights = initialise(network.tensors(), 3);
     let start = weights.clone();
-    let transform = Transform::training(&set, &Augment::default(), None).unwrap();
+    let transform = Transform::training(&set, &Augment::default(), None, &Protocol::default()).unwrap();
     let loader = Loader::training(&set, transform, 16, 3, 1).unwrap();
     let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 16).unwrap();
     let mut buffers: Vec<Vec<f64>> = weights.values.iter().map(|values| vec![0.0; values.len()]).collect();
@@ -155,7 +155,7 @@ fn the_average_is_what_a_run_ends_with() {
     let saved = sandglass_models::checkpoint::load(&trained.model, network.tensors()).unwrap();
     assert_eq!(saved, trained.weights);
     let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 5).unwrap();
-    let loader = Loader::evaluation(&set, Transform::evaluation(&set, 10, None).unwrap(), 5, 1);
+    let loader = Loader::evaluation(&set, Transform::evaluation(&set, 10, None, &Protocol::default()).unwrap(), 5, 1);
     let score = evaluate(&mut engine, &saved, &loader).unwrap();
     assert_eq!((score.n, Some(score.top1())), (32, trained.log[1].eval_top1));
     let right = (0..32).filter(|&at| score.predictions[at] == set.label(at)).count() as u64;
