@@ -18,6 +18,7 @@ mod parquet;
 mod picture;
 mod protocol;
 mod quiet;
+mod reading;
 mod resize;
 mod rng;
 mod root;
