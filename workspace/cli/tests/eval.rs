@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use sandglass_data::{Loader, Part, Transform, data_root};
+use sandglass_data::{Loader, Part, Protocol, Transform, data_root};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName, Weights};
 use sandglass_ops::Runtime;
@@ -172,7 +172,7 @@ fn compare_logits(weights: &Path, name: &str, golden: &Path) {
     let network = NetworkConfig::new(NetworkName::MobileNetV2).build().unwrap();
     let weights = checkpoint::load(weights, network.tensors()).unwrap();
     let set = sandglass_data::open(name, Part::Validation, Some(1000)).unwrap();
-    let transform = Transform::evaluation(&set, 1000, None).unwrap();
+    let transform = Transform::evaluation(&set, 1000, None, &Protocol::default()).unwrap();
     let mut engine = Engine::new(Arc::new(Runtime::new(2).unwrap()), &network, 224, 224, 1).unwrap();
     let golden = fs::read_to_string(golden).unwrap();
     let rows: Vec<Vec<&str>> = golden.lines().skip(1).map(|line| line.split(',').collect()).collect();

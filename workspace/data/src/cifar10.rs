@@ -50,7 +50,8 @@ pub(crate) fn open(folder: &Path, part: Part) -> Result<Dataset, DataError> {
     };
     let (pixels, labels) = read().map_err(|error: candle_core::Error| DataError::layout(folder, error.to_string()))?;
     let name = if part == Part::Train { "cifar10" } else { "cifar10 (test)" };
-    Dataset::from_pixels(name, CLASSES.map(String::from).to_vec(), false, (SIDE, SIDE), pixels, labels)
+    let set = Dataset::from_pixels(name, CLASSES.map(String::from).to_vec(), false, (SIDE, SIDE), pixels, labels)?;
+    Ok(set.numbered(part))
 }
 
 /// [n, 3, height, width] in 0..1 to bytes [n, height, width, 3].

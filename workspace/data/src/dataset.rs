@@ -1,33 +1,55 @@
 //! A labelled set of images, in memory as bytes where it is small, else read image by image.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use crate::classes::{imagenet_label, imagenet_wnids};
+use crate::reading::{Reading, read_all};
 use crate::{DataError, Draws, Picture, Purpose, decode};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
 const SMALL: u64 = 512 << 20;
 
-/// Decoded images beyond this many bytes are not kept.
-const KEPT: usize = 2 << 30;
+/// What tells an image's encoded bytes from any others: half of their BLAKE3.
+pub(crate) type Digest = [u8; 16];
 
-/// Images that are decoded in parallel before they are put in place.
-const CHUNK: usize = 1024;
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    let mut half = [0; 16];
+    half.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    half
+}
 
 /// Which images of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
+    /// Those that a network learns from.
     Train,
+    /// Those that it is scored on; of sets without labelled test images these are what papers call validation.
     Validation,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Train => "train",
+            Part::Validation => "validation",
+        }
+    }
 }
 
 /// Encoded images in files.
 pub(crate) trait Source: Send + Sync {
-    /// What an error calls image `index`.
+    /// What image `index` is called; better no other image is called so.
     fn name(&self, index: usize) -> String;
+
+    /// Where it lies, for errors, and where its name is not its own.
+    fn location(&self, index: usize) -> String {
+        self.name(index)
+    }
 
     fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError>;
 
@@ -43,15 +65,12 @@ pub(crate) trait Source: Send + Sync {
     fn fingerprint(&self, hasher: &mut blake3::Hasher);
 }
 
-/// Images of one size: [n, height, width, 3].
-struct Decoded {
-    height: usize,
-    width: usize,
-    pixels: Vec<u8>,
-}
-
 enum Images {
-    Decoded(Decoded),
+    Decoded {
+        /// Height and width, where all images share them.
+        size: Option<(usize, usize)>,
+        pictures: Vec<Picture>,
+    },
     Encoded(Box<dyn Source>),
 }
 
@@ -64,12 +83,22 @@ pub struct Dataset {
     hash: String,
     images: Arc<Images>,
     labels: Arc<[u32]>,
-    /// Places in `images` and `labels`, where this is a part of a set.
+    /// Of the images; empty where the source is asked.
+    names: Arc<[String]>,
+    /// Of the encoded bytes; empty where they are not at hand.
+    digests: Arc<[Digest]>,
+    /// Lengths of the runs of images that the loader keeps together; empty where it shuffles all.
+    runs: Arc<[usize]>,
+    /// Places in what is above, where this is a part of a set.
     members: Option<Arc<[u32]>>,
 }
 
 impl Dataset {
     /// Images of one size as bytes, [n, height, width, 3].
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Size`] where `pixels` are not as many, [`DataError::Labels`] where a label is beyond `classes`.
     pub fn from_pixels(
         name: &str,
         classes: Vec<String>,
@@ -78,69 +107,63 @@ impl Dataset {
         pixels: Vec<u8>,
         labels: Vec<u32>,
     ) -> Result<Self, DataError> {
-        if pixels.len() != labels.len() * height * width * 3 {
+        let bytes = height.saturating_mul(width).saturating_mul(3);
+        if pixels.len() != bytes.saturating_mul(labels.len()) {
             let reason = format!("{} labels, but {} bytes of pixels at {height} x {width}", labels.len(), pixels.len());
             return Err(DataError::Size { set: name.to_string(), reason });
         }
         let mut hasher = hasher(&labels);
         hasher.update(&pixels);
-        let images = Images::Decoded(Decoded { height, width, pixels });
+        let picture = |index: usize| Picture { width, height, pixels: pixels[index * bytes..][..bytes].to_vec() };
+        let images = Images::Decoded {
+            size: Some((height, width)),
+            pictures: (0..labels.len()).into_par_iter().map(picture).collect(),
+        };
         Self::assemble(name, classes, synthetic, hasher, images, labels)
     }
 
-    /// A small source is decoded at once, in parallel, and must hold no broken image; if its images have one size they
-    /// are kept. A large one stays encoded.
+    /// A small source is decoded at once, in parallel, and must hold no broken image; its images are kept where they
+    /// fit. A large one stays encoded.
     pub(crate) fn from_source(
         name: &str,
         classes: Vec<String>,
         source: Box<dyn Source>,
         labels: Vec<u32>,
     ) -> Result<Self, DataError> {
+        if source.total_bytes() <= SMALL {
+            return Self::from_small(name, classes, source, labels, 0);
+        }
         let mut hasher = hasher(&labels);
         source.fingerprint(&mut hasher);
-        let small = source.total_bytes() <= SMALL;
+        let runs = source.runs().into();
         let set = Self::assemble(name, classes, false, hasher, Images::Encoded(source), labels)?;
-        if !small {
-            return Ok(set);
-        }
-        match set.decode_all()? {
-            Some(Decoded { height, width, pixels }) => {
-                let labels = set.labels.to_vec();
-                Self::from_pixels(name, set.classes.to_vec(), false, (height, width), pixels, labels)
-            }
-            None => Ok(set),
-        }
+        Ok(Self { runs, ..set })
     }
 
-    /// All images, if they share a size and are not too many; an error names the broken ones.
-    fn decode_all(&self) -> Result<Option<Decoded>, DataError> {
-        let size_of = |picture: &Picture| (picture.height, picture.width);
-        // A first image that is broken fails once more below.
-        let size = (!self.is_empty()).then(|| self.picture(0).ok()).flatten().as_ref().map(size_of);
-        let total = size.map_or(usize::MAX, |(height, width)| (height * width * 3).saturating_mul(self.len()));
-        let mut keep = total <= KEPT;
-        let mut pixels = Vec::with_capacity(if keep { total } else { 0 });
-        let mut failures = Vec::new();
-        // Runs one after another, for a row group is read whole; within a run in parallel.
-        let parts = self
-            .runs()
-            .into_iter()
-            .flat_map(|run| run.clone().step_by(CHUNK).map(move |start| start..(start + CHUNK).min(run.end)));
-        for part in parts {
-            let fits = |picture: Picture| (keep && Some(size_of(&picture)) == size).then_some(picture);
-            let pictures: Vec<_> = part.into_par_iter().map(|index| self.picture(index).map(fits)).collect();
-            for picture in pictures {
-                match picture {
-                    Ok(Some(picture)) => pixels.extend_from_slice(&picture.pixels),
-                    Ok(None) => keep = false,
-                    Err(error) => failures.push(error.to_string()),
-                }
-            }
+    /// Up to `room` bytes of images of differing sizes are kept decoded; nothing else depends on it.
+    fn from_small(
+        name: &str,
+        classes: Vec<String>,
+        source: Box<dyn Source>,
+        labels: Vec<u32>,
+        room: usize,
+    ) -> Result<Self, DataError> {
+        let Reading { names, digests, size, pictures } = read_all(name, &*source, labels.len(), room)?;
+        let mut hasher = hasher(&labels);
+        match (size, &pictures) {
+            (Some(_), Some(pictures)) => pictures.iter().for_each(|picture| {
+                hasher.update(&picture.pixels);
+            }),
+            _ => source.fingerprint(&mut hasher),
         }
-        if !failures.is_empty() {
-            return Err(DataError::broken(&self.name, self.len(), failures));
-        }
-        Ok(size.filter(|_| keep).map(|(height, width)| Decoded { height, width, pixels }))
+        // Images of differing sizes come in the same order whether they are kept or not.
+        let runs = if size.is_some() { [].into() } else { source.runs().into() };
+        let images = match pictures {
+            Some(pictures) => Images::Decoded { size, pictures },
+            None => Images::Encoded(source),
+        };
+        let set = Self::assemble(name, classes, false, hasher, images, labels)?;
+        Ok(Self { names: names.into(), digests: digests.into(), runs, ..set })
     }
 
     fn assemble(
@@ -158,20 +181,32 @@ impl Dataset {
             hash: hasher.finalize().to_hex().to_string(),
             images: Arc::new(images),
             labels: labels.into(),
+            names: [].into(),
+            digests: [].into(),
+            runs: [].into(),
             members: None,
         };
         set.check_labels(set.classes.len())?;
         Ok(set)
     }
 
+    /// Calls the images by part and place, where they have no files of their own.
+    pub(crate) fn numbered(self, part: Part) -> Self {
+        let names = (0..self.labels.len()).map(|place| format!("{} {place}", part.name()));
+        Self { names: names.collect(), ..self }
+    }
+
+    /// The folder's or file's name, or the set's own.
     pub fn name(&self) -> &str {
         &self.name
     }
 
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.members.as_ref().map_or(self.labels.len(), |members| members.len())
     }
 
+    /// True where a subset holds no image.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -194,8 +229,23 @@ impl Dataset {
     /// Height and width, where all images share them and are held decoded.
     pub fn size(&self) -> Option<(usize, usize)> {
         match &*self.images {
-            Images::Decoded(images) => Some((images.height, images.width)),
+            Images::Decoded { size, .. } => *size,
             Images::Encoded(_) => None,
+        }
+    }
+
+    /// What an image is called wherever the set lies, by no other image's name: `class/file.JPEG` below the part's
+    /// folder; of parquet the path in the file, `shard.parquet row 7` where it has none, and both where others share the
+    /// path (which is not looked for in sets too large to be read when they are opened); `validation 7` where there are
+    /// no files.
+    ///
+    /// Panics where `index` is not below `len`, as slices do.
+    pub fn image_name(&self, index: usize) -> String {
+        let place = self.place(index);
+        match (self.names.get(place), &*self.images) {
+            (Some(name), _) => name.clone(),
+            (None, Images::Encoded(source)) => source.name(place),
+            (None, Images::Decoded { .. }) => format!("image {place}"),
         }
     }
 
@@ -208,37 +258,51 @@ impl Dataset {
         self.labels[self.place(index)]
     }
 
-    /// Panics where `index` is not below `len`, as slices do; fails on an image that cannot be read or decoded.
+    /// A copy of image `index`. Panics where it is not below `len`, as slices do.
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read or decoded.
     pub fn picture(&self, index: usize) -> Result<Picture, DataError> {
+        self.lend(index).map(Cow::into_owned)
+    }
+
+    /// Image `index`, without a copy where it is held decoded.
+    pub(crate) fn lend(&self, index: usize) -> Result<Cow<'_, Picture>, DataError> {
         let place = self.place(index);
         match &*self.images {
-            &Images::Decoded(Decoded { height, width, ref pixels }) => {
-                let bytes = height * width * 3;
-                let pixels = pixels[place * bytes..(place + 1) * bytes].to_vec();
-                Ok(Picture { width, height, pixels })
-            }
-            Images::Encoded(source) => {
-                decode(&source.encoded(place)?).map_err(|reason| DataError::Image { name: source.name(place), reason })
-            }
+            Images::Decoded { pictures, .. } => Ok(Cow::Borrowed(&pictures[place])),
+            Images::Encoded(source) => match decode(&source.encoded(place)?) {
+                Ok(picture) => Ok(Cow::Owned(picture)),
+                Err(reason) => Err(DataError::Image { name: source.location(place), reason }),
+            },
         }
     }
 
     /// Decodes every image of a set that is not held decoded; the error names the broken ones. Small sets need it not:
     /// they were decoded when they were opened. Of ImageNet it takes about as long as an epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Broken`].
     pub fn verify(&self) -> Result<(), DataError> {
-        if let Images::Decoded(_) = &*self.images {
+        if let Images::Decoded { .. } = &*self.images {
             return Ok(());
         }
         let failures: Vec<String> = self
             .runs()
             .into_iter()
-            .flat_map(|run| run.into_par_iter().filter_map(|index| self.picture(index).err()).collect::<Vec<_>>())
+            .flat_map(|run| run.into_par_iter().filter_map(|index| self.lend(index).err()).collect::<Vec<_>>())
             .map(|error| error.to_string())
             .collect();
         if failures.is_empty() { Ok(()) } else { Err(DataError::broken(&self.name, self.len(), failures)) }
     }
 
-    /// An error where a label does not fit a classifier of `classes` outputs.
+    /// Whether the labels fit a classifier of `classes` outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Labels`] where one does not.
     pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
         match (0..self.len()).map(|index| self.label(index)).max() {
             Some(label) if label as usize >= classes => Err(DataError::Labels {
@@ -281,7 +345,50 @@ impl Dataset {
         Self { name: name.to_string(), hash, members: Some(members.into()), ..self.clone() }
     }
 
+    /// The set without the images whose encoded bytes are those of one of `validation` under another label, and their
+    /// names. Where there is none, the set is as it was and has the same hash. Images that were never encoded are
+    /// compared by their pixels. Sets that were not read when they were opened are read now.
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read.
+    pub fn without_copies_of(&self, validation: &Dataset) -> Result<(Dataset, Vec<String>), DataError> {
+        let mut labels: BTreeMap<Digest, Vec<u32>> = BTreeMap::new();
+        for (index, digest) in validation.digests()?.into_iter().enumerate() {
+            labels.entry(digest).or_default().push(validation.label(index));
+        }
+        let digests = self.digests()?;
+        let is_copy = |&index: &u32| {
+            let own = self.label(index as usize);
+            labels.get(&digests[index as usize]).is_some_and(|labels| labels.iter().any(|&label| label != own))
+        };
+        let (copies, rest): (Vec<u32>, Vec<u32>) = (0..self.len() as u32).partition(is_copy);
+        if copies.is_empty() {
+            return Ok((self.clone(), Vec::new()));
+        }
+        let names = copies.iter().map(|&index| self.image_name(index as usize)).collect();
+        Ok((self.subset(&self.name, &rest), names))
+    }
+
+    fn digests(&self) -> Result<Vec<Digest>, DataError> {
+        let of = |index| {
+            let place = self.place(index);
+            match (self.digests.get(place), &*self.images) {
+                (Some(digest), _) => Ok(*digest),
+                (None, Images::Decoded { pictures, .. }) => Ok(digest(&pictures[place].pixels)),
+                (None, Images::Encoded(source)) => Ok(digest(&source.encoded(place)?)),
+            }
+        };
+        let runs =
+            self.runs().into_iter().map(|run| run.into_par_iter().map(of).collect::<Result<Vec<_>, DataError>>());
+        Ok(runs.collect::<Result<Vec<_>, DataError>>()?.concat())
+    }
+
     /// Cuts `count` images off by seed: (the rest, the development split). For sets of training images only.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Size`] where nothing would be left.
     pub fn split(&self, count: usize, seed: u64) -> Result<(Self, Self), DataError> {
         if count >= self.len() {
             let reason = format!("a development split of {count} leaves nothing of {} images to train on", self.len());
@@ -298,16 +405,14 @@ impl Dataset {
 
     /// Ranges of indices that are cheap to read together; one range where any order is as good.
     pub(crate) fn runs(&self) -> Vec<Range<usize>> {
-        let lengths = match &*self.images {
-            Images::Encoded(source) => source.runs(),
-            Images::Decoded(_) => &[],
-        };
-        if lengths.is_empty() {
+        // Members in an order of their own lie in no runs.
+        let sorted = self.members.as_ref().is_none_or(|members| members.is_sorted());
+        if self.runs.is_empty() || !sorted {
             return std::iter::once(0..self.len()).collect();
         }
         let mut runs = Vec::new();
         let (mut end, mut from) = (0, 0);
-        for length in lengths {
+        for length in self.runs.iter() {
             end += length;
             let to = match &self.members {
                 Some(members) => members.partition_point(|&member| (member as usize) < end),
@@ -326,4 +431,59 @@ fn hasher(labels: &[u32]) -> blake3::Hasher {
         hasher.update(&label.to_le_bytes());
     });
     hasher
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Files {
+        images: Vec<&'static str>,
+        bytes: u64,
+        runs: Vec<usize>,
+    }
+
+    impl Source for Files {
+        fn name(&self, index: usize) -> String {
+            self.images[index].to_string()
+        }
+
+        fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError> {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/");
+            Ok(std::fs::read(format!("{path}{}", self.images[index])).unwrap())
+        }
+
+        fn total_bytes(&self) -> u64 {
+            self.bytes
+        }
+
+        fn runs(&self) -> &[usize] {
+            &self.runs
+        }
+
+        fn fingerprint(&self, _: &mut blake3::Hasher) {}
+    }
+
+    const IMAGES: [&str; 6] = ["colour.jpg", "grey.jpg", "cmyk.jpg", "half.jpg", "grey.png", "full.jpg"];
+
+    fn source(images: &[&'static str], bytes: u64) -> Box<dyn Source> {
+        Box::new(Files { images: images.to_vec(), bytes, runs: vec![images.len() / 2, images.len().div_ceil(2)] })
+    }
+
+    fn classes() -> Vec<String> {
+        vec!["a".to_string(), "b".to_string()]
+    }
+
+    #[test]
+    fn a_streamed_set_has_names_and_finds_copies_too() {
+        let open = |images, labels| Dataset::from_source("set", classes(), source(images, u64::MAX), labels).unwrap();
+        let train = open(&IMAGES, vec![0, 1, 0, 1, 0, 1]);
+        assert!(matches!(&*train.images, Images::Encoded(_)));
+        let validation = open(&["half.jpg", "full.jpg"], vec![0, 1]);
+        let (rest, names) = train.without_copies_of(&validation).unwrap();
+        assert_eq!((rest.len(), rest.image_name(4), names), (5, "full.jpg".to_string(), vec!["half.jpg".to_string()]));
+        let picked = train.subset("picked", &[5, 3, 0]);
+        assert_eq!(picked.runs(), [0..3]);
+        assert_eq!(picked.without_copies_of(&validation).unwrap().1, ["half.jpg"]);
+    }
 }

@@ -65,7 +65,8 @@ impl Embedded {
         });
         let labels = (0..count).map(|index| (index % SHAPES.len()) as u32).collect();
         let classes = SHAPES.map(String::from).to_vec();
-        Dataset::from_pixels(name, classes, true, (self.size, self.size), pixels, labels)
+        let set = Dataset::from_pixels(name, classes, true, (self.size, self.size), pixels, labels)?;
+        Ok(set.numbered(part))
     }
 }
 

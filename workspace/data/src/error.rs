@@ -34,6 +34,10 @@ pub enum DataError {
     #[error("{set}: {reason}")]
     Size { set: String, reason: String },
 
+    /// A protocol that no image can be scored by.
+    #[error("evaluation protocol: {0}")]
+    Protocol(String),
+
     #[error("{set}: a loading thread stopped")]
     Stopped { set: String },
 

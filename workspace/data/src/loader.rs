@@ -124,7 +124,7 @@ impl Loader {
         let mut failures = Vec::new();
         for (&index, image) in indices.iter().zip(images.chunks_exact_mut(height * width * 3)) {
             let mut draws = Draws::new(self.seed.unwrap_or(0), Purpose::Augment, epoch, u64::from(index));
-            match self.set.picture(index as usize) {
+            match self.set.lend(index as usize) {
                 Ok(picture) => self.transform.apply(&picture, &mut draws, image),
                 Err(error) => failures.push(error.to_string()),
             }

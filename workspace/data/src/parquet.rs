@@ -100,6 +100,12 @@ impl Shards {
         Ok(rows)
     }
 
+    fn shard_and_row(&self, index: usize) -> String {
+        let group = &self.groups[self.group(index)];
+        let file = self.shards[group.shard].path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{file} row {}", group.row + index - group.first)
+    }
+
     fn row<T>(&self, index: usize, take: impl FnOnce(&Row) -> T) -> Result<T, DataError> {
         let number = self.group(index);
         let rows = self.rows(number)?;
@@ -110,13 +116,17 @@ impl Shards {
 }
 
 impl Source for Shards {
+    /// The path in the file, if it has one.
     fn name(&self, index: usize) -> String {
-        let group = &self.groups[self.group(index)];
-        let file = self.shards[group.shard].path.file_name().unwrap_or_default().to_string_lossy();
-        let row = group.row + index - group.first;
+        let path = self.row(index, |(_, path)| path.clone()).ok().flatten();
+        path.unwrap_or_else(|| self.shard_and_row(index))
+    }
+
+    fn location(&self, index: usize) -> String {
+        let row = self.shard_and_row(index);
         match self.row(index, |(_, path)| path.clone()) {
-            Ok(Some(path)) => format!("{path} ({file} row {row})"),
-            _ => format!("{file} row {row}"),
+            Ok(Some(path)) => format!("{path} ({row})"),
+            _ => row,
         }
     }
 

@@ -3,11 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{self, Augment};
-use crate::{DataError, Dataset, Draws, Filter, Picture, resize};
-
-/// Mean and standard deviation of ImageNet's channels in 0..1, used for every data set.
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const STD: [f32; 3] = [0.229, 0.224, 0.225];
+use crate::{DataError, Dataset, Draws, Filter, IMAGENET, Picture, Protocol, resize};
 
 /// Pixels of an input's side that a batch of a network's activations still fits into memory with.
 const LARGEST: usize = 1024;
@@ -17,8 +13,8 @@ const LARGEST: usize = 1024;
 pub enum Fit {
     /// The images have that size already.
     Own { height: usize, width: usize },
-    /// torchvision's `Resize(short)`, bilinear, and `CenterCrop(size)`.
-    Centre { short: usize, size: usize },
+    /// torchvision's `Resize(short, filter)` and `CenterCrop(size)`.
+    Centre { short: usize, size: usize, filter: Filter },
     /// torchvision's `RandomResizedCrop(size, scale=(smallest, 1))`; bilinear or bicubic by chance, as timm does.
     RandomArea { size: usize, smallest: f64 },
 }
@@ -28,7 +24,7 @@ impl Fit {
     pub fn of(&self, picture: &Picture) -> Picture {
         match *self {
             Fit::Own { .. } => picture.clone(),
-            Fit::Centre { short, size } => centre_crop(&resize_short(picture, short), size),
+            Fit::Centre { short, size, filter } => centre_crop(&resize_short(picture, short, filter), size),
             Fit::RandomArea { size, .. } => resize(picture, size, size, Filter::Bilinear),
         }
     }
@@ -46,34 +42,67 @@ impl Fit {
 pub struct Transform {
     fit: Fit,
     augment: Option<Augment>,
+    mean: [f32; 3],
+    std: [f32; 3],
 }
 
 impl Transform {
+    /// With the mean and standard deviation of `Protocol::default()`.
     pub fn new(fit: Fit, augment: Option<Augment>) -> Self {
-        Self { fit, augment }
+        Self::normalised(fit, augment, &Protocol::default())
     }
 
-    /// With `classes` = 1000, ImageNet's: short side to 256, centre crop of 224 (or `input`, in that proportion).
-    /// Otherwise the images' own size, or short side to `input` and a centre crop.
-    pub fn evaluation(set: &Dataset, classes: usize, input: Option<usize>) -> Result<Self, DataError> {
-        let fit = if classes == 1000 {
-            let size = side(set, input.unwrap_or(224))?;
-            Fit::Centre { short: size * 256 / 224, size }
-        } else {
-            own_or_centre(set, input)?
+    fn normalised(fit: Fit, augment: Option<Augment>, protocol: &Protocol) -> Self {
+        Self { fit, augment, mean: protocol.mean, std: protocol.std }
+    }
+
+    /// Short side to `protocol.resize` and a centre crop of `input` x `input`; without an `input`, of 224 where
+    /// `classes` is 1000 and of the images' own size elsewhere. [`Protocol::resize`] says what is done where it is none.
+    ///
+    /// # Errors
+    ///
+    /// A protocol that does not pass its check; an input that is too large, not named though the images' own size is
+    /// none or no square, or larger than the resize, which would frame every image in black.
+    pub fn evaluation(
+        set: &Dataset,
+        classes: usize,
+        input: Option<usize>,
+        protocol: &Protocol,
+    ) -> Result<Self, DataError> {
+        protocol.check()?;
+        let input = input.or((classes == IMAGENET).then_some(224));
+        let filter = protocol.interpolation;
+        let fit = match (protocol.resize, input) {
+            (Some(short), _) => Fit::Centre { short, size: cropped(set, input, short)?, filter },
+            (None, Some(input)) if classes == IMAGENET => {
+                let size = side(set, input)?;
+                Fit::Centre { short: size * 256 / 224, size, filter }
+            }
+            (None, _) => own_or_centre(set, input, filter)?,
         };
-        Ok(Self { fit, augment: None })
+        Ok(Self::normalised(fit, None, protocol))
     }
 
-    /// `input` None: the images' own size.
-    pub fn training(set: &Dataset, augment: &Augment, input: Option<usize>) -> Result<Self, DataError> {
-        let fit = match (augment.smallest_area, own_or_centre(set, input)?) {
+    /// `input` None: the images' own size. Of the protocol only mean and standard deviation count.
+    ///
+    /// # Errors
+    ///
+    /// A protocol that does not pass its check; an input that is too large, or not named though the images differ in
+    /// size; random areas of images that are no squares, without an input.
+    pub fn training(
+        set: &Dataset,
+        augment: &Augment,
+        input: Option<usize>,
+        protocol: &Protocol,
+    ) -> Result<Self, DataError> {
+        protocol.check()?;
+        let fit = match (augment.smallest_area, own_or_centre(set, input, Filter::Bilinear)?) {
             (0.0, fit) => fit,
             (smallest, Fit::Centre { size, .. }) => Fit::RandomArea { size, smallest },
             (smallest, Fit::Own { height, width }) if height == width => Fit::RandomArea { size: height, smallest },
             _ => return Err(size_error(set, "random areas need a square input; name its size")),
         };
-        Ok(Self { fit, augment: Some(augment.clone()) })
+        Ok(Self::normalised(fit, Some(augment.clone()), protocol))
     }
 
     /// Height and width of what `apply` writes.
@@ -90,9 +119,20 @@ impl Transform {
         if let Some(augment) = &self.augment {
             picture = augment.on_bytes(picture, draws);
         }
-        normalise(&picture.pixels, out);
+        self.normalise(&picture.pixels, out);
         if let Some(augment) = &self.augment {
             augment.cut_out(out, picture.height, picture.width, draws);
+        }
+    }
+
+    /// Bytes to ((byte / 255) - mean) / std, in PyTorch's order of roundings.
+    fn normalise(&self, bytes: &[u8], out: &mut [f32]) {
+        let (mean, std) = (self.mean, self.std);
+        let pixels = bytes.as_chunks::<3>().0;
+        for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+            for channel in 0..3 {
+                out[channel] = (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel];
+            }
         }
     }
 }
@@ -106,23 +146,36 @@ fn side(set: &Dataset, size: usize) -> Result<usize, DataError> {
     if (1..=LARGEST).contains(&size) { Ok(size) } else { Err(size_error(set, &reason())) }
 }
 
-fn own_or_centre(set: &Dataset, input: Option<usize>) -> Result<Fit, DataError> {
+/// The side of a crop from images whose short side is `short`.
+fn cropped(set: &Dataset, input: Option<usize>, short: usize) -> Result<usize, DataError> {
+    let own = set.size().filter(|(height, width)| height == width).map(|(height, _)| height);
+    let size = input.or(own).ok_or_else(|| size_error(set, "its images share no square size; name the input's"))?;
+    let size = side(set, size)?;
+    if (size..=2 * LARGEST).contains(&short) {
+        Ok(size)
+    } else {
+        let reason = format!("a resize to {short} pixels for an input of {size}: use {size} to {}", 2 * LARGEST);
+        Err(size_error(set, &reason))
+    }
+}
+
+fn own_or_centre(set: &Dataset, input: Option<usize>, filter: Filter) -> Result<Fit, DataError> {
     match (set.size(), input) {
         (Some((height, width)), None) => Ok(Fit::Own { height, width }),
         (Some((height, width)), Some(input)) if (height, width) == (input, input) => Ok(Fit::Own { height, width }),
-        (_, Some(size)) => side(set, size).map(|size| Fit::Centre { short: size, size }),
+        (_, Some(size)) => side(set, size).map(|size| Fit::Centre { short: size, size, filter }),
         (None, None) => Err(size_error(set, "its images differ in size; name the input's")),
     }
 }
 
 /// torchvision's `Resize`: the short side becomes `short`, the long one is cut to whole pixels.
-pub(crate) fn resize_short(picture: &Picture, short: usize) -> Picture {
+pub(crate) fn resize_short(picture: &Picture, short: usize, filter: Filter) -> Picture {
     let (width, height) = (picture.width, picture.height);
     let long = |long: usize, of: usize| (short * long / of.max(1)).max(1);
     if width <= height {
-        resize(picture, short, long(height, width), Filter::Bilinear)
+        resize(picture, short, long(height, width), filter)
     } else {
-        resize(picture, long(width, height), short, Filter::Bilinear)
+        resize(picture, long(width, height), short, filter)
     }
 }
 
@@ -130,14 +183,4 @@ pub(crate) fn resize_short(picture: &Picture, short: usize) -> Picture {
 pub(crate) fn centre_crop(picture: &Picture, size: usize) -> Picture {
     let start = |whole: usize| ((whole as f64 - size as f64) / 2.0).round_ties_even() as isize;
     picture.crop(start(picture.width), start(picture.height), size, size)
-}
-
-/// Bytes to ((byte / 255) - mean) / std, in PyTorch's order of roundings.
-fn normalise(bytes: &[u8], out: &mut [f32]) {
-    let pixels = bytes.as_chunks::<3>().0;
-    for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
-        for channel in 0..3 {
-            out[channel] = (f32::from(pixel[channel]) / 255.0 - MEAN[channel]) / STD[channel];
-        }
-    }
 }

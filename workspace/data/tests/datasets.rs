@@ -174,3 +174,70 @@ fn cifar10_keeps_rows_and_columns_in_place() {
     let error = message(open_path(folder.path(), Part::Train, None));
     assert!(error.contains("data_batch_3.bin: holds 5 bytes"), "{error}");
 }
+
+fn names(set: &Dataset) -> Vec<String> {
+    (0..set.len()).map(|index| set.image_name(index)).collect()
+}
+
+#[test]
+fn images_have_names_of_their_own() {
+    // Of one size and kept decoded, of differing sizes, and a part of either.
+    let same = [("val/b/2.png", "grey.png"), ("val/a/1.JPEG", "grey.png"), ("val/b/1.png", "grey.png")];
+    let folder = image_folder(&same);
+    let set = open_path(folder.path(), Part::Validation, None).unwrap();
+    assert!(set.size().is_some());
+    assert_eq!(names(&set), ["a/1.JPEG", "b/1.png", "b/2.png"]);
+    assert_eq!(names(&set.subset("some", &[2, 0])), ["b/2.png", "a/1.JPEG"]);
+    fs::copy(fixtures().join("colour.jpg"), folder.path().join("val/a/0.jpg")).unwrap();
+    let set = open_path(folder.path(), Part::Validation, None).unwrap();
+    assert_eq!(
+        (set.size(), names(&set)),
+        (None, ["a/0.jpg", "a/1.JPEG", "b/1.png", "b/2.png"].map(String::from).to_vec())
+    );
+    assert_eq!(names(&set.subset("some", &[3, 1]).subset("one", &[1])), ["a/1.JPEG"]);
+
+    let parquet = fixtures().join("parquet");
+    let set = open_path(&parquet.join("shards"), Part::Train, None).unwrap();
+    assert_eq!(names(&set), ["colour.jpg", "grey.jpg", "cmyk.jpg", "half.jpg", "grey.png"]);
+    let set = open_path(&parquet.join("hub"), Part::Validation, None).unwrap();
+    let file = "test-00000-of-00001.parquet";
+    assert_eq!(names(&set), [0, 1].map(|row| format!("grey.png ({file} row {row})")), "a shared path");
+
+    let set = open("embedded", Part::Validation, None).unwrap();
+    assert_eq!((set.image_name(17), set.image_name(999)), ("validation 17".to_string(), "validation 999".to_string()));
+}
+
+#[test]
+fn training_images_that_are_validation_images_under_another_label_are_left_out() {
+    let files = [
+        ("train/a/1.jpg", "colour.jpg"),
+        ("train/a/2.jpg", "grey.jpg"),
+        ("train/b/3.jpg", "half.jpg"),
+        ("train/b/4.jpg", "colour.jpg"),
+        ("train/c/5.jpg", "full.jpg"),
+        // Under another name and label, under its own label, under both, and in no way.
+        ("val/b/x.jpg", "colour.jpg"),
+        ("val/a/2.jpg", "grey.jpg"),
+        ("val/b/y.jpg", "half.jpg"),
+        ("val/c/y.jpg", "half.jpg"),
+        ("val/c/5.jpg", "cmyk.jpg"),
+    ];
+    let folder = image_folder(&files);
+    let train = open_path(folder.path(), Part::Train, None).unwrap();
+    let validation = open_path(folder.path(), Part::Validation, None).unwrap();
+    let (rest, left_out) = train.without_copies_of(&validation).unwrap();
+    assert_eq!(left_out, ["a/1.jpg", "b/3.jpg"]);
+    assert_eq!(
+        (names(&rest), labels(&rest)),
+        (["a/2.jpg", "b/4.jpg", "c/5.jpg"].map(String::from).to_vec(), vec![0, 1, 2])
+    );
+    assert_ne!(rest.hash(), train.hash());
+
+    let (again, none) = rest.without_copies_of(&validation).unwrap();
+    assert_eq!((again.hash(), again.len(), none.len()), (rest.hash(), 3, 0));
+    let (held_back, _) = train.split(2, 0).unwrap();
+    assert!(held_back.without_copies_of(&validation).unwrap().1.iter().all(|name| left_out.contains(name)));
+    let embedded = |part| open("embedded", part, None).unwrap();
+    let (same, none) = embedded(Part::Train).without_copies_of(&embedded(Part::Validation)).unwrap();
+    assert_eq!((same.hash(), none.len()), (embedded(Part::Train).hash(), 0));
+}

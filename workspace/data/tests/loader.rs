@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sandglass_data::{Augment, Batch, Dataset, Embedded, Fit, Loader, Part, Transform, open};
+use sandglass_data::{Augment, Batch, Dataset, Embedded, Filter, Fit, Loader, Part, Protocol, Transform, open};
 
 fn set(count: usize) -> Dataset {
     Embedded { train: count, ..Embedded::default() }.open(Part::Train).unwrap()
@@ -14,7 +14,7 @@ fn augment() -> Augment {
 
 fn loader(count: usize, seed: u64, threads: usize) -> Loader {
     let set = set(count);
-    let transform = Transform::training(&set, &augment(), None).unwrap();
+    let transform = Transform::training(&set, &augment(), None, &Protocol::default()).unwrap();
     Loader::training(&set, transform, 16, seed, threads).unwrap()
 }
 
@@ -56,7 +56,7 @@ fn seed_and_epoch_change_order_and_augmentation() {
 #[test]
 fn evaluation_shows_every_image_once_and_in_order() {
     let set = set(50);
-    let transform = Transform::evaluation(&set, 10, None).unwrap();
+    let transform = Transform::evaluation(&set, 10, None, &Protocol::default()).unwrap();
     let batches = batches(&Loader::evaluation(&set, transform, 16, 3), 0, 0);
     let indices: Vec<u32> = batches.iter().flat_map(|batch| batch.indices.clone()).collect();
     assert_eq!(indices, (0..50).collect::<Vec<_>>());
@@ -70,10 +70,10 @@ fn augmented_pixels_are_pinned() {
     assert_eq!(hash(&batches(&loader(64, 1, 2), 0, 0)), "994cb8af48abca72");
     let set = set(64);
     let augment = Augment { smallest_area: 0.25, flip: true, ..Augment::default() };
-    let transform = Transform::training(&set, &augment, Some(24)).unwrap();
+    let transform = Transform::training(&set, &augment, Some(24), &Protocol::default()).unwrap();
     assert_eq!(transform.size(), (24, 24));
     assert_eq!(hash(&batches(&Loader::training(&set, transform, 16, 1, 2).unwrap(), 0, 0)), "0edb70e9cdbc8c31");
-    let transform = Transform::new(Fit::Centre { short: 28, size: 24 }, None);
+    let transform = Transform::new(Fit::Centre { short: 28, size: 24, filter: Filter::Bilinear }, None);
     assert_eq!(hash(&batches(&Loader::evaluation(&set, transform, 16, 2), 0, 0)), "43c15336a5c857eb");
 }
 
@@ -82,7 +82,7 @@ fn augmented_pixels_are_pinned() {
 fn sets_that_are_read_in_runs_are_shuffled_too() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/parquet/shards");
     let set = open(folder, Part::Train, None).unwrap();
-    let transform = Transform::new(Fit::Centre { short: 20, size: 16 }, None);
+    let transform = Transform::new(Fit::Centre { short: 20, size: 16, filter: Filter::Bilinear }, None);
     let mut orders = BTreeSet::new();
     for epoch in 0..20 {
         let loader = Loader::training(&set, transform.clone(), 1, 5, 2).unwrap();
@@ -96,7 +96,7 @@ fn sets_that_are_read_in_runs_are_shuffled_too() {
 #[test]
 fn too_few_images_for_a_batch_are_an_error() {
     let set = set(15);
-    let transform = Transform::evaluation(&set, 10, None).unwrap();
+    let transform = Transform::evaluation(&set, 10, None, &Protocol::default()).unwrap();
     assert!(Loader::training(&set, transform, 16, 0, 1).is_err());
 }
 

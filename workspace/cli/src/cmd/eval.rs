@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sandglass_data::{Dataset, Loader, Part, Transform};
+use sandglass_data::{Dataset, Loader, Part, Protocol, Transform};
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let weights = checkpoint.weights(network.tensors())?;
 
     let set = sandglass_data::open(&args.data, Part::Validation, Some(config.classes))?;
-    let transform = Transform::evaluation(&set, config.classes, args.input)?;
+    let transform = Transform::evaluation(&set, config.classes, args.input, &Protocol::default())?;
     let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get()));
     let (height, width) = transform.size();
     let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;

@@ -1,0 +1,105 @@
+//! Opening a small source: every image is read and decoded once, in parallel, and what fits is kept.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+
+use crate::dataset::{Digest, Source, digest};
+use crate::{DataError, Picture, decode};
+
+/// Images of one size are kept decoded, and hashed by their pixels, up to this many bytes of them: a constant, so that
+/// no hash depends on a machine.
+const SIZED: usize = 2 << 30;
+
+/// Images that are decoded in parallel before they are put in place.
+const CHUNK: usize = 1024;
+
+/// What came of reading all images.
+pub(crate) struct Reading {
+    pub names: Vec<String>,
+    /// Of the encoded bytes.
+    pub digests: Vec<Digest>,
+    /// Height and width, where all images share them and are kept.
+    pub size: Option<(usize, usize)>,
+    /// None where they do not fit.
+    pub pictures: Option<Vec<Picture>>,
+}
+
+/// Keeps images of differing sizes up to `room` bytes decoded. `set` is named by errors.
+///
+/// # Errors
+///
+/// [`DataError::Broken`] names the images that cannot be read or decoded.
+pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usize) -> Result<Reading, DataError> {
+    let (mut names, mut digests, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut failures = Vec::new();
+    let (mut size, mut one_size, mut keep) = (None, true, true);
+    let mut total: usize = 0;
+    for part in parts(source.runs(), images) {
+        let most = if one_size { room.max(SIZED) } else { room };
+        // Counted while they are decoded, so that a chunk of large images is dropped one by one.
+        let held = AtomicUsize::new(total);
+        let read = |index| {
+            let (digest, picture) = read(source, index)?;
+            let bytes = picture.pixels.len();
+            let size = (picture.height, picture.width);
+            let fits = keep && held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most;
+            Ok((digest, size, fits.then_some(picture)))
+        };
+        let chunk: Vec<Result<_, DataError>> = part.clone().into_par_iter().map(read).collect();
+        names.par_extend(part.into_par_iter().map(|index| source.name(index)));
+        for image in chunk {
+            match image {
+                Ok((digest, (height, width), picture)) => {
+                    digests.push(digest);
+                    one_size &= *size.get_or_insert((height, width)) == (height, width);
+                    total = total.saturating_add(height * width * 3);
+                    keep &= picture.is_some();
+                    pictures.extend(picture);
+                }
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        keep &= one_size || total <= room;
+        if !keep {
+            pictures = Vec::new();
+        }
+    }
+    if !failures.is_empty() {
+        return Err(DataError::broken(set, images, failures));
+    }
+    own_names(&mut names, source);
+    let size = size.filter(|_| one_size && total <= SIZED);
+    let keep = keep && (size.is_some() || total <= room);
+    Ok(Reading { names, digests, size, pictures: keep.then_some(pictures) })
+}
+
+fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture), DataError> {
+    let encoded = source.encoded(index)?;
+    let picture = decode(&encoded).map_err(|reason| DataError::Image { name: source.location(index), reason });
+    picture.map(|picture| (digest(&encoded), picture))
+}
+
+/// Runs one after another, for a row group is read whole; within a run in parallel.
+fn parts(runs: &[usize], images: usize) -> Vec<Range<usize>> {
+    let whole = [images];
+    let runs = if runs.is_empty() { &whole[..] } else { runs };
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for run in runs {
+        let end = from + run;
+        parts.extend((from..end).step_by(CHUNK).map(|start| start..(start + CHUNK).min(end)));
+        from = end;
+    }
+    parts
+}
+
+/// Images that share a name are called by where they lie.
+fn own_names(names: &mut [String], source: &dyn Source) {
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    names.iter().for_each(|name| *count.entry(name).or_default() += 1);
+    let shared: Vec<usize> = (0..names.len()).filter(|&index| count[names[index].as_str()] > 1).collect();
+    shared.into_iter().for_each(|index| names[index] = source.location(index));
+}
