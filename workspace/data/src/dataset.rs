@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::classes::{imagenet_label, imagenet_wnids};
-use crate::reading::{Reading, read_all};
+use crate::reading::{Reading, read_all, room};
 use crate::{DataError, Draws, Picture, Purpose, decode};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
@@ -131,7 +131,7 @@ impl Dataset {
         labels: Vec<u32>,
     ) -> Result<Self, DataError> {
         if source.total_bytes() <= SMALL {
-            return Self::from_small(name, classes, source, labels, 0);
+            return Self::from_small(name, classes, source, labels, room());
         }
         let mut hasher = hasher(&labels);
         source.fingerprint(&mut hasher);
@@ -154,7 +154,10 @@ impl Dataset {
             (Some(_), Some(pictures)) => pictures.iter().for_each(|picture| {
                 hasher.update(&picture.pixels);
             }),
-            _ => source.fingerprint(&mut hasher),
+            _ => names.iter().zip(&digests).for_each(|(name, digest)| {
+                // With its length, so that no name runs into what follows.
+                hasher.update(&(name.len() as u64).to_le_bytes()).update(name.as_bytes()).update(digest);
+            }),
         }
         // Images of differing sizes come in the same order whether they are kept or not.
         let runs = if size.is_some() { [].into() } else { source.runs().into() };
@@ -221,7 +224,10 @@ impl Dataset {
         self.synthetic
     }
 
-    /// Hex BLAKE3 of labels and pixels; of a set that is not kept decoded, of labels, file names and sizes.
+    /// Hex BLAKE3, the same on every machine. Up to 512 MiB of encoded images are read when a set is opened, and the hash
+    /// covers every byte: labels and pixels where all images have one size (and take up to 2 GiB), else labels, names
+    /// and 16 bytes of each image's own BLAKE3, as it is encoded. Of larger sets it covers labels, file names and file
+    /// sizes.
     pub fn hash(&self) -> &str {
         &self.hash
     }
@@ -436,6 +442,7 @@ fn hasher(labels: &[u32]) -> blake3::Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Batch, Filter, Fit, Loader, Transform};
 
     struct Files {
         images: Vec<&'static str>,
@@ -485,5 +492,68 @@ mod tests {
         let picked = train.subset("picked", &[5, 3, 0]);
         assert_eq!(picked.runs(), [0..3]);
         assert_eq!(picked.without_copies_of(&validation).unwrap().1, ["half.jpg"]);
+    }
+    /// Whether there is room for all, for some or for none, a set is the same and its batches come in the same order.
+    #[test]
+    fn room_for_decoded_images_changes_nothing_but_time() {
+        let labels = vec![0, 1, 0, 1, 0, 1];
+        let open = |room| Dataset::from_small("set", classes(), source(&IMAGES, 0), labels.clone(), room).unwrap();
+        let fit = Fit::Centre { short: 20, size: 16, filter: Filter::Bilinear };
+        let epochs = |set: &Dataset| -> Vec<Batch> {
+            let loader = Loader::training(set, Transform::new(fit, None), 2, 5, 2).unwrap();
+            (0..8).flat_map(|epoch| loader.epoch(epoch, 0).map(Result::unwrap)).collect()
+        };
+        let encoded = open(0);
+        assert!(matches!(&*encoded.images, Images::Encoded(_)));
+        let all: usize = (0..6).map(|index| encoded.picture(index).unwrap().pixels.len()).sum();
+        assert!(matches!(&*open(all - 1).images, Images::Encoded(_)));
+        for room in [all, usize::MAX] {
+            let kept = open(room);
+            assert!(matches!(&*kept.images, Images::Decoded { size: None, .. }));
+            assert_eq!((kept.size(), kept.hash(), &kept.names), (None, encoded.hash(), &encoded.names));
+            assert_eq!((kept.runs(), &kept.digests), (encoded.runs(), &encoded.digests));
+            assert_eq!(epochs(&kept), epochs(&encoded));
+        }
+    }
+
+    #[test]
+    fn the_hash_of_differing_sizes_covers_labels_names_and_bytes() {
+        let hash = |images, labels| {
+            Dataset::from_small("set", classes(), source(images, 0), labels, 0).unwrap().hash().to_string()
+        };
+        let base = hash(&["grey.jpg", "half.jpg"], vec![0, 1]);
+        assert_eq!(base, hash(&["grey.jpg", "half.jpg"], vec![0, 1]));
+        assert_ne!(base, hash(&["half.jpg", "grey.jpg"], vec![0, 1]));
+        assert_ne!(base, hash(&["grey.jpg", "half.jpg"], vec![1, 0]));
+
+        // One bit of one image, which its file's name and size do not show.
+        let folder = tempfile::tempdir().unwrap();
+        let open = || crate::open(folder.path().to_str().unwrap(), Part::Train, None).unwrap();
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        for image in ["grey.jpg", "half.jpg"] {
+            let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/").to_string() + image;
+            std::fs::copy(fixture, folder.path().join("a").join(image)).unwrap();
+        }
+        let before = open();
+        let path = folder.path().join("a/half.jpg");
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Density of the JFIF header: no pixel changes.
+        bytes[15] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let after = open();
+        assert_eq!(before.picture(1).unwrap(), after.picture(1).unwrap());
+        assert_ne!(before.hash(), after.hash());
+    }
+
+    #[test]
+    fn images_of_one_size_are_kept_without_room() {
+        let set = Dataset::from_small("set", classes(), source(&["grey.png"; 4], 0), vec![0; 4], 0).unwrap();
+        assert!(set.size().is_some());
+        assert_eq!(set.runs(), [0..4]);
+        let picture = set.picture(0).unwrap();
+        let size = (picture.height, picture.width);
+        let pixels = picture.pixels.repeat(4);
+        let same = Dataset::from_pixels("set", classes(), false, size, pixels, vec![0; 4]).unwrap();
+        assert_eq!((set.hash(), set.size()), (same.hash(), same.size()));
     }
 }

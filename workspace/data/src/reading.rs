@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -15,6 +16,24 @@ const SIZED: usize = 2 << 30;
 
 /// Images that are decoded in parallel before they are put in place.
 const CHUNK: usize = 1024;
+
+/// Bytes of decoded images of differing sizes that one set may keep: a third of what the system has left, for two
+/// processes may run side by side, each with a training and a validation part. Where the system does not say, none.
+pub(crate) fn room() -> usize {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let left = || {
+        let all = read(Path::new("/proc/meminfo"))?;
+        let kib = all.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?.strip_suffix("kB")?;
+        kib.trim().parse::<usize>().ok()?.checked_mul(1024)
+    };
+    // A batch system's bound on this process, if there is one; "max" is no number.
+    let allowed = || {
+        let groups = read(Path::new("/proc/self/cgroup"))?;
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        read(&Path::new("/sys/fs/cgroup").join(group).join("memory.max"))?.trim().parse::<usize>().ok()
+    };
+    left().unwrap_or(0).min(allowed().unwrap_or(usize::MAX)) / 3
+}
 
 /// What came of reading all images.
 pub(crate) struct Reading {
@@ -78,8 +97,9 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
 
 fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture), DataError> {
     let encoded = source.encoded(index)?;
-    let picture = decode(&encoded).map_err(|reason| DataError::Image { name: source.location(index), reason });
-    picture.map(|picture| (digest(&encoded), picture))
+    let mut picture = decode(&encoded).map_err(|reason| DataError::Image { name: source.location(index), reason })?;
+    picture.pixels.shrink_to_fit();
+    Ok((digest(&encoded), picture))
 }
 
 /// Runs one after another, for a row group is read whole; within a run in parallel.

@@ -82,3 +82,16 @@ fn copies_under_another_label_are_those_known() {
         assert_eq!((again.hash(), none.len()), (rest.hash(), 0));
     }
 }
+
+/// Rows in results/ name the first; a set whose images differ in size is known by the bytes of its files.
+#[test]
+fn hashes_are_pinned() {
+    for (name, classes, hash) in [
+        ("imagenet_val_910", Some(1000), "e876e34b126180f78364f7bb44d857ee968df109672fac3aff30d342ec9d3da1"),
+        ("tiny-imagenet", None, "979f618c6215912e7d9d606cb22bea4334ec36739e8591efb757925403b750f8"),
+        ("imagenet_val_fullres_26", Some(1000), "b65ea84a93a90358d6037bd03b82e5027030a845b15066b7e282a12d4d71baa5"),
+    ] {
+        let Some(set) = at_hand(name, classes) else { continue };
+        assert_eq!(set.hash(), hash, "{name}");
+    }
+}
