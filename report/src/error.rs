@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    #[error(transparent)]
-    Study(#[from] sandglass_study::StudyError),
     #[error("figure {name}: {reason}")]
     Figure { name: String, reason: String },
     #[error("template: {0}")]

@@ -1,28 +1,30 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::escape;
+use sandglass_study::{Part, Section, escape};
 
-use crate::Section;
+use crate::html::Shown;
 
 pub(crate) const GENERATED: &str = "Made by `make report` from the rows in `results/rows`. Do not edit.";
 
-pub(crate) fn page(sections: &[Section], problems: &[String]) -> String {
+pub(crate) fn page(sections: &[Shown<'_>], problems: &[String]) -> String {
     let mut text = format!("# Sandglass: MobileNeXt and MobileNetV2 reproduced\n\n{GENERATED}\n");
-    for section in sections {
-        text.push_str(&format!("\n## {}\n\n{}\n\n", section.title, section.question));
-        text.push_str(&section.table.markdown());
-        text.push('\n');
-        text.push_str(&list(&section.notes));
-        if let Some((heading, gaps)) = &section.gaps {
-            text.push_str(&format!("\n### {heading}\n\n{}", gaps.markdown()));
-        }
-        text.push_str(&format!("\n{}\n", section.analysis));
-        for figure in &section.figures {
+    for shown in sections {
+        let section = shown.section;
+        text.push_str(&format!("\n## {}\n\n{}\n", section.title, section.question));
+        for (part, charts) in shown.parts() {
             text.push('\n');
-            for panel in &figure.panels {
-                text.push_str(&format!("![{}]({})\n", escape(&panel.label), panel.file));
+            match part {
+                Part::Heading(heading) => text.push_str(&format!("### {heading}\n")),
+                Part::Prose(prose) => text.push_str(&format!("{prose}\n")),
+                Part::Notes(notes) => text.push_str(&list(notes)),
+                Part::Table(table) => text.push_str(&table.markdown()),
+                Part::Figure(figure) => {
+                    for chart in charts {
+                        text.push_str(&format!("![{}]({})\n", escape(&chart.label), chart.file));
+                    }
+                    text.push_str(&format!("\n{}\n", figure.caption));
+                }
             }
-            text.push_str(&format!("\n{}\n", figure.caption));
         }
         text.push_str("\n### Run it again\n\n");
         for (what, command) in &section.commands {
@@ -39,9 +41,12 @@ pub(crate) fn page(sections: &[Section], problems: &[String]) -> String {
     text
 }
 
-/// What the README shows.
+/// What the README shows: the section's first table, and the notes on it.
 pub(crate) fn headline(section: &Section) -> String {
-    format!("{}\n{}", section.table.markdown(), list(&section.notes))
+    let table = section.parts.iter().find_map(|part| if let Part::Table(table) = part { Some(table) } else { None });
+    let notes = section.parts.iter().find_map(|part| if let Part::Notes(notes) = part { Some(notes) } else { None });
+    let table = table.map(|table| table.markdown()).unwrap_or_default();
+    format!("{table}\n{}", notes.map(|notes| list(notes)).unwrap_or_default())
 }
 
 pub(crate) fn problem_count(problems: &[String]) -> String {

@@ -96,12 +96,14 @@ pub struct Artefact {
     pub seconds: Option<f64>,
     /// Commits of the programs that made it.
     pub made_by: Vec<String>,
+    /// What its making knows and measuring it again would not, such as what was left out.
+    pub values: Vec<Value>,
 }
 
 impl Artefact {
     /// A file that lies there.
     pub fn found(path: PathBuf) -> Self {
-        Self { path, beside: None, history: Vec::new(), seconds: None, made_by: Vec::new() }
+        Self { path, beside: None, history: Vec::new(), seconds: None, made_by: Vec::new(), values: Vec::new() }
     }
 }
 

@@ -30,7 +30,9 @@ impl Confidence {
 pub const LEGEND: &str =
     "\u{2020} recalled from memory of the paper, not seen in a public file. \u{2021} derived from seen facts.";
 
+/// A paper's table, as far as it is known.
 #[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PaperTable {
     pub id: String,
     pub title: String,
@@ -41,45 +43,76 @@ pub struct PaperTable {
     #[serde(default)]
     pub notes: String,
     #[serde(default)]
+    pub columns: Vec<PaperColumn>,
+    #[serde(default)]
     pub row: Vec<PaperRow>,
 }
 
-/// One network of a paper's table; what is unknown is None.
+/// A column's key, and the unit of its numbers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PaperColumn {
+    pub key: String,
+    #[serde(default)]
+    pub unit: Option<String>,
+}
+
+/// One line of a paper's table: its columns by name. What is unknown is not there.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct PaperRow {
-    pub model: String,
-    pub width: f64,
-    /// Millions.
-    pub params_m: Option<f64>,
-    /// Millions.
-    pub madds_m: Option<f64>,
-    /// ImageNet, percent.
-    pub top1_pct: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub confidence: Option<Confidence>,
+    #[serde(flatten)]
+    pub columns: BTreeMap<String, toml::Value>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct File {
-    #[allow(dead_code)]
+    #[allow(dead_code, reason = "for whoever reads the file")]
     sources: BTreeMap<String, String>,
     table: Vec<PaperTable>,
 }
 
 impl PaperTable {
     /// The table with this id, from the copy that the repository keeps.
+    ///
+    /// # Errors
+    /// There is none, or a row has a column that the table does not name.
     pub fn find(id: &str) -> Result<Self, StudyError> {
         let file: File = toml::from_str(include_str!("../paper_tables.toml"))
             .map_err(|error| StudyError::Paper(error.message().to_owned()))?;
         let unknown = || StudyError::Paper(format!("table {id:?} is not in workspace/study/paper_tables.toml"));
-        file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)
+        let table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
+        let named = |key: &String| table.columns.iter().any(|column| column.key == *key);
+        match table.row.iter().flat_map(|row| row.columns.keys()).find(|key| !named(key)) {
+            Some(key) => Err(StudyError::Paper(format!("table {id}: {key} is none of its columns"))),
+            None => Ok(table),
+        }
     }
 
-    pub fn row(&self, model: &str, width: f64) -> Option<&PaperRow> {
-        self.row.iter().find(|row| row.model == model && row.width == width)
+    /// The row with these texts and numbers.
+    pub fn row(&self, texts: &[(&str, &str)], numbers: &[(&str, f64)]) -> Option<&PaperRow> {
+        self.row.iter().find(|row| {
+            texts.iter().all(|(key, text)| row.text(key) == Some(text))
+                && numbers.iter().all(|(key, number)| row.number(key) == Some(*number))
+        })
     }
 
     pub fn confidence(&self, row: &PaperRow) -> Confidence {
         row.confidence.unwrap_or(self.confidence)
+    }
+}
+
+impl PaperRow {
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.columns.get(key)?.as_str()
+    }
+
+    pub fn number(&self, key: &str) -> Option<f64> {
+        let value = self.columns.get(key)?;
+        value.as_float().or_else(|| value.as_integer().map(|value| value as f64))
     }
 }

@@ -7,3 +7,13 @@ pub mod run;
 pub mod show;
 pub mod table;
 pub mod train;
+
+use sandglass_study::{Shelf, StudyEntry};
+
+/// The studies, in the order of the report.
+const STUDIES: [StudyEntry; 1] = [sandglass_width::STUDY];
+
+/// All studies, on so many threads.
+fn shelf(threads: Option<usize>) -> Shelf<'static> {
+    Shelf { entries: &STUDIES, build: sandglass_study::build!(), threads }
+}

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sandglass_study::verbs::{Opened, PlanArgs};
+use sandglass_study::PlanArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -13,5 +13,5 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    Opened::find(&args.study)?.plan(&args.options)
+    Ok(super::shelf(None).find(&args.study)?.plan(&args.options)?)
 }

@@ -1,10 +1,10 @@
 //! `sandglass report`: every study's table step, then `report/out` and the README's headline.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sandglass_study::verbs::Opened;
-use sandglass_study::{Local, Study, verify::Verify};
+use sandglass_study::{Project, Verify};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -17,17 +17,19 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (root, files) = Study::all()?;
-    let bench = Local::new(args.threads)?;
-    let mut studies = Vec::new();
-    for file in &files {
-        let opened = Opened::find(&file.to_string_lossy())?;
-        opened.verify(args.verify, None, &bench).with_context(|| format!("study {}", opened.study.name))?;
-        studies.push(opened);
+    let project = Project::here()?;
+    let studies = super::shelf(args.threads).all(&project)?;
+    let mut sections = Vec::new();
+    for study in &studies {
+        study.verify(args.verify).with_context(|| format!("study {}", study.name()))?;
+        sections.push(study.section()?);
     }
-    let report = sandglass_report::build(&studies)?;
-    for path in sandglass_report::write(&root, &report)? {
-        println!("{}", path.strip_prefix(&root).unwrap_or(&path).display());
+    // All studies of a project share its rows, so the first one knows all that is wrong with them.
+    let problems: Vec<String> =
+        studies.iter().take(1).flat_map(|study| study.problems()).map(ToString::to_string).collect();
+    let report = sandglass_report::build(&sections, &problems)?;
+    for path in sandglass_report::write(project.root(), &report)? {
+        writeln!(io::stdout(), "{}", path.strip_prefix(project.root()).unwrap_or(&path).display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

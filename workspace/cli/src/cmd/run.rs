@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use sandglass_study::Local;
-use sandglass_study::verbs::{Opened, RunArgs};
+use sandglass_study::RunArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -14,5 +13,5 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    Opened::find(&args.study)?.run(&args.options, &Local::new(args.options.threads)?)
+    Ok(super::shelf(args.options.threads).find(&args.study)?.run(&args.options)?)
 }

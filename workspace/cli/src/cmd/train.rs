@@ -3,17 +3,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sandglass_data::{Dataset, Part};
+use sandglass_data::{Dataset, Part, Protocol};
+use sandglass_lab::{Card, Signal, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
@@ -97,24 +94,44 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         network,
         recipe,
         input: args.input,
+        protocol: Protocol::default(),
         seed: args.seed,
-        threads: args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get())),
+        threads: args.threads.unwrap_or_else(default_threads),
         out: args.out,
         save_every: Duration::try_from_secs_f64(args.save_every).context("--save-every")?,
+        evaluate_every: 1,
+        commit: super::shelf(None).build.commit,
     };
     let mut bar = Bar::new();
-    let trained = sandglass_train::train(&config, &training, evaluation.as_ref(), &mut bar, &signal.stop);
+    let trained = sandglass_train::train(&config, &training, evaluation.as_ref(), &mut bar, signal.stop());
     bar.0.finish_and_clear();
     let trained = trained?;
+    if trained.outcome != Outcome::Stopped {
+        card(&config, &training).write(&trained.model)?;
+    }
     match trained.outcome {
         Outcome::Finished => writeln!(io::stdout(), "{}", trained.model.display())?,
         Outcome::AlreadyFinished => writeln!(io::stdout(), "{}: finished before", trained.model.display())?,
         Outcome::Stopped => {
             note(&format!("{}: saved; the same command resumes", config.out.display()));
-            return Ok(signal.exit_code());
+            // As shells say it.
+            return Ok(ExitCode::from(128 + signal.number() as u8));
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `eval` needs to know of the checkpoint.
+fn card(config: &TrainConfig, training: &Dataset) -> Card {
+    let network = &config.network;
+    Card {
+        network: network.to_string(),
+        width: network.width,
+        stem_stride: network.stem_stride,
+        input: config.input.or(training.size().filter(|(height, width)| height == width).map(|(side, _)| side)),
+        classes: training.classes().to_vec(),
+        evaluation: config.protocol.clone(),
+    }
 }
 
 /// A line on stderr; a run does not end because nobody reads it any more.
@@ -140,29 +157,6 @@ fn default_recipe(set: &Dataset) -> &'static str {
         Some((height, _)) if height <= 32 => "cifar10",
         Some((height, _)) if height <= 64 => "tiny-imagenet",
         _ => "imagenet",
-    }
-}
-
-/// The first SIGINT or SIGTERM asks for a save, the second ends at once.
-pub struct Signal {
-    pub stop: Arc<AtomicBool>,
-    number: Arc<AtomicUsize>,
-}
-
-impl Signal {
-    pub fn listen() -> anyhow::Result<Self> {
-        let (stop, number) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        for signal in [SIGINT, SIGTERM] {
-            flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
-            flag::register_usize(signal, number.clone(), signal as usize)?;
-            flag::register(signal, stop.clone())?;
-        }
-        Ok(Self { stop, number })
-    }
-
-    /// 128 and the signal's number, as shells do.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(128 + self.number.load(Ordering::Relaxed) as u8)
     }
 }
 

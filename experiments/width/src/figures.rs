@@ -1,0 +1,63 @@
+//! Accuracy against cost.
+
+use sandglass_study::{Axis, Chart, Figure, Point, Series};
+
+use crate::comparison::{Comparison, Line};
+
+/// What a figure sets accuracy against: its name's end, the axis, and the value of a line.
+type Cost = (&'static str, &'static str, fn(&Line) -> f64);
+
+const COSTS: [Cost; 2] = [
+    ("madds", "multiply-adds at 224 x 224 (millions)", |line| line.cost.madds_total as f64 / 1e6),
+    ("params", "parameters (millions)", |line| line.cost.params as f64 / 1e6),
+];
+
+/// Accuracy against multiply-adds and against parameters: the paper's, and ours at every scale with enough networks.
+pub(crate) fn figures(comparison: &Comparison) -> Vec<Figure> {
+    COSTS.iter().map(|cost| figure(comparison, cost)).collect()
+}
+
+fn figure(comparison: &Comparison, (end, words, cost): &Cost) -> Figure {
+    let paper = series(comparison, |line| {
+        let y = line.printed("top1_pct")?;
+        Some(Point { x: cost(line), y, spread: None })
+    });
+    let mut charts = vec![("paper, ImageNet".to_owned(), paper)];
+    for (at, scale) in comparison.scales.iter().enumerate() {
+        let ours = series(comparison, |line| {
+            let summary = line.results.get(at)?.summary()?;
+            Some(Point { x: cost(line), y: summary.mean, spread: summary.sd })
+        });
+        if ours.iter().map(|series| series.points.len()).sum::<usize>() > 1 {
+            charts.push((format!("ours, {}", scale.title), ours));
+        }
+    }
+    charts.retain(|(_, series)| !series.is_empty());
+    let chart = |(at, (title, series)): (usize, (String, Vec<Series>))| Chart {
+        name: at.to_string(),
+        title,
+        x: Axis { label: (*words).to_owned(), words: (*words).to_owned(), unit: String::new() },
+        y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
+        series,
+    };
+    Figure {
+        name: format!("{}-{end}", comparison.study),
+        caption: format!(
+            "Top-1 accuracy against {words}, counted from the networks' tables. Every panel has an accuracy axis of its own."
+        ),
+        charts: charts.into_iter().enumerate().map(chart).collect(),
+    }
+}
+
+/// A series for each network that has points.
+fn series(comparison: &Comparison, point: impl Fn(&Line) -> Option<Point>) -> Vec<Series> {
+    let mut all: Vec<Series> = Vec::new();
+    for line in &comparison.lines {
+        let Some(point) = point(line) else { continue };
+        match all.iter_mut().find(|series| series.name == line.model) {
+            Some(series) => series.points.push(point),
+            None => all.push(Series { name: line.model.clone(), points: vec![point] }),
+        }
+    }
+    all
+}

@@ -1,0 +1,204 @@
+//! How the study is laid out: the comparison, the question at equal width, and the tables beside them.
+
+use sandglass_lab::Classifier;
+use sandglass_ledger::Summary;
+use sandglass_study::paper::LEGEND;
+use sandglass_study::{CellResult, Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
+
+use crate::Width;
+use crate::comparison::{Comparison, Line, Outcome, PAPER_INPUT, difference};
+use crate::figures::figures;
+
+pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
+    let comparison = Comparison::of(results)?;
+    let mut parts = vec![Part::Table(overview(&comparison)), Part::Notes(notes(&comparison))];
+    if let Some((heading, table)) = gaps(&comparison) {
+        parts.extend([Part::Heading(heading), Part::Table(table)]);
+    }
+    parts.extend(beside(results));
+    parts.push(Part::Prose(results.head.analysis.clone()));
+    parts.extend(figures(&comparison).into_iter().map(Part::Figure));
+    let data = serde_json::to_value(&comparison).map_err(StudyError::Unwritable)?;
+    Ok(Section { parts, data, ..Section::default() })
+}
+
+/// The table that is printed, and spliced into the README.
+fn overview(comparison: &Comparison) -> Table {
+    let fixed = [
+        ("network", false),
+        ("width", true),
+        ("params, paper (M)", true),
+        ("params, exact", true),
+        ("multiply-adds, paper (M)", true),
+        ("multiply-adds, exact", true),
+        ("top-1, paper (%)", true),
+    ];
+    let columns = fixed.map(|(heading, right)| (heading.to_owned(), right)).into_iter();
+    let scales = comparison.scales.iter().map(|scale| (format!("top-1, ours, {} (%)", scale.title), true));
+    let mut table = Table::new(columns.chain(scales));
+    for line in &comparison.lines {
+        let printed = |column: &str, round: bool| match line.printed(column) {
+            Some(value) if round => paper(value.to_string(), line),
+            Some(value) => paper(format!("{value:?}"), line),
+            None => "?".to_owned().into(),
+        };
+        let fixed: [Entry; 7] = [
+            line.model.clone().into(),
+            format!("{:?}", line.width).into(),
+            printed("params_m", false),
+            grouped(line.cost.params).into(),
+            printed("madds_m", true),
+            grouped(line.cost.madds_total).into(),
+            printed("top1_pct", false),
+        ];
+        table.push(fixed.into_iter().chain(line.results.iter().map(Outcome::entry)));
+    }
+    table
+}
+
+/// A value that the paper prints, with the mark of how sure we are of it.
+fn paper(text: String, line: &Line) -> Entry {
+    Entry::new(text + line.confidence.mark(), Mark::Paper(line.confidence), Vec::new())
+}
+
+/// What a reader of the table has to know.
+fn notes(comparison: &Comparison) -> Vec<String> {
+    let mut notes = vec![
+        format!(
+            "Costs are for {PAPER_INPUT} x {PAPER_INPUT} pixels and 1000 classes, counted from the networks' tables. \
+             {LEGEND} ? not known."
+        ),
+        "Ours: mean \u{b1} sample standard deviation over n seeds, on the checkpoint file as kept.".to_owned(),
+    ];
+    notes.extend(comparison.scales.iter().map(|scale| format!("Ours, {}: {}", scale.title, scale.note)));
+    for (profile, open, all) in &comparison.open {
+        notes.push(format!("Not done: {open} of {all} cells of profile {profile}."));
+    }
+    notes
+}
+
+/// The question itself: second network minus first, width by width; the paper's difference, and ours seed by seed.
+/// None unless two networks are compared.
+fn gaps(comparison: &Comparison) -> Option<(String, Table)> {
+    let mut names: Vec<&str> = comparison.lines.iter().map(|line| line.model.as_str()).collect();
+    names.dedup();
+    let [first, second] = names[..] else { return None };
+    let of_second = |width: f64| comparison.lines.iter().find(|other| other.model == second && other.width == width);
+    let lines = comparison.lines.iter().filter(|line| line.model == first);
+    let pairs: Vec<(&Line, &Line)> = lines.filter_map(|line| Some((line, of_second(line.width)?))).collect();
+    let measured = |line: &Line, at: usize| line.results.get(at).is_some_and(|outcome| !outcome.measured.is_empty());
+    let both = |at: &usize| pairs.iter().any(|(a, b)| measured(a, *at) && measured(b, *at));
+    let scales: Vec<usize> = (0..comparison.scales.len()).filter(both).collect();
+    let fixed = [
+        ("width".to_owned(), true),
+        (format!("multiply-adds, {second} / {first}"), true),
+        ("top-1, paper (points)".to_owned(), true),
+    ];
+    let titles = scales.iter().filter_map(|&at| comparison.scales.get(at)).map(|scale| &scale.title);
+    let ours = titles.map(|title| (format!("top-1, ours, {title} (points)"), true));
+    let mut table = Table::new(fixed.into_iter().chain(ours));
+    for (a, b) in &pairs {
+        table.push(gap(a, b, &scales));
+    }
+    Some((format!("{second} minus {first}, at equal width"), table))
+}
+
+fn gap(first: &Line, second: &Line, scales: &[usize]) -> Vec<Entry> {
+    let paper = match (first.printed("top1_pct"), second.printed("top1_pct")) {
+        (Some(a), Some(b)) => {
+            // A difference is as sure as the less sure of its two values.
+            let confidence = first.confidence.max(second.confidence);
+            Entry::new(format!("{:+.2}{}", b - a, confidence.mark()), Mark::Paper(confidence), Vec::new())
+        }
+        _ => "?".to_owned().into(),
+    };
+    let ratio = second.cost.madds_total as f64 / first.cost.madds_total as f64;
+    let mut entries = vec![format!("{:?}", first.width).into(), format!("{ratio:.3}").into(), paper];
+    entries.extend(scales.iter().filter_map(|&at| Some(difference(first.results.get(at)?, second.results.get(at)?))));
+    entries
+}
+
+/// Tables of the profiles that stand beside the comparison: recipes, own best recipes, resolutions.
+fn beside(results: &Results<'_, Width>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for scale in results.scales.iter().filter(|scale| scale.cells.iter().any(|cell| !cell.rows.is_empty())) {
+        let setup = &scale.profile.setup;
+        let by = if !setup.vary.is_empty() {
+            "recipe"
+        } else if !setup.inputs.is_empty() {
+            "input"
+        } else if !setup.own_recipe.is_empty() {
+            "width"
+        } else {
+            continue;
+        };
+        let (heading, table) = by_axis(results, scale, by);
+        parts.extend([Part::Heading(heading), Part::Table(table)]);
+        if !scale.profile.note.is_empty() {
+            parts.push(Part::Notes(vec![scale.profile.note.clone()]));
+        }
+    }
+    parts
+}
+
+/// A line for each value of an axis and each width: every network, and the difference of two.
+fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> (String, Table) {
+    let networks = &results.design.networks;
+    let mut columns = vec![(by.to_owned(), by != "recipe")];
+    if by != "width" {
+        columns.push(("width".to_owned(), true));
+    }
+    columns.extend(networks.iter().map(|variant| (format!("{}, top-1 (%)", variant.paper), true)));
+    if let [first, second] = &networks[..] {
+        columns.push((format!("{} minus {} (points)", second.paper, first.paper), true));
+        if by == "recipe" {
+            columns.push(("mean of both (%)".to_owned(), true));
+        }
+    }
+    let mut table = Table::new(columns);
+    for (value, width) in lines_of(scale, by) {
+        let of = |network: &str| {
+            Outcome::of(scale.cells.iter().filter(|cell| {
+                cell.cell.network == network && cell.cell.width == width && axis(cell, by) == value
+            }))
+        };
+        let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(&variant.network)).collect();
+        let mut entries: Vec<Entry> = vec![value.into()];
+        if by != "width" {
+            entries.push(format!("{width:?}").into());
+        }
+        entries.extend(outcomes.iter().map(Outcome::entry));
+        if let [first, second] = &outcomes[..] {
+            entries.push(difference(first, second));
+            if by == "recipe" {
+                let means: Vec<f64> = outcomes.iter().filter_map(|outcome| Some(outcome.summary()?.mean)).collect();
+                let mean = Summary::of(&means).filter(|mean| mean.n == outcomes.len());
+                entries.push(mean.map_or("\u{2013}".into(), |mean| format!("{:.2}", mean.mean)).into());
+            }
+        }
+        table.push(entries);
+    }
+    let (open, all) = scale.open();
+    let missing = if open > 0 { format!(" ({open} of {all} cells not done)") } else { String::new() };
+    (format!("{}{missing}", scale.profile.title), table)
+}
+
+/// Values of an axis with the widths at which there are cells, in the order of the cells.
+fn lines_of(scale: &Scale<'_, Width>, by: &str) -> Vec<(String, f64)> {
+    let mut lines: Vec<(String, f64)> = Vec::new();
+    for cell in &scale.cells {
+        let line = (axis(cell, by), cell.cell.width);
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+fn axis(cell: &CellResult<'_, Classifier>, by: &str) -> String {
+    match by {
+        "recipe" => cell.cell.shown.recipe.clone().unwrap_or_default(),
+        "input" => cell.cell.input.to_string(),
+        _ => format!("{:?}", cell.cell.width),
+    }
+}

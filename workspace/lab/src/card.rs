@@ -1,0 +1,89 @@
+//! What a checkpoint trained here must be scored with; lies beside it, for the checkpoint's own bytes are pinned.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use sandglass_data::{Dataset, Protocol};
+use sandglass_files::{TomlError, from_toml};
+use serde::{Deserialize, Serialize};
+
+/// `model.toml` beside `model.safetensors`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    pub network: String,
+    pub width: f64,
+    pub stem_stride: usize,
+    /// Height and width of the input, where they are equal.
+    pub input: Option<usize>,
+    /// Names of the classes, in the order of the classifier's outputs.
+    pub classes: Vec<String>,
+    pub evaluation: Protocol,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {source}", path.display())]
+    Toml { path: PathBuf, source: TomlError },
+    #[error("{}: cannot be written: {source}", path.display())]
+    Unwritable { path: PathBuf, source: toml::ser::Error },
+    #[error("{}: output {at} is {theirs}, but class {at} of {set} is {ours}", path.display())]
+    Classes { path: PathBuf, at: usize, theirs: String, set: String, ours: String },
+}
+
+impl Card {
+    /// Where the card of a checkpoint lies.
+    pub fn beside(checkpoint: &Path) -> PathBuf {
+        checkpoint.with_extension("toml")
+    }
+
+    /// The card of a checkpoint; None where there is none.
+    ///
+    /// # Errors
+    /// One that cannot be read or parsed.
+    pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
+        let path = Self::beside(checkpoint);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => from_toml(&text).map(Some).map_err(|source| CardError::Toml { path, source }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(CardError::Io { path, source }),
+        }
+    }
+
+    /// Writes it beside a checkpoint and returns its path.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn write(&self, checkpoint: &Path) -> Result<PathBuf, CardError> {
+        let path = Self::beside(checkpoint);
+        let text = toml::to_string(self).map_err(|source| CardError::Unwritable { path: path.clone(), source })?;
+        let text = format!("# What {} must be scored with.\n{text}", name(checkpoint));
+        sandglass_files::write(&path, text.as_bytes()).map_err(|source| CardError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// The set's classes must be the classifier's, in its order: positions alone would decide silently.
+    ///
+    /// # Errors
+    /// The first class that differs.
+    pub fn check(&self, checkpoint: &Path, set: &Dataset) -> Result<(), CardError> {
+        let count = self.classes.len().max(set.classes().len());
+        let name = |classes: &[String], at: usize| classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
+        match (0..count).find(|&at| self.classes.get(at) != set.classes().get(at)) {
+            None => Ok(()),
+            Some(at) => Err(CardError::Classes {
+                path: Self::beside(checkpoint),
+                at,
+                theirs: name(&self.classes, at),
+                set: set.name().to_owned(),
+                ours: name(set.classes(), at),
+            }),
+        }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

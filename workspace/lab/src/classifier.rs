@@ -1,0 +1,132 @@
+//! A classifier that is trained or found, and the images that it is scored on: the cell of most studies.
+
+use std::fmt;
+
+use sandglass_data::Protocol;
+use sandglass_models::{ModelError, NetworkConfig};
+use sandglass_study::Axes;
+use sandglass_train::Recipe;
+use serde::{Deserialize, Serialize};
+
+/// A network, its data, its seed, and what is done with them. As JSON it is what its hash is made of: the keys up to
+/// `work` are always written, in this order; the others only where they are not at their default.
+#[derive(Clone, Debug, Serialize)]
+pub struct Classifier {
+    /// With its identity divisor, such as `mobilenext_div2`.
+    pub network: String,
+    pub width: f64,
+    pub classes: usize,
+    pub stem_stride: usize,
+    /// Height and width of the network's input.
+    pub input: usize,
+    /// Data set as `sandglass_data::open` takes it.
+    pub data: String,
+    pub seed: u64,
+    pub work: Work,
+    /// How images are scored.
+    #[serde(skip_serializing_if = "is_default")]
+    pub evaluation: Protocol,
+    /// Training images that a validation image repeats under another label are left out.
+    #[serde(skip_serializing_if = "is_default")]
+    pub drop_copies: bool,
+    /// So many training images are held back and scored in place of the validation images.
+    #[serde(skip_serializing_if = "is_default")]
+    pub holdout: usize,
+    /// Epochs from one look at the scored images to the next; changes no bit.
+    #[serde(skip)]
+    pub evaluate_every: u64,
+    #[serde(skip)]
+    pub shown: Shown,
+}
+
+/// Axes that are not at their profile's default, and so show in the id.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    pub input: bool,
+    /// The name of the recipe, where a profile has several.
+    pub recipe: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// Train, write the checkpoint, score it.
+    Train(Recipe),
+    /// Score a checkpoint from elsewhere.
+    Score(Given),
+}
+
+/// A checkpoint from elsewhere and the images to score it on; both lie below a data root.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    pub network: String,
+    pub width: f64,
+    pub weights: String,
+    pub sha256: String,
+    pub data: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Classifier {
+    /// The network to build.
+    ///
+    /// # Errors
+    /// There is no such network.
+    pub fn config(&self) -> Result<NetworkConfig, ModelError> {
+        let Self { width, classes, stem_stride, .. } = *self;
+        Ok(NetworkConfig { width, classes, stem_stride, ..self.network.parse()? })
+    }
+
+    /// Multiply-adds for one image.
+    ///
+    /// # Errors
+    /// The network cannot be built, or cannot take the input.
+    pub fn madds(&self) -> Result<u64, ModelError> {
+        Ok(self.config()?.build()?.cost(self.input, self.input)?.madds_total)
+    }
+}
+
+impl fmt::Display for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-w{:?}", self.network, self.width)?;
+        if self.shown.input {
+            write!(f, "-i{}", self.input)?;
+        }
+        match &self.work {
+            Work::Train(_) => write!(f, "-s{}", self.seed)?,
+            Work::Score(given) => write!(f, "-{}", given.data.rsplit('/').next().unwrap_or(&given.data))?,
+        }
+        match &self.shown.recipe {
+            Some(recipe) => write!(f, "-{recipe}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Axes for Classifier {
+    fn axes(&self) -> Vec<(&'static str, String)> {
+        let mut axes = vec![
+            ("network", self.network.clone()),
+            ("width", format!("{:?}", self.width)),
+            ("input", self.input.to_string()),
+            ("classes", self.classes.to_string()),
+        ];
+        axes.extend(self.shown.recipe.clone().map(|recipe| ("recipe", recipe)));
+        axes
+    }
+
+    fn dataset(&self) -> String {
+        match self.holdout {
+            0 => self.data.clone(),
+            count => format!("{} (development split of {count} training images)", self.data),
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+}

@@ -1,0 +1,283 @@
+//! Training and scoring on this machine.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sandglass_data::{DataError, Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
+use sandglass_files::sha256_file;
+use sandglass_ledger::Prediction;
+use sandglass_models::checkpoint::{self, SaveType};
+use sandglass_ops::{Isa, Runtime};
+use sandglass_study::{Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
+use sandglass_train::{Engine, LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError, evaluate, train};
+
+use crate::{Card, Classifier, Given, Signal, Work};
+
+/// Images that are scored together.
+const BATCH: usize = 64;
+
+/// A cell that is killed loses at most so much, or an epoch where that is less.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// The seed of every development split: all cells of a search are scored on the same images.
+const SPLIT_SEED: u64 = 0;
+
+/// What is scored, rounded to f16 as it is kept.
+const MODEL: &str = "model.f16.safetensors";
+
+/// All cores.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |count| count.get())
+}
+
+/// Trains and scores classifiers.
+pub struct Lab {
+    threads: usize,
+    isa: Isa,
+    commit: String,
+    runtime: OnceCell<Arc<Runtime>>,
+    /// Data sets that cells share, by name, part and number of classes.
+    opened: RefCell<BTreeMap<(String, bool, usize), Dataset>>,
+    signal: OnceCell<Signal>,
+}
+
+/// What a cell trains on, and what it is scored on.
+struct Sets {
+    training: Dataset,
+    scored: Dataset,
+    /// Training images that were left out as copies.
+    copies: Vec<String>,
+}
+
+impl Lab {
+    /// On `threads` threads, or on all cores.
+    ///
+    /// # Errors
+    /// An instruction set that this machine has not.
+    pub fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
+        Ok(Self {
+            threads: threads.unwrap_or_else(default_threads),
+            isa: Isa::from_env().map_err(StudyError::refused)?,
+            commit: build.commit.clone() + if build.dirty { "+changes" } else { "" },
+            runtime: OnceCell::new(),
+            opened: RefCell::default(),
+            signal: OnceCell::new(),
+        })
+    }
+
+    /// Name of the instruction set, and threads.
+    pub fn runtime(&self) -> (String, u64) {
+        (self.isa.name().to_owned(), self.threads as u64)
+    }
+
+    fn pool(&self) -> Result<Arc<Runtime>, CellError> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime.clone());
+        }
+        let runtime = Arc::new(Runtime::with_isa(self.threads, self.isa).map_err(CellError::failed)?);
+        Ok(self.runtime.get_or_init(|| runtime).clone())
+    }
+
+    /// From the first training on, signals save and stop; until then they end the program as usual.
+    fn signal(&self) -> Result<&Signal, CellError> {
+        if let Some(signal) = self.signal.get() {
+            return Ok(signal);
+        }
+        let signal = Signal::listen().map_err(CellError::failed)?;
+        Ok(self.signal.get_or_init(|| signal))
+    }
+
+    /// The file of a cell: trained in `folder`, going on from what lies there, or found below a data root.
+    ///
+    /// # Errors
+    /// `Skipped` where data or weights are not at hand or have no validation part, `Interrupted` by a signal.
+    pub fn prepare(&self, cell: &Classifier, folder: &Path) -> Result<Artefact, CellError> {
+        match &cell.work {
+            Work::Train(recipe) => self.train(cell, recipe, folder),
+            Work::Score(given) => find(given),
+        }
+    }
+
+    fn train(&self, cell: &Classifier, recipe: &Recipe, folder: &Path) -> Result<Artefact, CellError> {
+        let sets = self.sets(cell)?;
+        if !sets.copies.is_empty() {
+            tell(format_args!("{cell}: left out of training, for a validation image repeats them: {}", sets.copies.join(", ")));
+        }
+        let network = cell.config().map_err(CellError::failed)?;
+        let config = TrainConfig {
+            network,
+            recipe: recipe.clone(),
+            input: Some(cell.input),
+            protocol: cell.evaluation.clone(),
+            seed: cell.seed,
+            threads: self.threads,
+            out: folder.into(),
+            save_every: SAVE_EVERY,
+            evaluate_every: cell.evaluate_every,
+            commit: self.commit.clone(),
+        };
+        let signal = self.signal()?;
+        let mut epochs = Epochs { cell: cell.to_string(), all: recipe.epochs };
+        let trained = train(&config, &sets.training, Some(&sets.scored), &mut epochs, signal.stop());
+        let trained = trained.map_err(|error| match error {
+            TrainError::Busy(_) => CellError::Busy,
+            error => CellError::failed(error),
+        })?;
+        if trained.outcome == Outcome::Stopped {
+            return Err(CellError::Interrupted(signal.number()));
+        }
+        let path = folder.join(MODEL);
+        checkpoint::save(&path, &trained.weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)?;
+        let card = Card {
+            network: cell.network.clone(),
+            width: cell.width,
+            stem_stride: cell.stem_stride,
+            input: Some(cell.input),
+            classes: sets.training.classes().to_vec(),
+            evaluation: cell.evaluation.clone(),
+        };
+        let beside = card.write(&path).map_err(CellError::failed)?;
+        let images = sets.training.len() as u64;
+        let left_out = Value::exact("copies_left_out", "images", sets.copies.len() as f64, images);
+        let history = trained.log.iter().filter_map(|row| Some((row.epoch as f64, row.eval_top1?)));
+        Ok(Artefact {
+            path,
+            beside: Some(beside),
+            history: history.collect(),
+            seconds: Some(trained.seconds),
+            made_by: trained.made_by,
+            values: if cell.drop_copies { vec![left_out] } else { Vec::new() },
+        })
+    }
+
+    /// Top-1 and top-5 of a checkpoint file, in percent and as counts, on the images that the cell is scored on.
+    ///
+    /// # Errors
+    /// `Skipped` where the images are not at hand or `engine` is one that this program has not.
+    pub fn score(
+        &self,
+        cell: &Classifier,
+        file: &Artefact,
+        engine: Option<&str>,
+    ) -> Result<Measurement, CellError> {
+        if let Some(engine) = engine {
+            return Err(CellError::Skipped(format!("engine {engine} scored it, and this program has it not")));
+        }
+        // The part that is scored, without what was trained on where that is another one.
+        let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
+        let network = cell.config().and_then(|config| config.build()).map_err(CellError::failed)?;
+        let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
+        let transform = Transform::evaluation(set, cell.classes, Some(cell.input), &cell.evaluation);
+        let transform = transform.map_err(CellError::failed)?;
+        let (height, width) = transform.size();
+        let engine = Engine::new(self.pool()?, &network, height, width, BATCH);
+        let loader = Loader::evaluation(set, transform, BATCH, self.threads);
+        let score = evaluate(&mut engine.map_err(CellError::failed)?, &weights, &loader).map_err(CellError::failed)?;
+        let n = score.n;
+        let history = file.history.clone();
+        let mut values = vec![
+            Value { samples: history, ..Value::exact("top1", "%", score.top1(), n) },
+            Value::exact("top5", "%", score.top5(), n),
+            Value::exact("top1_count", "images", score.top1_count as f64, n),
+            Value::exact("top5_count", "images", score.top5_count as f64, n),
+        ];
+        values.extend(file.values.iter().cloned());
+        let prediction = |(at, &prediction): (usize, &u32)| Prediction {
+            name: set.image_name(at),
+            label: set.label(at),
+            prediction,
+        };
+        Ok(Measurement {
+            data: Facts { hash: set.hash().to_owned(), synthetic: set.synthetic() },
+            engine: None,
+            values,
+            predictions: score.predictions.iter().enumerate().map(prediction).collect(),
+            summary: format!("{} of {n} images right", score.top1_count),
+        })
+    }
+
+    /// A checkpoint on the hub.
+    ///
+    /// # Errors
+    /// `Skipped` where it cannot be had.
+    pub fn fetch(&self, entry: &Listed) -> Result<PathBuf, CellError> {
+        let hub = entry.hub.as_ref().ok_or_else(|| CellError::Failed("the manifest names no file on the hub".into()))?;
+        let wanted = sandglass_data::HubFile {
+            kind: RepoKind::Model,
+            repo: hub.repo.clone(),
+            revision: hub.revision.clone(),
+            file: hub.file.clone(),
+            size: entry.bytes,
+            sha256: entry.sha256.clone(),
+        };
+        // No network is no disagreement.
+        Hub::from_env().fetch(&wanted).map_err(|error| CellError::Skipped(error.to_string()))
+    }
+
+    fn sets(&self, cell: &Classifier) -> Result<Sets, CellError> {
+        let (training, validation) = (self.open(cell, Part::Train)?, self.open(cell, Part::Validation)?);
+        if training.hash() == validation.hash() {
+            let reason = format!("{} has no validation part: a score of its training images says nothing", cell.data);
+            return Err(CellError::Skipped(reason));
+        }
+        let (training, copies) = match cell.drop_copies {
+            true => training.without_copies_of(&validation).map_err(CellError::failed)?,
+            false => (training, Vec::new()),
+        };
+        if cell.holdout == 0 {
+            return Ok(Sets { training, scored: validation, copies });
+        }
+        let (training, scored) = training.split(cell.holdout, SPLIT_SEED).map_err(CellError::failed)?;
+        Ok(Sets { training, scored, copies })
+    }
+
+    /// A set that is nowhere skips the cell; one that is broken fails it.
+    fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {
+        let key = (cell.data.clone(), part == Part::Train, cell.classes);
+        if let Some(set) = self.opened.borrow().get(&key) {
+            return Ok(set.clone());
+        }
+        if cell.data != "embedded" && find_data(&cell.data).is_none() {
+            return Err(CellError::Skipped(format!("data set {} is not {}", cell.data, below())));
+        }
+        let set = sandglass_data::open(&cell.data, part, Some(cell.classes));
+        let set = set.map_err(|error: DataError| CellError::failed(error))?;
+        self.opened.borrow_mut().insert(key, set.clone());
+        Ok(set)
+    }
+}
+
+/// Where data are looked for, in words.
+fn below() -> String {
+    let roots: Vec<String> = data_roots().iter().map(|root| root.display().to_string()).collect();
+    format!("below the data root {}", roots.join(" or "))
+}
+
+/// Its hash is compared before anything is done with it.
+fn find(given: &Given) -> Result<Artefact, CellError> {
+    let path = find_data(&given.weights).filter(|path| path.is_file());
+    let path = path.ok_or_else(|| CellError::Skipped(format!("{} is not {}", given.weights, below())))?;
+    let hash = sha256_file(&path).map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
+    match hash.eq_ignore_ascii_case(&given.sha256) {
+        true => Ok(Artefact::found(path)),
+        false => Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", given.weights, given.sha256))),
+    }
+}
+
+/// Tells of every epoch on stderr.
+struct Epochs {
+    cell: String,
+    all: u64,
+}
+
+impl Observer for Epochs {
+    fn epoch(&mut self, row: &LogRow) {
+        let top1 = row.eval_top1.map_or_else(String::new, |top1| format!(", validation top-1 {top1:.2} %"));
+        let LogRow { epoch, train_loss, images_per_s, .. } = row;
+        let (cell, all) = (&self.cell, self.all);
+        tell(format_args!("{cell}: epoch {epoch} of {all}, loss {train_loss:.4}{top1}, {images_per_s:.0} images/s"));
+    }
+}

@@ -1,0 +1,15 @@
+//! This machine, as studies use it: data sets, training, scoring, checkpoints and their cards, signals.
+//!
+//! [`Classifier`] is the cell of every study that trains a classifier or scores one; [`Lab`] trains and scores it.
+
+mod card;
+mod classifier;
+mod lab;
+mod setup;
+mod signal;
+
+pub use card::{Card, CardError};
+pub use classifier::{Classifier, Given, Work};
+pub use lab::{Lab, default_threads};
+pub use setup::{Compared, ImageSetup, Keep, Recipes, Variant};
+pub use signal::Signal;

@@ -1,0 +1,267 @@
+//! `[profile.setup]` of studies that train classifiers, and the cells that it makes.
+
+use std::collections::BTreeMap;
+
+use sandglass_data::{Protocol, short_side};
+use sandglass_models::NetworkConfig;
+use sandglass_study::StudyError;
+use sandglass_train::Recipe;
+use serde::Deserialize;
+
+use crate::classifier::Shown;
+use crate::{Classifier, Given, Work};
+
+/// One scale: networks are trained by a recipe, or checkpoints are given.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageSetup {
+    /// `embedded`, or a folder below a data root.
+    pub data: Option<String>,
+    /// Height and width of the network's input.
+    pub input: usize,
+    /// Several inputs in place of the one, which is then the default that does not show in an id.
+    pub inputs: Vec<usize>,
+    pub classes: usize,
+    /// 2 if left out.
+    pub stem_stride: Option<usize>,
+    /// Share of the resized image's side that the centre crop of an evaluation keeps: its short side is brought to
+    /// floor(input / crop_pct). Unset: see [`Protocol`].
+    pub crop_pct: Option<f64>,
+    /// The rest of the evaluation's protocol.
+    pub evaluation: Protocol,
+    /// See [`Classifier`].
+    pub drop_copies: bool,
+    pub holdout: usize,
+    /// Epochs from one look at the scored images to the next; each epoch if left out.
+    pub evaluate_every: Option<u64>,
+    /// For all networks.
+    pub recipe: Option<String>,
+    /// By network, in place of `recipe`.
+    pub own_recipe: BTreeMap<String, String>,
+    /// Several recipes, each `recipe` with some keys changed; a cell of each is made.
+    pub vary: Vec<Variation>,
+    /// In place of the design's.
+    pub widths: Vec<f64>,
+    pub seeds: Vec<u64>,
+    /// By width, in place of `seeds`.
+    pub seeds_at: Vec<SeedsAt>,
+    /// Whose checkpoints are kept; none if left out.
+    pub keep: Vec<Keep>,
+    /// Checkpoints from elsewhere, to be scored and not trained.
+    pub given: Vec<Given>,
+}
+
+/// A recipe's name and the keys that it changes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variation {
+    pub name: String,
+    #[serde(default)]
+    pub set: toml::Table,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedsAt {
+    pub widths: Vec<f64>,
+    pub seeds: Vec<u64>,
+}
+
+/// Cells whose checkpoints are kept: of these seeds and, if any are named, of these widths alone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keep {
+    pub seeds: KeptSeeds,
+    #[serde(default)]
+    pub widths: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptSeeds {
+    First,
+    All,
+}
+
+/// What a design compares.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// As `sandglass cost` takes it.
+    pub network: String,
+    /// The paper's name for it.
+    pub paper: String,
+}
+
+/// A study's own recipes by name; others come with the program (`workspace/train/recipes`).
+pub type Recipes = BTreeMap<String, Recipe>;
+
+/// What a design hands to [`ImageSetup::cells`].
+#[derive(Clone, Copy, Debug)]
+pub struct Compared<'a> {
+    pub networks: &'a [Variant],
+    pub widths: &'a [f64],
+    pub recipes: &'a Recipes,
+}
+
+impl ImageSetup {
+    /// The cells of the scale: seed by seed, so that one seed of all networks is there first.
+    ///
+    /// # Errors
+    /// A recipe, network, input or width that there is not, or a protocol that contradicts itself.
+    pub fn cells(&self, design: Compared<'_>) -> Result<Vec<Classifier>, StudyError> {
+        let trains = self.data.is_some() && (self.recipe.is_some() || !self.own_recipe.is_empty());
+        let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty();
+        let cells = match (trains, has_seeds, self.given.is_empty()) {
+            (true, true, true) => self.trained(design)?,
+            (false, false, false) if self.data.is_none() => self.given()?,
+            _ => return Err(StudyError::refused("needs either data, recipe and seeds, or given checkpoints")),
+        };
+        for cell in &cells {
+            cell.madds().map_err(|error| StudyError::refused(format!("{cell}: {error}")))?;
+        }
+        Ok(cells)
+    }
+
+    fn trained(&self, design: Compared<'_>) -> Result<Vec<Classifier>, StudyError> {
+        let widths = if self.widths.is_empty() { design.widths } else { &self.widths };
+        let inputs = if self.inputs.is_empty() { std::slice::from_ref(&self.input) } else { &self.inputs };
+        let data = self.data.clone().unwrap_or_default();
+        let mut cells = Vec::new();
+        for Variant { network, .. } in design.networks {
+            for (name, recipe) in self.recipes(network, design.recipes)? {
+                self.check(&recipe).map_err(|error| StudyError::refused(format!("recipe: {error}")))?;
+                for &width in widths {
+                    for &input in inputs {
+                        for &seed in self.seeds(width) {
+                            cells.push(Classifier {
+                                shown: Shown { input: input != self.input, recipe: name.clone() },
+                                work: Work::Train(recipe.clone()),
+                                ..self.blank(network, width, input, &data, seed)?
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        cells.sort_by_key(|cell| cell.seed);
+        Ok(cells)
+    }
+
+    fn given(&self) -> Result<Vec<Classifier>, StudyError> {
+        let cell = |given: &Given| {
+            let blank = self.blank(&given.network, given.width, self.input, &given.data, 0)?;
+            Ok(Classifier { work: Work::Score(given.clone()), ..blank })
+        };
+        self.given.iter().map(cell).collect()
+    }
+
+    /// A cell without work.
+    fn blank(&self, network: &str, width: f64, input: usize, data: &str, seed: u64) -> Result<Classifier, StudyError> {
+        let config: NetworkConfig = network.parse().map_err(StudyError::refused)?;
+        Ok(Classifier {
+            network: config.to_string(),
+            width,
+            classes: self.classes,
+            stem_stride: self.stem_stride.unwrap_or(2),
+            input,
+            data: data.to_owned(),
+            seed,
+            // Set by both callers.
+            work: Work::Score(Given {
+                network: String::new(),
+                width,
+                weights: String::new(),
+                sha256: String::new(),
+                data: String::new(),
+            }),
+            evaluation: self.protocol(input)?,
+            drop_copies: self.drop_copies,
+            holdout: self.holdout,
+            evaluate_every: self.evaluate_every.unwrap_or(1),
+            shown: Shown::default(),
+        })
+    }
+
+    fn protocol(&self, input: usize) -> Result<Protocol, StudyError> {
+        let resize = match (self.crop_pct, self.evaluation.resize) {
+            (Some(_), Some(_)) => return Err(StudyError::refused("crop_pct and evaluation.resize: use one of them")),
+            (Some(share), None) if !(share > 0.0 && share <= 1.0) => {
+                return Err(StudyError::refused(format!("crop_pct = {share}: use a share above 0, up to 1")));
+            }
+            (Some(share), None) => Some(short_side(input, share)),
+            (None, resize) => resize,
+        };
+        let protocol = Protocol { resize, ..self.evaluation.clone() };
+        protocol.check().map_err(StudyError::refused)?;
+        Ok(protocol)
+    }
+
+    /// Recipes of a network; named where the profile has several.
+    fn recipes(&self, network: &str, known: &Recipes) -> Result<Vec<(Option<String>, Recipe)>, StudyError> {
+        let name = self.own_recipe.get(network).or(self.recipe.as_ref());
+        let name = name.ok_or_else(|| StudyError::refused(format!("own_recipe has none for {network}")))?;
+        let base = recipe(name, known)?;
+        if self.vary.is_empty() {
+            return Ok(vec![(None, base)]);
+        }
+        let text = base.to_toml().map_err(StudyError::refused)?;
+        let varied = self.vary.iter().map(|variation| {
+            let wrong = |error: &dyn std::fmt::Display| {
+                StudyError::refused(format!("variation {} of recipe {name}: {error}", variation.name))
+            };
+            let mut table: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
+            merge(&mut table, &variation.set);
+            let text = toml::to_string(&table).map_err(|error| wrong(&error))?;
+            Ok((Some(variation.name.clone()), Recipe::from_toml(&text).map_err(|error| wrong(&error))?))
+        });
+        varied.collect()
+    }
+
+    /// A crop of the padded image would follow a centre crop, of which no network has seen the border.
+    fn check(&self, recipe: &Recipe) -> Result<(), String> {
+        recipe.check().map_err(|error| error.to_string())?;
+        let is_resized = self.crop_pct.is_some() || self.evaluation.resize.is_some();
+        if is_resized && (recipe.augment.smallest_area == 0.0 || recipe.augment.pad_crop > 0) {
+            return Err("images of their own size are cropped by random areas: set augment.smallest_area, no pad_crop".into());
+        }
+        Ok(())
+    }
+
+    /// Of a width.
+    pub fn seeds(&self, width: f64) -> &[u64] {
+        let own = self.seeds_at.iter().find(|at| at.widths.contains(&width));
+        own.map_or(&self.seeds, |at| &at.seeds)
+    }
+
+    /// Whether a cell's checkpoint is kept.
+    pub fn keeps(&self, cell: &Classifier) -> bool {
+        let first = self.seeds(cell.width).first() == Some(&cell.seed);
+        let matching = |keep: &&Keep| keep.widths.is_empty() || keep.widths.contains(&cell.width);
+        let is_trained = matches!(cell.work, Work::Train(_));
+        is_trained && self.keep.iter().filter(matching).any(|keep| keep.seeds == KeptSeeds::All || first)
+    }
+}
+
+/// A recipe of the study, or one that comes with the program.
+fn recipe(name: &str, known: &Recipes) -> Result<Recipe, StudyError> {
+    if let Some(recipe) = known.get(name) {
+        return Ok(recipe.clone());
+    }
+    let Some(text) = Recipe::built_in(name) else {
+        let mut names: Vec<&str> = Recipe::built_in_names().collect();
+        names.extend(known.keys().map(String::as_str));
+        return Err(StudyError::refused(format!("no recipe {name:?}; there are {}", names.join(", "))));
+    };
+    Recipe::from_toml(text).map_err(|error| StudyError::refused(format!("recipe {name}: {error}")))
+}
+
+/// Tables are merged key by key; whatever else is replaced.
+fn merge(into: &mut toml::Table, from: &toml::Table) {
+    for (key, value) in from {
+        match (into.get_mut(key), value) {
+            (Some(toml::Value::Table(into)), toml::Value::Table(from)) => merge(into, from),
+            _ => drop(into.insert(key.clone(), value.clone())),
+        }
+    }
+}
