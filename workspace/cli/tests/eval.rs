@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use sandglass_data::{Loader, Part, Protocol, Transform, data_root};
+use sandglass_data::{Loader, Part, Protocol, Transform, find_data};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName, Weights};
 use sandglass_ops::Runtime;
@@ -149,14 +149,13 @@ fn what_cannot_be_scored_is_refused_in_one_line() {
     assert!(model(nan, data.to_str().unwrap()).contains("1 broken of 1 images: a/x.jpg: empty"));
 }
 
-/// Where the data root holds the real weights: the published counts, exactly, and the five best logits of each image.
+/// Where a data root holds the real weights: the published counts, exactly, and the five best logits of each image.
 #[test]
 fn real_weights_score_what_torchvisions_transforms_give() {
-    let weights = data_root().join("weights/mobilenet_v2_1.0_imagenet.safetensors");
-    if !weights.is_file() {
-        eprintln!("skipped: no {}", weights.display());
+    let Some(weights) = find_data("weights/mobilenet_v2_1.0_imagenet.safetensors") else {
+        eprintln!("skipped: no real weights");
         return;
-    }
+    };
     for (set, golden, n, top1, top5) in [
         ("imagenet_val_910", "golden_val_910", 910, 728, 860),
         ("imagenet_val_fullres_26", "golden_fullres_26", 26, 19, 21),

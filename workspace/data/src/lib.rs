@@ -42,5 +42,5 @@ pub use picture::Picture;
 pub use protocol::{Protocol, short_side};
 pub use resize::{Filter, resize};
 pub use rng::{Draws, Purpose};
-pub use root::{data_root, offline, open};
+pub use root::{data_roots, find_data, offline, open};
 pub use transform::{Fit, Transform};

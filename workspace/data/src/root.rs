@@ -1,21 +1,41 @@
 //! Where data lies, and data sets by name.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
 
-/// `SANDGLASS_DATA`; unset, `data` in the repository or, where that is absent, `../shared/data` beside it.
+/// The folders below which data is looked for, in order: those of `SANDGLASS_DATA`, which lists them as `PATH` does;
+/// where it is unset, `data` in the repository and `../shared/data` beside it. What is fetched goes into the first.
 ///
 /// The repository is the nearest folder upwards with a `Cargo.lock`, or the current one.
-pub fn data_root() -> PathBuf {
-    if let Some(root) = std::env::var_os("SANDGLASS_DATA").filter(|root| !root.is_empty()) {
-        return root.into();
+pub fn data_roots() -> Vec<PathBuf> {
+    roots(std::env::var_os("SANDGLASS_DATA"), &std::env::current_dir().unwrap_or_default())
+}
+
+fn roots(variable: Option<OsString>, here: &Path) -> Vec<PathBuf> {
+    let variable = variable.unwrap_or_default();
+    let named: Vec<PathBuf> = std::env::split_paths(&variable).filter(|root| !root.as_os_str().is_empty()).collect();
+    if !named.is_empty() {
+        return named;
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    let repository = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(&here);
-    let own = repository.join("data");
-    let shared = repository.join("../shared/data");
-    if !own.is_dir() && shared.is_dir() { shared } else { own }
+    let repository = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file()).unwrap_or(here);
+    vec![repository.join("data"), repository.join("../shared/data")]
+}
+
+/// The folder or file `name`, such as `tiny-imagenet` or `weights/mobilenetv2.safetensors`, below the first of
+/// [`data_roots`] that holds it.
+pub fn find_data(name: &str) -> Option<PathBuf> {
+    find_below(&data_roots(), name)
+}
+
+fn find_below(roots: &[PathBuf], name: &str) -> Option<PathBuf> {
+    roots.iter().map(|root| root.join(name)).find(|path| !name.is_empty() && path.exists())
+}
+
+/// For errors.
+fn listed(roots: &[PathBuf]) -> String {
+    roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether `SANDGLASS_OFFLINE=1` forbids opening a socket.
@@ -23,12 +43,16 @@ pub fn offline() -> bool {
     std::env::var_os("SANDGLASS_OFFLINE").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below the data root. Nothing is
+/// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below one of the data roots. Nothing is
 /// downloaded; `cifar10` is also found in the hub's cache.
 ///
 /// `classes` is the classifier's number of outputs where it is known: labels beyond it are an error, and with 1000 the
 /// labels of image folders are places in ImageNet's own list. A folder without parts holds the same images (and has the
 /// same hash) as training and as validation part.
+///
+/// # Errors
+///
+/// What is nowhere, has no layout that is known, lacks the part, holds broken images or labels beyond `classes`.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
     let set = if what == "embedded" { Embedded::default().open(part)? } else { open_path(what, part, classes)? };
     if let Some(classes) = classes {
@@ -37,20 +61,21 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
     Ok(set)
 }
 
+fn nowhere(what: &str, advice: &str) -> DataError {
+    let reason = format!("no such folder, nor below the data root {}{advice}", listed(&data_roots()));
+    DataError::layout(Path::new(what), reason)
+}
+
 fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
     let given = PathBuf::from(what);
-    let path = if given.exists() { given.clone() } else { data_root().join(what) };
-    if what == "cifar10" && !path.exists() {
+    let found = if given.exists() { Some(given.clone()) } else { find_data(what) };
+    if what == "cifar10" && found.is_none() {
         // Fetched before; this function opens no socket.
         let hub = Hub { offline: true, ..Hub::from_env() };
-        let folder =
-            cifar10_from_hub(&hub).map_err(|_| DataError::layout(&path, "is missing: run make data-cifar10"))?;
+        let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
         return parquet::open(what, &shards::shards(&folder, part)?, None);
     }
-    if !path.exists() {
-        let reason = format!("no such folder, nor in the data root {}", data_root().display());
-        return Err(DataError::layout(&given, reason));
-    }
+    let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
     let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
     if path.is_file() {
@@ -82,4 +107,41 @@ fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     let mut names: Vec<String> = text.split_whitespace().map(String::from).collect();
     names.sort_unstable();
     Ok(Some(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_lists_the_roots_and_they_alone_count() {
+        let repository = tempfile::tempdir().unwrap();
+        let here = repository.path().join("workspace/data");
+        std::fs::create_dir_all(&here).unwrap();
+        std::fs::write(repository.path().join("Cargo.lock"), "").unwrap();
+        let unset = [repository.path().join("data"), repository.path().join("../shared/data")];
+        for nothing in [None, Some("".into()), Some(":".into())] {
+            assert_eq!(roots(nothing, &here), unset);
+        }
+        let two = std::env::join_paths(["/one", "/two words"]).unwrap();
+        assert_eq!(roots(Some(two), &here), [PathBuf::from("/one"), PathBuf::from("/two words")]);
+        assert_eq!(roots(Some("own".into()), &here), [PathBuf::from("own")]);
+    }
+
+    #[test]
+    fn each_set_is_looked_for_in_each_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = ["absent", "first", "second"].map(|root| folder.path().join(root));
+        for below in ["first/a", "second/a", "second/b", "second/weights"] {
+            std::fs::create_dir_all(folder.path().join(below)).unwrap();
+        }
+        std::fs::write(folder.path().join("second/weights/x"), "").unwrap();
+        let found = |name: &str| find_below(&roots, name).map(|path| path.strip_prefix(&folder).unwrap().to_path_buf());
+        assert_eq!(found("a"), Some("first/a".into()), "the first wins");
+        assert_eq!(found("b"), Some("second/b".into()), "one root hides no other");
+        assert_eq!(found("weights/x"), Some("second/weights/x".into()));
+        assert_eq!((found("c"), found("")), (None, None));
+        let all = listed(&roots);
+        assert!(roots.iter().all(|root| all.contains(root.to_str().unwrap())), "{all}");
+    }
 }

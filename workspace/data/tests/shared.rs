@@ -1,6 +1,6 @@
-//! The real data sets, where the data root holds them: the same pixels as Pillow's, image by image.
+//! The real data sets, where a data root holds them: the same pixels as Pillow's, image by image.
 
-use sandglass_data::{Dataset, Filter, Fit, Part, Picture, data_root, open};
+use sandglass_data::{Dataset, Filter, Fit, Part, Picture, data_roots, find_data, open};
 use sha2::{Digest, Sha256};
 
 /// None, and a line that says so, where the set is not at hand.
@@ -9,9 +9,9 @@ fn at_hand(name: &str, classes: Option<usize>) -> Option<Dataset> {
 }
 
 fn part_at_hand(name: &str, part: Part, classes: Option<usize>) -> Option<Dataset> {
-    // Tests run in the crate's folder; `data_root` walks up from there.
-    if !data_root().join(name).is_dir() {
-        eprintln!("skipped: no {name} in {}", data_root().display());
+    // Tests run in the crate's folder; `data_roots` walks up from there.
+    if find_data(name).is_none() {
+        eprintln!("skipped: no {name} in {:?}", data_roots());
         return None;
     }
     Some(open(name, part, classes).unwrap())

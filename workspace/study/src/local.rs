@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sandglass_data::{Dataset, Loader, Part, Protocol, Transform, data_root};
+use sandglass_data::{Dataset, Loader, Part, Protocol, Transform, data_roots, find_data};
 use sandglass_models::checkpoint;
 use sandglass_ops::Runtime;
 use sandglass_train::{Engine, LogRow, Observer, Outcome, Recipe, TrainConfig, evaluate, train};
@@ -60,15 +60,19 @@ impl Local {
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
-        let there = cell.data == "embedded" || Path::new(&cell.data).exists() || data_root().join(&cell.data).exists();
+        let there = cell.data == "embedded" || Path::new(&cell.data).exists() || find_data(&cell.data).is_some();
         if !there {
-            let reason = format!("data set {} is not below the data root {}", cell.data, data_root().display());
-            return Err(CellError::Skipped(reason));
+            return Err(nowhere(&format!("data set {}", cell.data)));
         }
         let set = sandglass_data::open(&cell.data, part, Some(cell.network.classes)).map_err(CellError::failed)?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
     }
+}
+
+fn nowhere(what: &str) -> CellError {
+    let roots: Vec<String> = data_roots().iter().map(|root| root.display().to_string()).collect();
+    CellError::Skipped(format!("{what} is not below the data root {}", roots.join(", ")))
 }
 
 /// Tells of every epoch on stderr.
@@ -129,11 +133,7 @@ impl Bench for Local {
     }
 
     fn data_file(&self, name: &str) -> Result<PathBuf, CellError> {
-        let path = data_root().join(name);
-        match path.is_file() {
-            true => Ok(path),
-            false => Err(CellError::Skipped(format!("{name} is not below the data root {}", data_root().display()))),
-        }
+        find_data(name).filter(|path| path.is_file()).ok_or_else(|| nowhere(name))
     }
 
     fn runtime(&self) -> (String, u64) {

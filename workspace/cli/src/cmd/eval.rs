@@ -34,7 +34,7 @@ pub struct Args {
     /// Checkpoint: .safetensors or .pth
     #[arg(long)]
     weights: PathBuf,
-    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below the data root; or embedded
+    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded
     #[arg(long)]
     data: String,
     /// Threads; unset: all

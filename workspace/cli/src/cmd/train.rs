@@ -17,7 +17,7 @@ use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
 pub struct Args {
     /// Network, such as mobilenetv2 or mobilenext_div2
     network: String,
-    /// embedded (synthetic), a folder, or a name below the data root
+    /// embedded (synthetic), a folder, or a name below a data root
     #[arg(long, default_value = "embedded")]
     data: String,
     /// Folder for the state, log.jsonl and, in the end, model.safetensors
