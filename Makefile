@@ -7,7 +7,7 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 bench-train
+.PHONY: help build test report lint data-cifar10 bench-train bench-load
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,3 +49,7 @@ $(VENV)/bin/python:
 bench-train: $(VENV)/bin/python ## Training speed beside PyTorch in one interleaved run; JSON=1 for JSON, ARGS=--compile
 	@$(CARGO) build $(ALL) --example step --quiet
 	@$(VENV)/bin/python bench/train.py --step $(TARGET)/release/examples/step $(BENCH_JSON) $(ARGS)
+
+bench-load: ## One thread and two while every core has other work, which must not make two the slower; a minute
+	@$(CARGO) build $(ALL) --example step --quiet
+	@python3 bench/load.py --step $(TARGET)/release/examples/step $(ARGS)

@@ -3,10 +3,13 @@
 //! Work is cut into tasks by shape alone and every task writes a place of its own, so results depend neither on the
 //! number of threads nor on which thread took which task.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::thread::{JoinHandle, Thread};
+use std::time::{Duration, Instant};
 
 use crate::lanes;
 
@@ -61,75 +64,101 @@ pub enum RuntimeError {
 }
 
 /// A pool of threads and an instruction set.
+///
+/// How a call is shared, and why that is safe:
+///
+/// - A call is a [`Job`] behind an `Arc`, sent to the workers by a channel each. Who is awake, the caller first of all,
+///   *claims* its tasks one by one, by a counter. The caller waits for tasks that are claimed and not finished, never
+///   for a worker: one that did not wake in time, or whose core does other work, holds up nobody.
+/// - The task lives on the caller's stack. It is reached only by who has claimed an index below `tasks`, and the caller
+///   leaves only when every index is finished. A worker that comes late claims nothing, and what it then touches, the
+///   counters, it owns with the others.
+/// - Each task's writes reach the caller: finishing one is a release, and the caller acquires the last.
+/// - A panic is caught where it happens, counts as finished, and goes on in the caller.
+/// - No lock is held while a task runs, and none at all is taken to claim or to finish one.
+/// - Who waits spins for a moment, since operators follow each other closely, and then sleeps: on a busy core a
+///   spinning thread takes the time of the one that it waits for.
 pub struct Runtime {
     isa: Isa,
-    shared: Arc<Shared>,
-    workers: Vec<JoinHandle<()>>,
-    /// One call at a time.
+    workers: Vec<Worker>,
+    /// Of the call that has the workers.
     turn: Mutex<()>,
+}
+
+struct Worker {
+    jobs: Sender<Arc<Job>>,
+    thread: JoinHandle<()>,
 }
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
-struct Shared {
-    /// Rises by one with each call, after `job` is set.
-    epoch: AtomicUsize,
-    job: Mutex<Option<Job>>,
-    wake: Condvar,
-    next: AtomicUsize,
-    /// Workers that have not finished the present call.
-    busy: AtomicUsize,
-    panicked: AtomicBool,
-    stop: AtomicBool,
-}
-
-#[derive(Clone, Copy)]
+/// One call of [`Runtime::run`].
 struct Job {
     task: *const Task<'static>,
     tasks: usize,
+    /// The next task to claim; beyond `tasks` when all are claimed.
+    next: AtomicUsize,
+    unfinished: AtomicUsize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    caller: Thread,
 }
 
-// The pointer is used only between the start of a call and the moment `busy` is back at zero, while the caller waits.
+// `task` is the one field that is neither Send nor Sync by itself; what it points at is Sync, and there while a claimed
+// task is unfinished.
 unsafe impl Send for Job {}
+unsafe impl Sync for Job {}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// How long to spin: longer than most serial stretches between two operators, far shorter than a scheduler's slice.
+const SPIN: Duration = Duration::from_micros(50);
+
+/// Spins until `ready` gives something; None after [`SPIN`].
+fn spin<T>(ready: impl Fn() -> Option<T>) -> Option<T> {
+    let began = Instant::now();
+    loop {
+        match ready() {
+            None if began.elapsed() < SPIN => std::hint::spin_loop(),
+            outcome => return outcome,
+        }
+    }
 }
 
-/// About 50 microseconds: operators follow each other more closely than a sleeping thread wakes.
-const SPINS: usize = 20_000;
-
-impl Shared {
-    fn work(&self, job: Job) {
+impl Job {
+    /// Runs tasks until none is left to claim; true if the last to finish was run here.
+    fn work(&self) -> bool {
         loop {
             let task = self.next.fetch_add(1, Ordering::Relaxed);
-            if task >= job.tasks {
-                return;
+            if task >= self.tasks {
+                return false;
             }
-            if catch_unwind(AssertUnwindSafe(|| unsafe { (*job.task)(task) })).is_err() {
-                self.panicked.store(true, Ordering::Relaxed);
+            // SAFETY: `task` is claimed here and not finished, so the caller is in `wait` or in `work`.
+            let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(task) }));
+            if let Err(payload) = outcome {
+                // One is handed on; another is never dropped, since a payload's drop may itself panic.
+                let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::forget(first.replace(payload));
+            }
+            if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
+                return true;
             }
         }
     }
 
-    /// Waits for a call after `seen`; None when the pool closes.
-    fn wait(&self, seen: usize) -> Option<(usize, Job)> {
-        for _ in 0..SPINS {
-            if self.epoch.load(Ordering::Acquire) != seen {
-                break;
+    /// For the caller: until every task is finished.
+    fn wait(&self) {
+        let done = || (self.unfinished.load(Ordering::Acquire) == 0).then_some(());
+        if spin(done).is_none() {
+            while done().is_none() {
+                std::thread::park();
             }
-            std::hint::spin_loop();
         }
-        let mut job = lock(&self.job);
-        loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let epoch = self.epoch.load(Ordering::Acquire);
-            match *job {
-                Some(job) if epoch != seen => return Some((epoch, job)),
-                _ => job = self.wake.wait(job).unwrap_or_else(PoisonError::into_inner),
-            }
+    }
+}
+
+/// A worker's life: until the pool drops its sender.
+fn serve(jobs: &Receiver<Arc<Job>>) {
+    while let Some(job) = spin(|| jobs.try_recv().ok()).or_else(|| jobs.recv().ok()) {
+        if job.work() {
+            job.caller.unpark();
         }
     }
 }
@@ -148,27 +177,11 @@ impl Runtime {
         if !(1..=1024).contains(&threads) {
             return Err(RuntimeError::Threads(threads));
         }
-        let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
-            job: Mutex::new(None),
-            wake: Condvar::new(),
-            next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
-            panicked: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
-        });
-        let mut runtime = Self { isa, shared, workers: Vec::new(), turn: Mutex::new(()) };
+        let mut runtime = Self { isa, workers: Vec::new(), turn: Mutex::new(()) };
         for _ in 1..threads {
-            let shared = runtime.shared.clone();
-            let worker = std::thread::Builder::new().name("sandglass".into()).spawn(move || {
-                let mut seen = 0;
-                while let Some((epoch, job)) = shared.wait(seen) {
-                    seen = epoch;
-                    shared.work(job);
-                    shared.busy.fetch_sub(1, Ordering::Release);
-                }
-            })?;
-            runtime.workers.push(worker);
+            let (jobs, receiver) = channel();
+            let thread = std::thread::Builder::new().name("sandglass".into()).spawn(move || serve(&receiver))?;
+            runtime.workers.push(Worker { jobs, thread });
         }
         Ok(runtime)
     }
@@ -181,48 +194,48 @@ impl Runtime {
         self.workers.len() + 1
     }
 
-    /// Runs `task(0) .. task(tasks - 1)`, each once, on all threads; returns when all are done.
-    /// `task` must not call this pool again.
+    /// Runs `task(0) .. task(tasks - 1)`, each once, on all threads that are free; returns when all are done.
+    ///
+    /// A call from within a task, or beside another thread's call, has no workers and runs on its own thread.
     pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) {
-        if self.workers.is_empty() || tasks <= 1 {
+        let turn = match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if self.workers.is_empty() || tasks <= 1 || turn.is_none() {
             (0..tasks).for_each(task);
             return;
         }
-        let _turn = lock(&self.turn);
-        let shared = &*self.shared;
-        // The lifetime is restored by waiting below, before `task` can go away.
+        // SAFETY: only the lifetime changes, and `wait` below outlasts every use.
         let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
-        let job = Job { task, tasks };
-        {
-            let mut slot = lock(&shared.job);
-            *slot = Some(job);
-            shared.next.store(0, Ordering::Relaxed);
-            shared.busy.store(self.workers.len(), Ordering::Relaxed);
-            shared.epoch.fetch_add(1, Ordering::Release);
-            shared.wake.notify_all();
+        let job = Arc::new(Job {
+            task,
+            tasks,
+            next: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(tasks),
+            panic: Mutex::new(None),
+            caller: std::thread::current(),
+        });
+        for worker in self.workers.iter().take(tasks - 1) {
+            // A worker's thread ends only with its sender, so that sending cannot fail; if it did, the others work.
+            let _ = worker.jobs.send(job.clone());
         }
-        shared.work(job);
-        let mut spins = 0;
-        while shared.busy.load(Ordering::Acquire) > 0 {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        if !job.work() {
+            job.wait();
         }
-        if shared.panicked.swap(false, Ordering::Relaxed) {
-            panic!("a kernel task panicked");
+        let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        {
-            let _slot = lock(&self.shared.job);
-            self.shared.stop.store(true, Ordering::Relaxed);
-            self.shared.epoch.fetch_add(1, Ordering::Release);
-            self.shared.wake.notify_all();
-        }
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
+        for Worker { jobs, thread } in self.workers.drain(..) {
+            drop(jobs);
+            let _ = thread.join();
         }
     }
 }
@@ -247,12 +260,65 @@ mod tests {
         }
     }
 
+    /// Each call's closure and its data are gone when the next begins: a worker that came late to one would write into
+    /// freed memory, or into a later call's counts.
     #[test]
-    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_survives() {
-        let runtime = Runtime::with_isa(2, Isa::Portable).unwrap();
-        let outcome = catch_unwind(AssertUnwindSafe(|| runtime.run(4, &|task| assert!(task != 2))));
-        assert!(outcome.is_err());
-        runtime.run(4, &|_| ());
+    fn many_short_calls_leave_nobody_behind() {
+        let runtime = Runtime::with_isa(16, Isa::Portable).unwrap();
+        for call in 0..4_000 {
+            let tasks = 2 + call % 15;
+            let mut places = vec![0; tasks];
+            let shared = crate::scratch::Shared::new(&mut places);
+            runtime.run(tasks, &|task| {
+                // Now and then a core is given away in the middle of a task, so that others claim the rest.
+                if (call + task) % 7 == 0 {
+                    std::thread::yield_now();
+                }
+                unsafe { *shared.at(task) += call + task };
+            });
+            assert!(places.iter().enumerate().all(|(task, place)| *place == call + task));
+        }
+    }
+
+    #[test]
+    fn callers_side_by_side_and_calls_within_tasks_all_get_their_work_done() {
+        let runtime = Runtime::with_isa(4, Isa::Portable).unwrap();
+        let count = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        runtime.run(5, &|_| {
+                            runtime.run(3, &|_| {
+                                count.fetch_add(1, Ordering::Relaxed);
+                            });
+                        });
+                    }
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 4 * 500 * 5 * 3);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_as_it_was_and_the_pool_survives() {
+        for threads in [1, 2, 8] {
+            let runtime = Runtime::with_isa(threads, Isa::Portable).unwrap();
+            for _ in 0..200 {
+                let finished = AtomicUsize::new(0);
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    runtime.run(12, &|task| {
+                        if task == 11 {
+                            resume_unwind(Box::new("task 11"));
+                        }
+                        finished.fetch_add(1, Ordering::Relaxed);
+                    })
+                }));
+                assert_eq!(outcome.unwrap_err().downcast_ref(), Some(&"task 11"));
+                assert_eq!(finished.into_inner(), 11);
+            }
+            runtime.run(4, &|_| ());
+        }
     }
 
     #[test]
