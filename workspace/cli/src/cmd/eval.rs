@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sandglass_data::{Dataset, Loader, Part, Protocol, Transform};
+use anyhow::Context;
+use sandglass_data::{Dataset, Loader, Part, Transform};
+use sandglass_lab::{Card, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
-use sandglass_train::{Engine, Score, evaluate};
+use sandglass_train::{Engine, Score, TrainError, evaluate};
 use serde_json::{Value, json};
 
 const BATCH: usize = 32;
@@ -57,18 +59,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let weights = checkpoint.weights(network.tensors())?;
 
     let set = sandglass_data::open(&args.data, Part::Validation, Some(config.classes))?;
-    let transform = Transform::evaluation(&set, config.classes, args.input, &Protocol::default())?;
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |count| count.get()));
+    // What was trained here is scored as its study scores it, unless asked otherwise.
+    let card = Card::read(&args.weights)?;
+    if let Some(card) = &card {
+        card.check(&args.weights, &set)?;
+    }
+    let input = args.input.or(card.as_ref().and_then(|card| card.input));
+    let protocol = card.filter(|card| card.input == input).map(|card| card.evaluation).unwrap_or_default();
+    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
+    let threads = args.threads.unwrap_or_else(default_threads);
     let (height, width) = transform.size();
     let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;
     let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = evaluate(&mut engine, &weights, &loader).or_else(|error| {
+    let score = match evaluate(&mut engine, &weights, &loader) {
+        Err(error @ TrainError::Logits) => return Err(error).context(args.weights.display().to_string()),
         // A set that is streamed stops at its first broken image: name them all.
-        set.verify()?;
-        Err(anyhow::Error::from(error))
-    })?;
-    // Any logit that is no number, of whatever image, makes the mean loss none.
-    anyhow::ensure!(score.loss.is_finite(), "{}: gives logits that are no numbers", args.weights.display());
+        Err(error) => return Err(set.verify().map_or_else(anyhow::Error::from, |()| error.into())),
+        Ok(score) => score,
+    };
 
     if args.json {
         writeln!(io::stdout(), "{}", as_json(&score, &config, &set))?;
