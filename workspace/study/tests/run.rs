@@ -1,159 +1,251 @@
-//! Plan, run, resume, verify: on a bench that is a fake, so that only the study's own logic is at work.
+//! Run, resume, borrow, verify: on a study that makes numbers, so that only the protocol is at work.
 
 mod common;
 
-use common::{Fake, MICRO, Micro, open};
-use sandglass_ledger::{Row, Status, write_cell};
-use sandglass_study::plan::State;
-use sandglass_study::run::{RunError, Tally, run};
-use sandglass_study::verify::{Verdict, Verify, verify};
-use sandglass_study::{Plan, StudyError, manifest::Manifest};
+use std::rc::Rc;
+use std::sync::{Arc, Barrier};
 
-fn states(micro: &Micro) -> Vec<(String, State)> {
-    let plan = Plan::of(&micro.study, &micro.study.profile[0], &micro.ledger()).unwrap();
-    plan.cells.iter().map(|cell| (cell.cell.clone(), cell.state)).collect()
-}
+use common::{DURING, MICRO, Micro};
+use sandglass_ledger::{Row, Status, read_predictions, write_cell};
+use sandglass_study::{Manifest, Project, StudyError, Verify};
 
-fn run_all(micro: &Micro, bench: &Fake) -> Tally {
-    run(&micro.home, &micro.study, &micro.study.profile[0], None, bench, &mut |_| ()).unwrap()
-}
-
-fn check(micro: &Micro, which: Verify) -> Verdict {
-    verify(&micro.home, &micro.study, &micro.study.profile[0], &micro.ledger(), which, &Fake::default()).unwrap()
+fn verify(micro: &Micro, which: Verify) -> Result<(), String> {
+    micro.open("micro").unwrap().verify(which).map_err(|error| error.to_string())
 }
 
 #[test]
 fn what_is_missing_is_run_once() {
     let micro = Micro::new();
-    let planned = states(&micro);
-    assert_eq!(planned.len(), 8);
-    assert_eq!(planned[1], ("mobilenetv2-w1.0-s1".to_owned(), State::Missing));
-
-    let bench = Fake::default();
-    let only = Some("mobilenext-w0.35-s0");
-    let one = run(&micro.home, &micro.study, &micro.study.profile[0], only, &bench, &mut |_| ()).unwrap();
-    assert_eq!(one, Tally { done: 1, ..Tally::default() });
-    assert_eq!(run_all(&micro, &bench), Tally { done: 7, kept: 1, ..Tally::default() });
-    assert_eq!(run_all(&micro, &bench), Tally { kept: 8, ..Tally::default() });
-    assert_eq!(bench.trained.borrow().len(), 8);
-    assert!(states(&micro).iter().all(|(_, state)| *state == State::Done));
-
+    let one = Micro::made(|| assert!(micro.run("micro", "plain", Some("n3-s0")).unwrap()));
+    assert_eq!(one, ["n3-s0"]);
+    let rest = Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap()));
+    assert_eq!(rest, ["n1-s0", "n2-s0", "n4-s0", "n1-s1", "n2-s1", "n3-s1", "n4-s1"]);
+    assert_eq!(Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap())), [""; 0]);
     let ledger = micro.ledger();
-    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 4, 0));
-    let top1 = ledger.cell("micro", "tiny", "mobilenext-w0.35-s0").find(|row| row.metric == "top1").unwrap();
-    let count = ledger.cell("micro", "tiny", "mobilenext-w0.35-s0").find(|row| row.metric == "top1_count").unwrap();
-    assert_eq!(top1.value.unwrap(), 100.0 * count.value.unwrap() / 1001.0);
-    assert_eq!((top1.n, top1.samples.as_slice()), (1001, [50.0, 60.0].as_slice()));
+    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 3, 0));
 }
 
 #[test]
-fn remaining_time_is_shared_by_cost() {
+fn a_row_says_what_it_is_of_and_what_made_it() {
     let micro = Micro::new();
-    let plan = Plan::of(&micro.study, &micro.study.profile[0], &micro.ledger()).unwrap();
-    assert!((plan.remaining_seconds - 60.0).abs() < 1e-9);
-    let of = |id: &str| plan.cells.iter().find(|cell| cell.cell == id).unwrap().expected_seconds;
-    assert!(of("mobilenext-w1.0-s0") > 2.0 * of("mobilenext-w0.35-s0"));
+    micro.run("micro", "plain", Some("n3-s1")).unwrap();
+    let row = micro.row("n3-s1", "worth");
+    assert_eq!((row.value, row.n, row.seed, row.dataset.as_str()), (Some(301.0), 10, 1, "numbers"));
+    assert_eq!((row.axis("kind"), row.axis("size")), (Some("1"), Some("3")));
+    assert_eq!((row.samples, row.samples_at), (vec![1.0, 2.0], vec![5.0, 7.0]));
+    // The commit of the program, the commits that made the file, and the time of all of them.
+    assert_eq!((row.commit.as_str(), row.dirty, row.seconds), ("c0ffee", true, 3600.0));
+    assert_eq!(row.made_by, ["earlier", "later"]);
+    assert!(row.synthetic && !row.timed && row.engine.is_none());
+    assert_eq!(row.command, "sandglass run micro --profile plain --cell n3-s1");
+    assert_eq!(micro.row("n3-s1", "digit").part.as_deref(), Some("first"));
+    let project = Project::around(micro.folder.path()).unwrap();
+    let items = read_predictions(&project.predictions(), ["micro", "plain", "n3-s1"]).unwrap();
+    assert_eq!((items.len(), items[2].name.as_str(), items[2].label, items[2].prediction), (3, "item 2", 2, 7));
 }
 
 #[test]
 fn a_failure_is_a_row_and_the_run_goes_on() {
     let micro = Micro::new();
-    let broken = Fake { failing: vec!["mobilenetv2-w1.0-s0".into()], ..Fake::default() };
-    assert_eq!(run_all(&micro, &broken), Tally { done: 7, failed: 1, ..Tally::default() });
+    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\nbroken = [2]", 1));
+    assert!(!micro.run("micro", "plain", None).unwrap());
+    let row = micro.row("n2-s0", "worth");
+    assert_eq!((row.status, row.error.as_deref()), (Status::Failed, Some("a number | is odd\n")));
+    assert_eq!(micro.ledger().rows.len(), 6 * 3 + 2);
+    // What failed is tried again, and once it works its row is the result's.
+    micro.write("micro", MICRO);
+    let again = Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap()));
+    assert_eq!(again, ["n2-s0", "n2-s1"]);
+    assert_eq!(micro.row("n2-s0", "worth").status, Status::Ok);
+}
+
+#[test]
+fn what_is_not_at_hand_skips_the_cell() {
+    let micro = Micro::new();
+    assert!(!micro.run("micro", "absent", Some("n1-s2")).unwrap());
     let ledger = micro.ledger();
-    let row = ledger.cell("micro", "tiny", "mobilenetv2-w1.0-s0").next().unwrap();
-    assert_eq!(row.status, Status::Failed);
-    assert_eq!(row.error.as_deref(), Some("loss is NaN at step 7 | stopped"));
-    assert_eq!(states(&micro)[0].1, State::Failed);
-    assert_eq!(run_all(&micro, &Fake::default()), Tally { done: 1, kept: 7, ..Tally::default() });
+    assert_eq!((ledger.rows[0].status, ledger.rows[0].id().as_str()), (Status::Skipped, "micro/absent/n1-s2#worth"));
 }
 
 #[test]
-fn data_that_is_not_at_hand_skips_the_cell() {
+fn borrowed_cells_are_read_and_never_made() {
     let micro = Micro::new();
-    let profile = &micro.study.profile[1];
-    let tally = run(&micro.home, &micro.study, profile, None, &Fake::default(), &mut |_| ()).unwrap();
-    assert_eq!(tally, Tally { skipped: 1, ..Tally::default() });
-    let ledger = micro.ledger();
-    assert_eq!(ledger.rows[0].status, Status::Skipped);
-    assert_eq!(ledger.rows[0].id(), "micro/given/mobilenetv2-w0.35-images#top1");
+    // Seed 1 is the lender's, and not there yet; seed 5 is its own.
+    let made = Micro::made(|| assert!(micro.run("micro", "more", None).unwrap()));
+    assert_eq!(made, ["n1-s5", "n2-s5", "n3-s5", "n4-s5"]);
+    micro.run("micro", "plain", Some("n4-s1")).unwrap();
+    assert_eq!(Micro::made(|| assert!(micro.run("micro", "more", None).unwrap())), [""; 0]);
+    assert!(!micro.path("results/rows/micro/more/n4-s1.parquet").exists());
+    let section = micro.open("micro").unwrap().section().unwrap();
+    let sandglass_study::Part::Table(table) = &section.parts[0] else { panic!() };
+    let worth = |at: usize| (table.rows[at][0].text.as_str(), table.rows[at][1].text.as_str());
+    // Eight of plain, four of absent, then those of more.
+    assert_eq!([worth(12), worth(15), worth(16)], [("n1-s1", "-"), ("n4-s1", "401"), ("n1-s5", "105")]);
+    assert_eq!(section.problems, [""; 0]);
 }
 
 #[test]
-fn given_weights_are_known_by_their_hash_and_scored_again_on_demand() {
-    let mut micro = Micro::new();
-    let weights = micro.folder.path().join("weights.safetensors");
-    std::fs::write(&weights, b"weights").unwrap();
-    let bench = Fake { given: Some(weights), ..Fake::default() };
-    let run_given = |micro: &Micro| run(&micro.home, &micro.study, &micro.study.profile[1], None, &bench, &mut |_| ());
-    assert_eq!(run_given(&micro).unwrap().failed, 1, "another hash is another checkpoint");
-
-    let hash = sandglass_study::manifest::sha256(b"weights");
-    micro.study = open(micro.folder.path(), &MICRO.replace("sha256 = \"00\"", &format!("sha256 = \"{hash}\"")));
-    assert_eq!(run_given(&micro).unwrap().done, 1);
-    let check =
-        |which| verify(&micro.home, &micro.study, &micro.study.profile[1], &micro.ledger(), which, &bench).unwrap();
-    assert_eq!(check(Verify::All).equal, ["mobilenetv2-w0.35-images"]);
-    assert_eq!(check(Verify::Smallest), Verdict::default());
-}
-
-#[test]
-fn another_recipe_makes_rows_stale() {
-    let mut micro = Micro::new();
-    run_all(&micro, &Fake::default());
-    micro.study = open(micro.folder.path(), &MICRO.replace("lr = 0.1", "lr = 0.2"));
-    assert!(states(&micro).iter().all(|(_, state)| *state == State::Stale));
-}
-
-#[test]
-fn one_checkpoint_per_network_is_kept_and_compared() {
+fn another_study_lends_too() {
     let micro = Micro::new();
-    run_all(&micro, &Fake::default());
-    let manifest = Manifest::read(&micro.home).unwrap();
-    let listed: Vec<&str> = manifest.checkpoint.iter().map(|entry| entry.cell.as_str()).collect();
-    assert_eq!(listed, ["mobilenetv2-w0.35-s0", "mobilenetv2-w1.0-s0", "mobilenext-w0.35-s0", "mobilenext-w1.0-s0"]);
-    let smallest =
-        Verdict { equal: vec!["mobilenetv2-w0.35-s0".into(), "mobilenext-w0.35-s0".into()], ..Verdict::default() };
-    assert_eq!(check(&micro, Verify::Smallest), smallest);
-    assert_eq!(check(&micro, Verify::All).equal.len(), 4);
-    assert_eq!(check(&micro, Verify::None), Verdict::default());
+    let text = MICRO.replace("name = \"micro\"", "name = \"other\"").replace("minutes = 1\n[profile.setup]\nseeds = [0, 1]\nkeep = true", "minutes = 1\nborrow = \"micro/plain\"\n[profile.setup]\nseeds = [0]");
+    let text = text.replace("borrow = \"micro/plain\"\n[profile.setup]\nseeds = [1, 5]", "borrow = \"other/plain\"\n[profile.setup]\nseeds = [0]");
+    micro.write("other", &text);
+    micro.run("micro", "plain", None).unwrap();
+    for profile in ["plain", "more"] {
+        assert_eq!(Micro::made(|| assert!(micro.run("other", profile, None).unwrap())), [""; 0], "{profile}");
+    }
 }
 
 #[test]
-fn a_checkpoint_that_changed_is_found_without_evaluation() {
+fn a_circle_of_borrowing_is_refused() {
     let micro = Micro::new();
-    run_all(&micro, &Fake::default());
-    let path = micro.home.checkpoints().join("micro/tiny/mobilenext-w1.0-s0.safetensors");
-    let mut bytes = std::fs::read(&path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&path, &bytes).unwrap();
-    let verdict = check(&micro, Verify::None);
-    assert_eq!(verdict.different.len(), 1);
-    assert!(verdict.different[0].starts_with("mobilenext-w1.0-s0: "), "{}", verdict.different[0]);
+    micro.write("micro", &MICRO.replacen("minutes = 1", "minutes = 1\nborrow = \"micro/more\"", 1));
+    let error = micro.open("micro").err().unwrap().to_string();
+    assert!(error.contains("borrows in a circle"), "{error}");
+    for (borrow, reason) in [("micro", "use \"study/profile\""), ("micro/x", "no such profile"), ("x/y", "not found")] {
+        micro.write("micro", &MICRO.replace("micro/plain", borrow));
+        let error = micro.open("micro").err().unwrap().to_string();
+        assert!(error.contains(reason), "{borrow}: {error}");
+    }
+}
+
+/// A second process, in the middle of the first one's work.
+#[test]
+fn a_cell_that_another_process_works_on_is_busy_and_leaves_no_row() {
+    let micro = Rc::new(Micro::new());
+    let other = micro.clone();
+    let during = move |cell: &str| {
+        let during = DURING.take();
+        let (all, one) = (other.run("micro", "plain", Some(cell)), other.ledger());
+        assert!(all.unwrap(), "busy is no failure");
+        assert!(one.cell("micro", "plain", cell).next().is_none(), "busy leaves no row");
+        DURING.set(during);
+    };
+    DURING.set(Some(Rc::new(during)));
+    let made = Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap()));
+    DURING.take();
+    assert_eq!(made.len(), 8, "each once: {made:?}");
+}
+
+#[test]
+fn two_processes_on_one_profile_write_every_row_once() {
+    let micro = Micro::new();
+    let root = Arc::new(micro.folder);
+    let start = Arc::new(Barrier::new(2));
+    let threads = [0, 1].map(|_| {
+        let (root, start) = (root.clone(), start.clone());
+        std::thread::spawn(move || {
+            let entry = [common::NUMBERS];
+            let shelf = sandglass_study::Shelf {
+                entries: &entry,
+                build: sandglass_study::Build::new("c0ffee", b""),
+                threads: None,
+            };
+            let study = shelf.find(root.path().join("experiments/micro").to_str().unwrap()).unwrap();
+            start.wait();
+            let args = sandglass_study::RunArgs { profile: None, cell: None, threads: None };
+            study.run(&args).unwrap();
+            common::MADE.take()
+        })
+    });
+    let mut made: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    made.sort();
+    assert_eq!(made, ["n1-s0", "n1-s1", "n2-s0", "n2-s1", "n3-s0", "n3-s1", "n4-s0", "n4-s1"]);
+    let project = Project::around(root.path()).unwrap();
+    let ledger = sandglass_ledger::Ledger::read(&project.rows());
+    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 3, 0));
+    assert_eq!(Manifest::read(&project).unwrap().checkpoint.len(), 8);
+}
+
+#[test]
+fn kept_files_are_listed_after_each_cell_and_compared() {
+    let micro = Micro::new();
+    let project = Project::around(micro.folder.path()).unwrap();
+    micro.run("micro", "plain", Some("n3-s0")).unwrap();
+    assert_eq!(Manifest::read(&project).unwrap().checkpoint.len(), 1);
+    micro.run("micro", "plain", None).unwrap();
+    let listed = Manifest::read(&project).unwrap();
+    assert_eq!(listed.checkpoint.len(), 8);
+    for which in [Verify::None, Verify::Smallest, Verify::All] {
+        assert_eq!(verify(&micro, which), Ok(()));
+    }
+
+    let path = project.checkpoints().join("micro/plain/n4-s0.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, b"401").unwrap();
+    assert!(verify(&micro, Verify::None).unwrap_err().contains("plain/n4-s0: "), "found without measuring");
     std::fs::remove_file(&path).unwrap();
-    assert!(check(&micro, Verify::None).different[0].contains("is missing"));
-    run_all(&micro, &Fake::default());
-    assert!(check(&micro, Verify::None).different[0].contains("is missing"), "a run does not forget what was listed");
+    assert!(verify(&micro, Verify::None).unwrap_err().contains("is missing"));
+    micro.run("micro", "plain", None).unwrap();
+    assert!(verify(&micro, Verify::None).unwrap_err().contains("is missing"), "a run does not forget what was listed");
+    std::fs::write(&path, bytes).unwrap();
+
+    // What is no longer asked for leaves the list; its row stays.
+    micro.write("micro", &MICRO.replace("keep = true", ""));
+    micro.run("micro", "plain", None).unwrap();
+    assert_eq!(Manifest::read(&project).unwrap().checkpoint, []);
+    assert_eq!((verify(&micro, Verify::All), micro.ledger().rows.len()), (Ok(()), 8 * 3));
+    // Asked for again and at hand, it is listed again; asked for and gone, it is missed.
+    micro.write("micro", MICRO);
+    std::fs::remove_file(&path).unwrap();
+    micro.run("micro", "plain", None).unwrap();
+    assert_eq!(Manifest::read(&project).unwrap().checkpoint.len(), 7);
+    assert!(verify(&micro, Verify::None).unwrap_err().contains("n4-s0: its checkpoint is to be kept"));
 }
 
 #[test]
-fn a_row_that_the_checkpoint_does_not_support_is_found() {
+fn a_row_that_the_file_does_not_support_is_found() {
     let micro = Micro::new();
-    run_all(&micro, &Fake::default());
-    let ledger = micro.ledger();
-    let rows = ledger.cell("micro", "tiny", "mobilenetv2-w0.35-s0").cloned();
-    let better: Vec<Row> = rows.map(|row| Row { value: row.value.map(|value| value + 1.0), ..row }).collect();
-    write_cell(&micro.home.rows(), &better).unwrap();
-    assert_eq!(check(&micro, Verify::None).different, Vec::<String>::new());
-    let verdict = check(&micro, Verify::Smallest);
-    assert!(verdict.different[0].starts_with("mobilenetv2-w0.35-s0: top1_count is "), "{:?}", verdict.different);
+    micro.run("micro", "plain", None).unwrap();
+    let change = |cell: &str, change: fn(Row) -> Row| {
+        let ledger = micro.ledger();
+        let rows: Vec<Row> = ledger.cell("micro", "plain", cell).cloned().map(change).collect();
+        write_cell(&Project::around(micro.folder.path()).unwrap().rows(), &rows).unwrap();
+    };
+    change("n1-s0", |row| Row { value: row.value.map(|value| value + 1.0), ..row });
+    assert_eq!(verify(&micro, Verify::None), Ok(()));
+    let error = verify(&micro, Verify::Smallest).unwrap_err();
+    assert!(error.contains("plain/n1-s0: worth is 100 now, 101 in the row"), "{error}");
+    change("n1-s0", |row| Row { value: row.value.map(|value| value - 1.0), ..row });
+    // Of each kind the cheapest alone, and of its seeds the first.
+    change("n1-s1", |row| Row { value: row.value.map(|value| value + 1.0), ..row });
+    assert_eq!(verify(&micro, Verify::Smallest), Ok(()));
+    assert!(verify(&micro, Verify::All).is_err());
+    change("n1-s1", |row| Row { engine: Some("another".into()), ..row });
+    assert_eq!(verify(&micro, Verify::All), Ok(()), "an engine that is not here is no disagreement");
+}
+
+#[test]
+fn times_are_never_compared() {
+    let micro = Micro::new();
+    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\ntimed = true", 1));
+    micro.run("micro", "plain", None).unwrap();
+    assert!(micro.row("n2-s0", "time").timed);
+    assert_eq!(verify(&micro, Verify::All), Ok(()));
 }
 
 #[test]
 fn an_unknown_cell_or_profile_is_one_clear_error() {
     let micro = Micro::new();
-    let error = run(&micro.home, &micro.study, &micro.study.profile[0], Some("x"), &Fake::default(), &mut |_| ());
-    assert!(matches!(error, Err(RunError::Study(StudyError::Cell { .. }))));
-    let error = micro.study.profile(Some("smok")).unwrap_err().to_string();
-    assert_eq!(error, "study micro has no profile \"smok\"; it has tiny, given");
+    assert!(matches!(micro.run("micro", "plain", Some("x")), Err(StudyError::Cell { .. })));
+    let error = micro.run("micro", "plane", None).unwrap_err().to_string();
+    assert_eq!(error, "study micro has no profile \"plane\"; it has plain, absent, more");
+}
+
+#[test]
+fn a_new_definition_makes_rows_stale_and_says_so() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", Some("n1-s0")).unwrap();
+    let ledger = micro.ledger();
+    let rows: Vec<Row> =
+        ledger.rows.iter().cloned().map(|row| Row { cell_hash: "of another definition".into(), ..row }).collect();
+    let project = Project::around(micro.folder.path()).unwrap();
+    write_cell(&project.rows(), &rows).unwrap();
+    let stranger = Row { cell: "n9-s0".into(), seed: 9, ..rows[0].clone() };
+    write_cell(&project.rows(), &[stranger]).unwrap();
+    let section = micro.open("micro").unwrap().section().unwrap();
+    assert_eq!(section.problems.len(), 2, "{:?}", section.problems);
+    assert!(section.problems[0].contains("n1-s0") && section.problems[0].contains("stale"));
+    assert!(section.problems[1].contains("n9-s0") && section.problems[1].contains("no such cell"));
+    assert_eq!(Micro::made(|| assert!(micro.run("micro", "plain", Some("n1-s0")).unwrap())), ["n1-s0"]);
 }

@@ -1,74 +1,223 @@
-//! A micro study in a folder of its own, and a bench that neither trains nor reads images.
+//! A study of numbers in a folder of its own: nothing is trained, and no network or data set is known.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use sandglass_ledger::Ledger;
-use sandglass_models::Weights;
-use sandglass_study::bench::{Bench, CellError, Score, Trained};
-use sandglass_study::{Cell, Home, Study};
-use sandglass_train::Recipe;
+use sandglass_ledger::{Ledger, Prediction, Row};
+use sandglass_study::{
+    Artefact, Axes, Build, CellError, Experiment, Facts, Headline, Measurement, Part, Project, Results, RunArgs, Section,
+    Shelf, Study, StudyEntry, StudyError, Table, Value,
+};
+use serde::{Deserialize, Serialize};
 
 pub const MICRO: &str = include_str!("micro.toml");
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Design {
+    sizes: Vec<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    seeds: Vec<u64>,
+    #[serde(default)]
+    keep: bool,
+    #[serde(default)]
+    broken: Vec<u64>,
+    #[serde(default)]
+    absent: bool,
+    #[serde(default)]
+    timed: bool,
+}
+
+#[derive(Clone, Serialize)]
+pub struct Number {
+    size: u64,
+    seed: u64,
+    #[serde(skip)]
+    broken: bool,
+    #[serde(skip)]
+    absent: bool,
+    #[serde(skip)]
+    timed: bool,
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}-s{}", self.size, self.seed)
+    }
+}
+
+impl Axes for Number {
+    fn axes(&self) -> Vec<(&'static str, String)> {
+        vec![("kind", (self.size % 2).to_string()), ("size", self.size.to_string())]
+    }
+
+    fn dataset(&self) -> String {
+        "numbers".into()
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+thread_local! {
+    /// Cells that were made, in order.
+    pub static MADE: RefCell<Vec<String>> = RefCell::default();
+    /// Is asked while a cell is being made.
+    pub static DURING: RefCell<Option<Rc<dyn Fn(&str)>>> = RefCell::default();
+}
+
+pub struct Numbers;
+
+pub const NUMBERS: StudyEntry = StudyEntry::of::<Numbers>("micro");
+/// The same method as another study.
+pub const OTHER: StudyEntry = StudyEntry::of::<Numbers>("other");
+
+impl Experiment for Numbers {
+    type Design = Design;
+    type Setup = Setup;
+    type Cell = Number;
+
+    fn new(_: Option<usize>, _: &Build) -> Result<Self, StudyError> {
+        Ok(Self)
+    }
+
+    fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Number>, StudyError> {
+        let cell = |&seed: &u64| {
+            design.sizes.iter().map(move |&size| Number {
+                size,
+                seed,
+                broken: setup.broken.contains(&size),
+                absent: setup.absent,
+                timed: setup.timed,
+            })
+        };
+        Ok(setup.seeds.iter().flat_map(cell).collect())
+    }
+
+    fn prepare(&self, cell: &Number, folder: &Path) -> Result<Artefact, CellError> {
+        MADE.with_borrow_mut(|made| made.push(cell.to_string()));
+        let during = DURING.with_borrow(Clone::clone);
+        during.iter().for_each(|during| during(&cell.to_string()));
+        if cell.broken {
+            return Err(CellError::Failed("a number | is odd\n".into()));
+        }
+        if cell.absent {
+            return Err(CellError::Skipped("no numbers here".into()));
+        }
+        let path = folder.join("number");
+        std::fs::write(&path, (100 * cell.size + cell.seed).to_string()).map_err(CellError::failed)?;
+        Ok(Artefact {
+            history: vec![(5.0, 1.0), (7.0, 2.0)],
+            seconds: Some(3600.0),
+            made_by: vec!["earlier".into(), "later".into()],
+            ..Artefact::found(path)
+        })
+    }
+
+    fn measure(&self, cell: &Number, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
+        if engine.is_some() {
+            return Err(CellError::Skipped("no such engine".into()));
+        }
+        let text = std::fs::read_to_string(&file.path).map_err(CellError::failed)?;
+        let value: f64 = text.parse().map_err(CellError::failed)?;
+        let main = Value { samples: file.history.clone(), ..Value::exact("worth", "points", value, 10) };
+        let digit = Value { part: Some("first".into()), ..Value::exact("digit", "", 1.0, 10) };
+        let again = if cell.timed { sandglass_study::Again::Timed } else { sandglass_study::Again::Exact };
+        // A clock that never shows the same twice.
+        let time = MADE.with_borrow(Vec::len) as f64 + text.len() as f64 / 7.0;
+        let time = Value { again, ..Value::exact("time", "s", if cell.timed { time } else { 0.5 }, 1) };
+        let name = |label| Prediction { name: format!("item {label}"), label, prediction: 7 };
+        Ok(Measurement {
+            data: Facts { hash: "data".into(), synthetic: true },
+            engine: None,
+            values: vec![main, digit, time],
+            predictions: (0..3).map(name).collect(),
+            summary: format!("worth {value}"),
+        })
+    }
+
+    fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError> {
+        let mut table = Table::new([("cell", false), ("worth", true)]);
+        for cell in results.scales.iter().flat_map(|scale| &scale.cells) {
+            table.push([cell.id.to_owned(), cell.value("worth").map_or("-".into(), |worth| worth.to_string())]);
+        }
+        Ok(Section { parts: vec![Part::Table(table)], ..Section::default() })
+    }
+
+    fn headline(&self) -> Headline {
+        Headline { metric: "worth", title: "worth (points)", counted: "items" }
+    }
+
+    fn runtime(&self) -> (String, u64) {
+        ("none".into(), 1)
+    }
+
+    fn share(&self, cell: &Number) -> f64 {
+        cell.size as f64
+    }
+
+    fn keeps(&self, setup: &Setup, _: &Number) -> bool {
+        setup.keep
+    }
+}
+
 pub struct Micro {
     pub folder: tempfile::TempDir,
-    pub home: Home,
-    pub study: Study,
 }
 
 impl Micro {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("results")).unwrap();
-        let study = open(folder.path(), MICRO);
-        Self { home: Home::above(&folder.path().join("study.toml")).unwrap(), study, folder }
+        let micro = Self { folder };
+        micro.write("micro", MICRO);
+        micro
+    }
+
+    pub fn write(&self, study: &str, text: &str) {
+        let folder = self.folder.path().join("experiments").join(study);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("study.toml"), text).unwrap();
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.folder.path().join(below)
+    }
+
+    pub fn open(&self, study: &str) -> Result<Box<dyn Study>, StudyError> {
+        let build = Build::new("c0ffee+changes", b"lock");
+        let shelf = Shelf { entries: &[NUMBERS, OTHER], build, threads: None };
+        shelf.find(self.path("experiments").join(study).to_str().unwrap())
+    }
+
+    /// Runs a profile, or one cell of it; true where nothing failed and nothing was skipped.
+    pub fn run(&self, study: &str, profile: &str, cell: Option<&str>) -> Result<bool, StudyError> {
+        let (profile, cell) = (Some(profile.to_owned()), cell.map(str::to_owned));
+        let code = self.open(study)?.run(&RunArgs { profile, cell, threads: None })?;
+        Ok(format!("{code:?}") == format!("{:?}", std::process::ExitCode::SUCCESS))
     }
 
     pub fn ledger(&self) -> Ledger {
-        Ledger::read(&self.home.rows())
-    }
-}
-
-pub fn open(folder: &Path, text: &str) -> Study {
-    let path = folder.join("study.toml");
-    std::fs::write(&path, text).unwrap();
-    Study::open(&path).unwrap().0
-}
-
-/// Accuracy that depends on the checkpoint's bytes; cells named in `failing` fail to train.
-#[derive(Default)]
-pub struct Fake {
-    pub failing: Vec<String>,
-    /// What `data_file` finds.
-    pub given: Option<PathBuf>,
-    pub trained: RefCell<Vec<String>>,
-}
-
-impl Bench for Fake {
-    fn train(&self, cell: &Cell, _recipe: &Recipe, _folder: &Path) -> Result<Trained, CellError> {
-        if self.failing.contains(&cell.id) {
-            return Err(CellError::Failed("loss is NaN at step 7 | stopped".into()));
-        }
-        self.trained.borrow_mut().push(cell.id.clone());
-        let specs = cell.network.build().unwrap().tensors();
-        let mut weights = Weights::zeros(specs);
-        weights.values[0][0] = cell.seed as f32 + 0.1;
-        Ok(Trained { weights, history: vec![50.0, 60.0] })
+        Ledger::read(&Project::around(self.folder.path()).unwrap().rows())
     }
 
-    fn score(&self, cell: &Cell, weights: &Path) -> Result<Score, CellError> {
-        let bytes = std::fs::read(weights).map_err(CellError::failed)?;
-        let top1 = bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>() % 1000;
-        let dataset = cell.data.clone();
-        Ok(Score { dataset, synthetic: true, data_hash: "d".into(), top1, top5: top1 + 1, images: 1001 })
+    pub fn row(&self, cell: &str, metric: &str) -> Row {
+        let ledger = self.ledger();
+        let row = ledger.cell("micro", "plain", cell).find(|row| row.metric == metric);
+        row.unwrap_or_else(|| panic!("no {metric} of {cell}")).clone()
     }
 
-    fn data_file(&self, name: &str) -> Result<PathBuf, CellError> {
-        self.given.clone().ok_or_else(|| CellError::Skipped(format!("{name} is not below the data root")))
-    }
-
-    fn runtime(&self) -> (String, u64) {
-        ("portable".into(), 1)
+    /// The cells that `call` made.
+    pub fn made(call: impl FnOnce()) -> Vec<String> {
+        MADE.take();
+        call();
+        MADE.take()
     }
 }
