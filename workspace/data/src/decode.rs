@@ -15,21 +15,38 @@ const MAX_PIXELS: usize = 89_478_485;
 /// No honest image packs more pixels than this into a byte; a header that claims so would only fill memory.
 const MAX_PIXELS_PER_BYTE: usize = 1024;
 
+/// Why bytes are no image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
+    /// No byte at all.
     #[error("empty")]
     Empty,
+    /// The first bytes are neither format's.
     #[error("neither JPEG nor PNG")]
     Unknown,
+    /// The bytes end before the image does.
     #[error("truncated")]
     Truncated,
+    /// A decompression bomb, or a broken header.
     #[error("its header claims {width} x {height} pixels, which {bytes} bytes do not hold or memory should not")]
-    TooLarge { width: usize, height: usize, bytes: usize },
+    TooLarge {
+        /// As the header has it.
+        width: usize,
+        /// As the header has it.
+        height: usize,
+        /// Length of the encoded image.
+        bytes: usize,
+    },
+    /// Whatever else the decoder found, in its own words.
     #[error("{0}")]
     Malformed(String),
 }
 
 /// Decodes by content, whatever the file's name; EXIF (orientation too) is ignored.
+///
+/// # Errors
+///
+/// Bytes that are no whole JPEG or PNG: nothing is filled up with grey.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     match bytes {
         [] => Err(DecodeError::Empty),

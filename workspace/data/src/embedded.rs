@@ -15,8 +15,11 @@ use crate::{DataError, Dataset, Draws, Part, Purpose};
 pub struct Embedded {
     /// Height and width.
     pub size: usize,
+    /// Number of training images.
     pub train: usize,
+    /// Number of validation images.
     pub validation: usize,
+    /// Another seed draws other images.
     pub seed: u64,
 }
 
@@ -49,6 +52,10 @@ const NOISE: f64 = 8.0;
 
 impl Embedded {
     /// Draws one part. Labels go round the ten classes.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Size`] where `size` is 0.
     pub fn open(&self, part: Part) -> Result<Dataset, DataError> {
         let (count, purpose, name) = match part {
             Part::Train => (self.train, Purpose::DrawTrain, "embedded"),

@@ -7,30 +7,39 @@ use crate::DecodeError;
 /// How many broken images an error names.
 const NAMED: usize = 5;
 
+/// Every message is one line and names the file, image or set that is at fault.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message says what each field is")]
 pub enum DataError {
+    /// The system could not read or write a file.
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
 
+    /// One image cannot be decoded.
     #[error("{name}: {reason}")]
     Image { name: String, reason: DecodeError },
 
-    /// `names` holds the first few, each with its reason.
+    /// Some images cannot; `names` holds the first few, each with its reason.
     #[error("{set}: {count} broken of {total} images: {}{}", names.join(", "), if *count > names.len() { ", ..." } else { "" })]
     Broken { set: String, count: usize, total: usize, names: Vec<String> },
 
+    /// A parquet file is damaged, or holds other columns than an image set's.
     #[error("{}: {reason}", path.display())]
     Parquet { path: PathBuf, reason: String },
 
+    /// One of several parquet files of a part is not there.
     #[error("{}: shard {missing} is not beside it; fetch all shards of the set", path.display())]
     MissingShard { path: PathBuf, missing: String },
 
+    /// A folder is not laid out as a data set, or not there.
     #[error("{}: {reason}", path.display())]
     Layout { path: PathBuf, reason: String },
 
+    /// Labels do not fit the images, the classes or the classifier.
     #[error("{set}: {reason}")]
     Labels { set: String, reason: String },
 
+    /// Sizes or numbers of images do not fit what is asked of them.
     #[error("{set}: {reason}")]
     Size { set: String, reason: String },
 
@@ -38,9 +47,11 @@ pub enum DataError {
     #[error("evaluation protocol: {0}")]
     Protocol(String),
 
+    /// A thread that prepares batches ended early, or never started.
     #[error("{set}: a loading thread stopped")]
     Stopped { set: String },
 
+    /// A file could not be fetched, or was not the one that is pinned.
     #[error("{what}: {reason}; {advice}")]
     Download { what: String, reason: String, advice: String },
 }

@@ -14,20 +14,25 @@ use sha2::{Digest, Sha256};
 
 use crate::{DataError, root};
 
+/// The hub keeps them apart: a name may be of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepoKind {
+    /// Weights.
     Model,
+    /// Images.
     Dataset,
 }
 
 /// What is fetched, and how it is known again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubFile {
+    /// What the repository holds.
     pub kind: RepoKind,
     /// `owner/name`
     pub repo: String,
     /// Commit, 40 hex digits: a branch moves.
     pub revision: String,
+    /// Path in the repository.
     pub file: String,
     /// Bytes.
     pub size: u64,
@@ -38,6 +43,7 @@ pub struct HubFile {
 /// Where files come from and where they are kept.
 #[derive(Clone, Debug)]
 pub struct Hub {
+    /// Folder in the hub's own layout.
     pub cache: PathBuf,
     /// None: the hub itself, or `HF_ENDPOINT`.
     pub endpoint: Option<String>,
@@ -63,6 +69,11 @@ impl Hub {
     }
 
     /// The checked file in the cache, downloaded where need be. One retry.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Download`] where no connection, the wrong file, half of it or nothing came, where `wanted` is not
+    /// pinned to a commit, or where it is not in the cache and no socket may be opened; [`DataError::Io`].
     pub fn fetch(&self, wanted: &HubFile) -> Result<PathBuf, DataError> {
         let failed = |reason: String, advice: &str| DataError::Download {
             what: format!("{}@{} {}", wanted.repo, wanted.revision.get(..8).unwrap_or_default(), wanted.file),

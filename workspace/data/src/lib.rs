@@ -3,6 +3,8 @@
 //! [`open`] finds a [`Dataset`] by name or folder, a [`Transform`] turns its images into a network's input, and a
 //! [`Loader`] hands out batches. The same seed gives the same batches on every machine and for any number of threads.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 mod augment;
 mod cifar10;
 mod cifar10_sources;

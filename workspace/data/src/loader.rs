@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::{DataError, Dataset, Draws, Purpose, Transform};
 
@@ -17,6 +17,7 @@ pub(crate) const WINDOW: usize = 2048;
 pub struct Batch {
     /// [n, height, width, 3], normalised.
     pub images: Vec<f32>,
+    /// One for each image.
     pub labels: Vec<u32>,
     /// Places in the data set.
     pub indices: Vec<u32>,
@@ -34,7 +35,11 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Shuffled by `seed`; the last partial batch is dropped. An error where no batch is left.
+    /// Shuffled by `seed`; the last partial batch is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Size`] where no batch is left.
     pub fn training(
         set: &Dataset,
         transform: Transform,
@@ -74,12 +79,12 @@ impl Loader {
     pub fn epoch(&self, epoch: u64, first: usize) -> Epoch {
         let order: Arc<[u32]> = self.order(epoch).into();
         let workers = (0..self.threads).map(|worker| {
-            let (sender, receiver) = sync_channel(AHEAD);
+            let (sender, batches) = sync_channel(AHEAD);
             let (loader, order) = (self.clone(), order.clone());
             let numbers = (first + worker..self.batches()).step_by(self.threads);
             // A thread that could not start shows as a closed channel.
-            let _ = thread::Builder::new().spawn(move || loader.work(epoch, numbers, &order, &sender));
-            receiver
+            let thread = thread::Builder::new().spawn(move || loader.work(epoch, numbers, &order, &sender)).ok();
+            Worker { batches, thread }
         });
         let left = self.batches().saturating_sub(first);
         Epoch { set: self.set.name().to_string(), workers: workers.collect(), next: 0, left }
@@ -137,13 +142,29 @@ impl Loader {
     }
 }
 
-/// The batches of one epoch in order; dropping it stops the threads.
+struct Worker {
+    batches: Receiver<Result<Batch, DataError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The batches of one epoch in order; dropping it ends the threads, which may take them a batch's time.
 pub struct Epoch {
     set: String,
     /// Batch n comes from worker n modulo their number, so the order needs no sorting.
-    workers: Vec<Receiver<Result<Batch, DataError>>>,
+    workers: Vec<Worker>,
     next: usize,
     left: usize,
+}
+
+impl Drop for Epoch {
+    fn drop(&mut self) {
+        // First every channel, so that none waits for a reader; then the threads, so that none outlives its epoch.
+        let threads: Vec<_> = self.workers.drain(..).filter_map(|worker| worker.thread).collect();
+        for thread in threads {
+            // A panic has shown as a closed channel.
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Iterator for Epoch {
@@ -153,7 +174,7 @@ impl Iterator for Epoch {
         if self.left == 0 {
             return None;
         }
-        let batch = self.workers[self.next].recv();
+        let batch = self.workers[self.next].batches.recv();
         self.next = (self.next + 1) % self.workers.len();
         self.left -= 1;
         Some(batch.unwrap_or_else(|_| Err(DataError::Stopped { set: self.set.clone() })))
@@ -161,5 +182,27 @@ impl Iterator for Epoch {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         (self.left, Some(self.left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Embedded, Fit, Part};
+
+    #[test]
+    fn dropping_an_epoch_ends_its_threads() {
+        let set = Embedded { size: 8, train: 1000, ..Embedded::default() }.open(Part::Train).unwrap();
+        let transform = Transform::new(Fit::Own { height: 8, width: 8 }, None);
+        let loader = Loader::training(&set, transform, 16, 0, 3).unwrap();
+        let holders = set.holders();
+        for taken in [0, 1, 7, loader.batches()] {
+            let mut epoch = loader.epoch(0, 0);
+            // Each thread holds a loader of its own, and there is more to do than it may be ahead.
+            assert_eq!(set.holders(), holders + 3);
+            assert_eq!(epoch.by_ref().take(taken).filter(Result::is_ok).count(), taken);
+            drop(epoch);
+            assert_eq!(set.holders(), holders, "after {taken} batches");
+        }
     }
 }

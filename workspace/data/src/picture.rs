@@ -3,8 +3,11 @@
 /// An image as bytes: RGB, rows from the top, [height, width, 3].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
+    /// Pixels of a row.
     pub width: usize,
+    /// Rows.
     pub height: usize,
+    /// `height * width * 3` of them.
     pub pixels: Vec<u8>,
 }
 

@@ -1,4 +1,8 @@
 //! Calls into parquet code, which may panic on a damaged file.
+//!
+//! The hook asks which *thread* panics, not whether any call is under way, so that a panic elsewhere in the process
+//! still prints. That is enough as long as polars works on the calling thread, which a reader with
+//! `ParallelStrategy::None` does (`tests/quiet.rs`); a writer encodes on polars' own threads unless `set_parallel(false)`.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
@@ -19,9 +23,10 @@ pub(crate) fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
             }
         }));
     });
-    QUIET.set(true);
+    // A call within a call leaves the outer one quiet.
+    let outer = QUIET.replace(true);
     let result = catch_unwind(AssertUnwindSafe(call));
-    QUIET.set(false);
+    QUIET.set(outer);
     result.map_err(|panic| {
         let words = panic.downcast_ref::<&str>().map(|words| words.to_string());
         words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "damaged".to_string())

@@ -7,10 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::Picture;
 
+/// How the pixels around a place are weighed; where an image shrinks, over as many more of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
+    /// Falls off in a straight line over one pixel.
     Bilinear,
+    /// Keys' cubic with a = -0.5 over two pixels.
     Bicubic,
 }
 

@@ -9,8 +9,9 @@ pub enum Purpose {
     Augment = 2,
     /// Which training images form the development split.
     Split = 3,
-    /// Embedded images of the training and the validation part.
+    /// Embedded images of the training part.
     DrawTrain = 4,
+    /// Embedded images of the validation part.
     DrawValidation = 5,
     /// Initial weights.
     Init = 6,
@@ -35,6 +36,7 @@ const fn mix(mut z: u64) -> u64 {
 }
 
 impl Draws {
+    /// The start of the stream of this key.
     pub fn new(seed: u64, purpose: Purpose, epoch: u64, index: u64) -> Self {
         let words = [seed, purpose as u64, epoch, index];
         let key =
@@ -58,6 +60,7 @@ impl Draws {
         low + (high - low) * self.uniform()
     }
 
+    /// True every other time.
     pub fn coin(&mut self) -> bool {
         self.bits() >> 63 == 1
     }

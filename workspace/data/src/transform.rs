@@ -9,7 +9,10 @@ use crate::{DataError, Dataset, Draws, Filter, IMAGENET, Picture, Protocol, resi
 const LARGEST: usize = 1024;
 
 /// How an image comes to the size of the network's input.
+///
+/// `height`, `width` and `size` are the input's, `short` is the short side before the crop, all in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "said once, above")]
 pub enum Fit {
     /// The images have that size already.
     Own { height: usize, width: usize },

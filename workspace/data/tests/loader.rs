@@ -99,11 +99,3 @@ fn too_few_images_for_a_batch_are_an_error() {
     let transform = Transform::evaluation(&set, 10, None, &Protocol::default()).unwrap();
     assert!(Loader::training(&set, transform, 16, 0, 1).is_err());
 }
-
-#[test]
-fn dropping_an_epoch_early_ends_its_threads() {
-    let loader = loader(1000, 0, 2);
-    for _ in 0..50 {
-        assert!(loader.epoch(0, 0).next().is_some());
-    }
-}
