@@ -36,8 +36,7 @@ pub(crate) fn draw_all(figure: &Figure) -> Result<Vec<Drawn>, ReportError> {
     let drawn = figure.charts.iter().map(|chart| {
         let file = format!("{}-{}.svg", figure.name, chart.name);
         let mut svg = String::new();
-        draw(&mut svg, chart)
-            .map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
+        draw(&mut svg, chart).map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
         Ok(Drawn { file, label: sentence(chart), svg: svg.replace("#010101", "currentColor") })
     });
     drawn.collect()
@@ -98,7 +97,9 @@ fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Erro
             let (y, spread) = (point.y, point.spread?);
             Some(ErrorBar::new_vertical(point.x, y - spread, y, y + spread, colour.stroke_width(1), 8))
         }))?;
-        chart.draw_series(points.iter().map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)))?;
+        chart.draw_series(
+            points.iter().map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
+        )?;
     }
     let position = SeriesLabelPosition::LowerRight;
     chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;

@@ -66,8 +66,14 @@ fn two_studies_stand_side_by_side() {
     assert!(report.headline.contains("note on width") && !report.headline.contains("darts"));
     // Each problem once, whoever tells of it.
     assert!(report.markdown.contains("4 row files or rows are not used:"));
-    for problem in ["x.parquet: is cut", "y.parquet: is cut", "width/plain/a#worth: stale", "darts/plain/a#worth: stale"] {
-        assert_eq!((report.markdown.matches(problem).count(), report.html.matches(problem).count()), (1, 1), "{problem}");
+    for problem in
+        ["x.parquet: is cut", "y.parquet: is cut", "width/plain/a#worth: stale", "darts/plain/a#worth: stale"]
+    {
+        assert_eq!(
+            (report.markdown.matches(problem).count(), report.html.matches(problem).count()),
+            (1, 1),
+            "{problem}"
+        );
     }
     let files: Vec<&str> = report.figures.iter().map(|(file, _)| file.as_str()).collect();
     assert_eq!(files, ["width-0.svg", "width-1.svg", "darts-0.svg", "darts-1.svg"]);

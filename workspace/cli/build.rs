@@ -24,7 +24,10 @@ fn main() {
             }
         }
     }
-    let commit = match git(root, &["rev-parse", "HEAD"]) {
+    // The last commit that changed them: one that adds results alone makes no other program.
+    let commit = match git(root, &[&["log", "-1", "--format=%H", "--"], &SOURCES[..]].concat())
+        .filter(|hash| !hash.is_empty())
+    {
         Some(commit) => {
             let changes = git(root, &[&["status", "--porcelain", "--"], &SOURCES[..]].concat());
             commit + if changes.is_none_or(|changes| changes.is_empty()) { "" } else { "+changes" }

@@ -158,9 +158,12 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
     let mut table = Table::new(columns);
     for (value, width) in lines_of(scale, by) {
         let of = |network: &str| {
-            Outcome::of(scale.cells.iter().filter(|cell| {
-                cell.cell.network == network && cell.cell.width == width && axis(cell, by) == value
-            }))
+            Outcome::of(
+                scale
+                    .cells
+                    .iter()
+                    .filter(|cell| cell.cell.network == network && cell.cell.width == width && axis(cell, by) == value),
+            )
         };
         let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(&variant.network)).collect();
         let mut entries: Vec<Entry> = vec![value.into()];

@@ -30,7 +30,11 @@ fn text() -> String {
 
 /// Smoke with one failure, Tiny-ImageNet with three seeds of which one failed and one was skipped.
 fn measured() -> (tempfile::TempDir, Report) {
-    let folder = project(&text().replacen("seeds = [0]\nrecipe = \"tiny-imagenet\"", "seeds = [0, 1, 2]\nrecipe = \"tiny-imagenet\"", 1));
+    let folder = project(&text().replacen(
+        "seeds = [0]\nrecipe = \"tiny-imagenet\"",
+        "seeds = [0, 1, 2]\nrecipe = \"tiny-imagenet\"",
+        1,
+    ));
     let file = File::read(&folder.path().join("experiments/width/study.toml")).unwrap();
     for profile in ["smoke", "tiny-imagenet"] {
         for cell in cells(&file, profile) {
@@ -117,7 +121,10 @@ fn the_search_has_a_table_of_its_own() {
         write(folder.path(), row("imagewoof-search", &cell, Ok(50.0 + better)));
     }
     let (_, report) = report(folder.path());
-    assert_eq!(line(&report, "| dropout ")[1..7], ["dropout", "0.35", "51.00 (n=1)", "52.00 (n=1)", "+1.00 (n=1)", "51.50"]);
+    assert_eq!(
+        line(&report, "| dropout ")[1..7],
+        ["dropout", "0.35", "51.00 (n=1)", "52.00 (n=1)", "+1.00 (n=1)", "51.50"]
+    );
     assert!(!report.markdown.lines().any(|line| line.starts_with("| network") && line.contains("Recipe search")));
     assert!(report.markdown.contains("Every row file that was found is sound and used."), "no two recipes are one");
 }

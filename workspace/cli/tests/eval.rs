@@ -149,6 +149,36 @@ fn what_cannot_be_scored_is_refused_in_one_line() {
     assert!(model(nan, data.to_str().unwrap()).contains("1 broken of 1 images: a/x.jpg: empty"));
 }
 
+/// A checkpoint that was trained here is scored as it was while it trained: by the card that lies beside it.
+#[test]
+fn a_card_beside_the_checkpoint_decides_input_protocol_and_classes() {
+    let folder = TempDir::new().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    let data = folder.path().join("data");
+    for (class, file) in [("a", "colour.jpg"), ("b", "grey.jpg")] {
+        fs::create_dir_all(data.join("val").join(class)).unwrap();
+        fs::copy(fixtures.join(file), data.join("val").join(class).join("1.jpg")).unwrap();
+    }
+    let path = saved(folder.path(), 2, |_| ());
+    let card = |text: &str| fs::write(path.with_extension("toml"), text).unwrap();
+    let text = "network = \"mobilenetv2\"\nwidth = 0.1\nstem_stride = 2\ninput = 32\nclasses = [\"a\", \"b\"]\n\
+                [evaluation]\nresize = 36\n";
+    let (weights, data) = (path.to_str().unwrap(), data.to_str().unwrap());
+    let model = ["--model", "mobilenetv2", "--width", "0.1", "--weights", weights, "--data", data];
+    assert!(refusal(&model).contains("differ in size"), "without a card the input is asked for");
+    card(text);
+    let by_card = json(&model)["cross_entropy"].as_f64().unwrap();
+    let asked = json(&[&model[..], &["--input", "32"]].concat())["cross_entropy"].as_f64().unwrap();
+    card(&text.replace("resize = 36", "resize = 32"));
+    let narrow = json(&model)["cross_entropy"].as_f64().unwrap();
+    // Asked for the card's own input, the protocol is the card's too; a short side of 32 gives other pixels than one of 36.
+    assert!(by_card == asked && by_card != narrow, "{by_card} {asked} {narrow}");
+    card(&text.replace("\"b\"", "\"c\""));
+    assert!(refusal(&model).contains("output 1 is \"c\", but class 1 of data is \"b\""));
+    card("network = 1");
+    assert!(refusal(&model).contains("model.toml"));
+}
+
 /// Where a data root holds the real weights: the published counts, exactly, and the five best logits of each image.
 #[test]
 fn real_weights_score_what_torchvisions_transforms_give() {

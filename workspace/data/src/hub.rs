@@ -4,13 +4,10 @@
 //! its own, watched by a deadline, and only what was checked is moved into the cache, in the hub's own layout.
 
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-
-use sha2::{Digest, Sha256};
 
 use crate::{DataError, root};
 
@@ -187,15 +184,7 @@ impl HubFile {
         if size != self.size {
             return Err(Failure::Other(format!("{size} bytes came, {} were expected", self.size)));
         }
-        let mut file = File::open(path)?;
-        let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                bytes => hasher.update(&buffer[..bytes]),
-            }
-        }
-        let sha256: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = sandglass_files::sha256_file(path)?;
         if sha256 != self.sha256 {
             return Err(Failure::Other(format!("its sha256 is {sha256}, not {}", self.sha256)));
         }

@@ -19,7 +19,6 @@ mod loader;
 mod parquet;
 mod picture;
 mod protocol;
-mod quiet;
 mod reading;
 mod resize;
 mod rng;

@@ -9,7 +9,7 @@ use polars::prelude::*;
 
 use crate::dataset::Source;
 use crate::loader::WINDOW;
-use crate::{DataError, Dataset, quiet};
+use crate::{DataError, Dataset};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 
@@ -159,7 +159,7 @@ fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> PolarsResult<T
     };
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
-    quiet::catch(|| call(reader)).map_err(failed)?.map_err(|error| failed(error.to_string()))
+    sandglass_files::catch(|| call(reader)).map_err(failed)?.map_err(|error| failed(error.to_string()))
 }
 
 struct Header {

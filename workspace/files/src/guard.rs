@@ -1,42 +1,50 @@
-//! Calls into libraries that may panic on a strange file.
+//! Calls into libraries that may panic on a damaged file.
+//!
+//! The hook asks which *thread* panics, not whether any call is under way, so that a panic elsewhere in the process
+//! still prints. That is enough as long as polars works on the calling thread, which a reader with
+//! `ParallelStrategy::None` does (the data crate's `tests/quiet.rs`); a writer encodes on polars' own threads unless `set_parallel(false)`.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-static QUIET: AtomicUsize = AtomicUsize::new(0);
-static HOOK: Once = Once::new();
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
 
-/// `call`'s result, or the words of its panic, with nothing printed.
-///
-/// The hook looks at a count, not at a thread, for some libraries work on threads of their own. A panic there reaches
-/// the caller only where the library hands it on.
+/// `call`'s result, or the words of its panic, with nothing printed. Panics on other threads print as ever.
 ///
 /// # Errors
 /// The words of the panic.
 pub fn catch<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();
         set_hook(Box::new(move |info| {
-            if QUIET.load(Ordering::SeqCst) == 0 {
+            if !QUIET.get() {
                 usual(info);
             }
         }));
     });
-    QUIET.fetch_add(1, Ordering::SeqCst);
+    // A call within a call leaves the outer one quiet.
+    let outer = QUIET.replace(true);
     let result = catch_unwind(AssertUnwindSafe(call));
-    QUIET.fetch_sub(1, Ordering::SeqCst);
+    QUIET.set(outer);
     result.map_err(|panic| {
         let words = panic.downcast_ref::<&str>().map(|words| words.to_string());
-        words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without words".into())
+        words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "damaged".to_string())
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::catch;
+
     #[test]
     fn a_panic_becomes_its_words() {
-        assert_eq!(super::catch(|| 7), Ok(7));
-        assert_eq!(super::catch(|| -> u8 { panic!("broken {}", 1) }), Err("broken 1".into()));
+        assert_eq!(catch(|| 7), Ok(7));
+        assert_eq!(catch(|| -> u8 { panic!("broken {}", 1) }), Err("broken 1".into()));
+        // A call within a call.
+        assert_eq!(catch(|| catch(|| -> u8 { panic!("inner") })), Ok(Err("inner".into())));
     }
 }

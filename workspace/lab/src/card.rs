@@ -60,7 +60,8 @@ impl Card {
         let path = Self::beside(checkpoint);
         let text = toml::to_string(self).map_err(|source| CardError::Unwritable { path: path.clone(), source })?;
         let text = format!("# What {} must be scored with.\n{text}", name(checkpoint));
-        sandglass_files::write(&path, text.as_bytes()).map_err(|source| CardError::Io { path: path.clone(), source })?;
+        sandglass_files::write(&path, text.as_bytes())
+            .map_err(|source| CardError::Io { path: path.clone(), source })?;
         Ok(path)
     }
 

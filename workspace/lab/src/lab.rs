@@ -104,7 +104,10 @@ impl Lab {
     fn train(&self, cell: &Classifier, recipe: &Recipe, folder: &Path) -> Result<Artefact, CellError> {
         let sets = self.sets(cell)?;
         if !sets.copies.is_empty() {
-            tell(format_args!("{cell}: left out of training, for a validation image repeats them: {}", sets.copies.join(", ")));
+            tell(format_args!(
+                "{cell}: left out of training, for a validation image repeats them: {}",
+                sets.copies.join(", ")
+            ));
         }
         let network = cell.config().map_err(CellError::failed)?;
         let config = TrainConfig {
@@ -157,12 +160,7 @@ impl Lab {
     ///
     /// # Errors
     /// `Skipped` where the images are not at hand or `engine` is one that this program has not.
-    pub fn score(
-        &self,
-        cell: &Classifier,
-        file: &Artefact,
-        engine: Option<&str>,
-    ) -> Result<Measurement, CellError> {
+    pub fn score(&self, cell: &Classifier, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
         if let Some(engine) = engine {
             return Err(CellError::Skipped(format!("engine {engine} scored it, and this program has it not")));
         }
@@ -204,7 +202,8 @@ impl Lab {
     /// # Errors
     /// `Skipped` where it cannot be had.
     pub fn fetch(&self, entry: &Listed) -> Result<PathBuf, CellError> {
-        let hub = entry.hub.as_ref().ok_or_else(|| CellError::Failed("the manifest names no file on the hub".into()))?;
+        let hub =
+            entry.hub.as_ref().ok_or_else(|| CellError::Failed("the manifest names no file on the hub".into()))?;
         let wanted = sandglass_data::HubFile {
             kind: RepoKind::Model,
             repo: hub.repo.clone(),

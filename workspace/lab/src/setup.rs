@@ -223,7 +223,9 @@ impl ImageSetup {
         recipe.check().map_err(|error| error.to_string())?;
         let is_resized = self.crop_pct.is_some() || self.evaluation.resize.is_some();
         if is_resized && (recipe.augment.smallest_area == 0.0 || recipe.augment.pad_crop > 0) {
-            return Err("images of their own size are cropped by random areas: set augment.smallest_area, no pad_crop".into());
+            return Err(
+                "images of their own size are cropped by random areas: set augment.smallest_area, no pad_crop".into()
+            );
         }
         Ok(())
     }

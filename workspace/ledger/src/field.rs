@@ -1,6 +1,8 @@
 //! How a row's field lies in a parquet column. The set of types is closed.
 
-use polars::prelude::{Column, DataFrame, DataType, Field as Named, IntoColumn, IntoSeries, ListChunked, NamedFrom, Series};
+use polars::prelude::{
+    Column, DataFrame, DataType, Field as Named, IntoColumn, IntoSeries, ListChunked, NamedFrom, Series,
+};
 
 use crate::row::{Axis, Status};
 

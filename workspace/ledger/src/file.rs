@@ -87,7 +87,7 @@ fn encode(rows: &[Row]) -> Result<Vec<u8>, String> {
     ]);
     let written = catch(|| {
         let mut frame = Row::to_frame(rows)?;
-        ParquetWriter::new(&mut bytes).with_key_value_metadata(Some(metadata)).finish(&mut frame)
+        ParquetWriter::new(&mut bytes).set_parallel(false).with_key_value_metadata(Some(metadata)).finish(&mut frame)
     })?;
     written.map_err(|error| error.to_string())?;
     if seal::seal(&mut bytes) { Ok(bytes) } else { Err("the metadata holds no seal".into()) }

@@ -53,7 +53,8 @@ fn row(frame: &DataFrame, at: usize) -> Result<Row, String> {
     let classes = classes.strip_suffix(" classes").ok_or_else(odd)?;
     let width: f64 = get(frame, "width", at)?;
     let variant: String = get(frame, "variant", at)?;
-    let axes = [("network", variant), ("width", format!("{width:?}")), ("input", input.into()), ("classes", classes.into())];
+    let axes =
+        [("network", variant), ("width", format!("{width:?}")), ("input", input.into()), ("classes", classes.into())];
     Ok(Row {
         study: get(frame, "study", at)?,
         profile: get(frame, "profile", at)?,

@@ -4,7 +4,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::{
-    DataFrame, IntoColumn, KeyValueMetadata, NamedFrom, ParallelStrategy, ParquetReader, ParquetWriter, SerReader, Series,
+    DataFrame, IntoColumn, KeyValueMetadata, NamedFrom, ParallelStrategy, ParquetReader, ParquetWriter, SerReader,
+    Series,
 };
 use sandglass_files::catch;
 
@@ -45,7 +46,7 @@ pub fn write_predictions(root: &Path, cell: [&str; 3], items: &[Prediction]) -> 
             column("prediction", |item| item.prediction),
         ];
         let mut frame = DataFrame::new(items.len(), columns)?;
-        ParquetWriter::new(&mut bytes).with_key_value_metadata(Some(metadata)).finish(&mut frame)
+        ParquetWriter::new(&mut bytes).set_parallel(false).with_key_value_metadata(Some(metadata)).finish(&mut frame)
     });
     written.map_err(WriteError::Parquet)?.map_err(|error| WriteError::Parquet(error.to_string()))?;
     if !seal::seal(&mut bytes) {

@@ -9,7 +9,15 @@ use sandglass_ledger::{Ledger, Row, Status, WriteError, read_cell, schema_markdo
 
 fn failed(cell: &str, error: &str) -> Row {
     let ok = row(cell, "top1", 0.0);
-    Row { value: None, status: Status::Failed, error: Some(error.into()), samples: vec![], samples_at: vec![], checkpoint_hash: None, ..ok }
+    Row {
+        value: None,
+        status: Status::Failed,
+        error: Some(error.into()),
+        samples: vec![],
+        samples_at: vec![],
+        checkpoint_hash: None,
+        ..ok
+    }
 }
 
 #[test]

@@ -72,10 +72,7 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// The one profile that is named, or the first.
-    pub(crate) fn scale(
-        &self,
-        name: Option<&str>,
-    ) -> Result<(&Profile<E::Setup>, &[Placed<E::Cell>]), StudyError> {
+    pub(crate) fn scale(&self, name: Option<&str>) -> Result<(&Profile<E::Setup>, &[Placed<E::Cell>]), StudyError> {
         let profile = self.file.profile(name)?;
         let missing = || StudyError::Refused(format!("profile {} has no cells", profile.name));
         self.scales(Some(&profile.name))?.next().ok_or_else(missing)
@@ -83,8 +80,14 @@ impl<E: Experiment> Opened<E> {
 
     /// Every cell with its rows, for a section.
     pub(crate) fn results(&self, only: Option<&str>) -> Result<Results<'_, E>, StudyError> {
-        let scales = self.scales(only)?.map(|(profile, cells)| Scale::new(&self.head.name, profile, cells, &self.ledger));
-        Ok(Results { experiment: &self.experiment, head: &self.head, design: &self.file.design, scales: scales.collect() })
+        let scales =
+            self.scales(only)?.map(|(profile, cells)| Scale::new(&self.head.name, profile, cells, &self.ledger));
+        Ok(Results {
+            experiment: &self.experiment,
+            head: &self.head,
+            design: &self.file.design,
+            scales: scales.collect(),
+        })
     }
 
     /// What a profile lends.

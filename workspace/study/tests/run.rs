@@ -87,8 +87,14 @@ fn borrowed_cells_are_read_and_never_made() {
 #[test]
 fn another_study_lends_too() {
     let micro = Micro::new();
-    let text = MICRO.replace("name = \"micro\"", "name = \"other\"").replace("minutes = 1\n[profile.setup]\nseeds = [0, 1]\nkeep = true", "minutes = 1\nborrow = \"micro/plain\"\n[profile.setup]\nseeds = [0]");
-    let text = text.replace("borrow = \"micro/plain\"\n[profile.setup]\nseeds = [1, 5]", "borrow = \"other/plain\"\n[profile.setup]\nseeds = [0]");
+    let text = MICRO.replace("name = \"micro\"", "name = \"other\"").replace(
+        "minutes = 1\n[profile.setup]\nseeds = [0, 1]\nkeep = true",
+        "minutes = 1\nborrow = \"micro/plain\"\n[profile.setup]\nseeds = [0]",
+    );
+    let text = text.replace(
+        "borrow = \"micro/plain\"\n[profile.setup]\nseeds = [1, 5]",
+        "borrow = \"other/plain\"\n[profile.setup]\nseeds = [0]",
+    );
     micro.write("other", &text);
     micro.run("micro", "plain", None).unwrap();
     for profile in ["plain", "more"] {

@@ -43,7 +43,12 @@ fn what_no_row_could_be_written_of_is_refused_at_once() {
 #[test]
 fn a_method_is_named_or_called_as_the_study() {
     let micro = Micro::new();
-    micro.write("mine", &MICRO.replacen("name = \"micro\"", "name = \"mine\"\nmethod = \"other\"", 1).replace("micro/plain", "mine/plain"));
+    micro.write(
+        "mine",
+        &MICRO
+            .replacen("name = \"micro\"", "name = \"mine\"\nmethod = \"other\"", 1)
+            .replace("micro/plain", "mine/plain"),
+    );
     assert_eq!(micro.open("mine").unwrap().name(), "mine");
     let message = error(&MICRO.replacen("name = \"micro\"", "name = \"mine\"", 1));
     assert!(message.contains("no method is called \"mine\"; there are micro, other"), "{message}");

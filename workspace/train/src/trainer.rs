@@ -275,7 +275,8 @@ impl Run<'_> {
             started = Instant::now();
         }
         let mut row = self.row();
-        let is_due = row.epoch == self.config.recipe.epochs || row.epoch.is_multiple_of(self.config.evaluate_every.max(1));
+        let is_due =
+            row.epoch == self.config.recipe.epochs || row.epoch.is_multiple_of(self.config.evaluate_every.max(1));
         if let Some((name, loader)) = self.evaluation.as_ref().filter(|_| is_due) {
             let weights = self.average.as_ref().unwrap_or(&self.weights);
             let Some(score) = evaluate_until(&mut self.engine, weights, loader, stop)? else { return Ok(false) };

@@ -1,4 +1,5 @@
 //! The width study in a project of its own.
+#![allow(dead_code, reason = "each test uses its part")]
 
 use std::path::Path;
 

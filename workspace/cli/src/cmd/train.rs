@@ -23,7 +23,7 @@ pub struct Args {
     /// Folder for the state, log.jsonl and, in the end, model.safetensors
     #[arg(long)]
     out: PathBuf,
-    /// File, or smoke, cifar10, tiny-imagenet, imagenet, imagenet-official; unset: by the size of the images
+    /// File, or the name of one that comes with the program; unset: by the size of the images, which is said
     #[arg(long)]
     recipe: Option<PathBuf>,
     /// Instead of the recipe's
@@ -85,7 +85,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
     let mut recipe = match &args.recipe {
         Some(path) => read_recipe(path)?,
-        None => read_recipe(Path::new(default_recipe(&training)))?,
+        None => {
+            let name = default_recipe(&training);
+            note(&format!("recipe {name}, by the size of the images; --recipe chooses another"));
+            read_recipe(Path::new(name))?
+        }
     };
     recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
     recipe.batch = args.batch.unwrap_or(recipe.batch);

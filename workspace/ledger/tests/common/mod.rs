@@ -6,7 +6,9 @@ pub fn row(cell: &str, metric: &str, value: f64) -> Row {
         study: "width".into(),
         profile: "smoke".into(),
         cell: cell.into(),
-        axes: [("network", cell), ("width", "0.35")].map(|(name, value)| Axis { name: name.into(), value: value.into() }).into(),
+        axes: [("network", cell), ("width", "0.35")]
+            .map(|(name, value)| Axis { name: name.into(), value: value.into() })
+            .into(),
         dataset: "embedded".into(),
         synthetic: true,
         seed: 0,

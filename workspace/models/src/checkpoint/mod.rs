@@ -14,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 pub use error::{CheckpointError, Differences, Problem};
-pub use save::{SaveType, save, write_atomically};
+pub use save::{SaveType, save};
 
 use crate::{NetworkName, TensorSpec, Weights};
 

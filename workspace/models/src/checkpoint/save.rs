@@ -1,8 +1,7 @@
 //! Writing safetensors: the same weights give the same bytes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -43,7 +42,7 @@ pub fn save(
     if dtype == SaveType::F16 {
         check_f16(weights)?;
     }
-    let written = write_atomically(path, |out| {
+    let written = sandglass_files::write_with(path, |out| {
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(&header)?;
         for value in weights.specs.iter().zip(&weights.values).flat_map(|(_, values)| values) {
@@ -85,24 +84,5 @@ fn check_f16(weights: &Weights) -> Result<(), CheckpointError> {
             return Err(CheckpointError::F16Range { tensor: spec.name.clone(), value });
         }
     }
-    Ok(())
-}
-
-/// Writes a temporary file beside `path`, syncs it, renames it, and syncs the folder. The mode is the umask's.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(<fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666));
-    let temporary = builder.tempfile_in(folder)?;
-    let mut out = BufWriter::with_capacity(1 << 20, temporary.as_file());
-    write(&mut out)?;
-    out.flush()?;
-    drop(out);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
     Ok(())
 }

@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test uses its part")]
 //! A study of numbers in a folder of its own: nothing is trained, and no network or data set is known.
 
 use std::cell::RefCell;
@@ -7,8 +8,8 @@ use std::rc::Rc;
 
 use sandglass_ledger::{Ledger, Prediction, Row};
 use sandglass_study::{
-    Artefact, Axes, Build, CellError, Experiment, Facts, Headline, Measurement, Part, Project, Results, RunArgs, Section,
-    Shelf, Study, StudyEntry, StudyError, Table, Value,
+    Artefact, Axes, Build, CellError, Experiment, Facts, Headline, Measurement, Part, Project, Results, RunArgs,
+    Section, Shelf, Study, StudyEntry, StudyError, Table, Value,
 };
 use serde::{Deserialize, Serialize};
 

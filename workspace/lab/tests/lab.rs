@@ -1,0 +1,153 @@
+//! Training and scoring on a few drawn images, and everything that must not become a number.
+
+use std::path::Path;
+
+use image::{Rgb, RgbImage};
+use sandglass_data::{Dataset, Part};
+use sandglass_files::{from_toml, sha256_file};
+use sandglass_lab::{Card, Classifier, Compared, Given, ImageSetup, Lab, Recipes, Variant, Work};
+use sandglass_study::{Build, CellError};
+
+const RECIPE: &str = "epochs = 2\nbatch = 4\nlr = 0.05\n[optimizer.sgd]\nmomentum = 0.9\nnesterov = true\n\
+    [schedule.linear_warmup_cosine]\nwarmup_epochs = 0\n[augment]\nsmallest_area = 0.5\n";
+
+fn lab() -> Lab {
+    Lab::new(Some(1), &Build::new("c0ffee+changes", b"")).unwrap()
+}
+
+/// Images of several sizes below `folder/<part>/<class>`.
+fn draw(folder: &Path, part: &str, count: u32) {
+    for (at, class) in ["ant", "bee"].into_iter().enumerate() {
+        let folder = folder.join(part).join(class);
+        std::fs::create_dir_all(&folder).unwrap();
+        for number in 0..count {
+            let pixel =
+                |x: u32, y: u32| Rgb([(x * (at as u32 * 7 + 1)) as u8, (y + 31 * number) as u8, part.len() as u8]);
+            let image = RgbImage::from_fn(40 + number, 36 + at as u32, pixel);
+            image.save_with_format(folder.join(format!("{number}.png")), image::ImageFormat::Png).unwrap();
+        }
+    }
+}
+
+fn cell(data: &Path, more: &str) -> Classifier {
+    let data = data.display();
+    let text = format!(
+        "data = \"{data}\"\ninput = 32\nclasses = 2\ncrop_pct = 0.875\nstem_stride = 1\nrecipe = \"mine\"\nseeds = [0]\n{more}"
+    );
+    let setup: ImageSetup = from_toml(&text).unwrap();
+    let networks = [Variant { network: "mobilenetv2".into(), paper: "MobileNetV2".into() }];
+    let recipes = Recipes::from([("mine".to_owned(), sandglass_train::Recipe::from_toml(RECIPE).unwrap())]);
+    setup.cells(Compared { networks: &networks, widths: &[0.1], recipes: &recipes }).unwrap().remove(0)
+}
+
+#[test]
+fn a_cell_is_trained_scored_and_carries_its_card() {
+    let folder = tempfile::tempdir().unwrap();
+    draw(&folder.path().join("data"), "train", 6);
+    draw(&folder.path().join("data"), "val", 3);
+    let cell = cell(&folder.path().join("data"), "evaluate_every = 5\n");
+    let (lab, run) = (lab(), folder.path().join("run"));
+    let file = lab.prepare(&cell, &run).unwrap();
+    // Only the last epoch was due.
+    assert_eq!((file.history.len(), file.history[0].0), (1, 2.0));
+    assert_eq!(file.made_by, ["c0ffee+changes"]);
+    assert!(file.seconds.unwrap() > 0.0 && run.join("recipe.toml").is_file());
+    let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap();
+    assert_eq!(
+        sandglass_train::Recipe::from_toml(&recipe).unwrap(),
+        sandglass_train::Recipe::from_toml(RECIPE).unwrap()
+    );
+
+    let measured = lab.score(&cell, &file, None).unwrap();
+    let value = |metric: &str| measured.values.iter().find(|value| value.metric == metric).unwrap();
+    assert_eq!((value("top1").n, value("top5_count").value), (6, 6.0));
+    let right = measured.predictions.iter().filter(|item| item.label == item.prediction).count() as f64;
+    assert_eq!((value("top1_count").value, value("top1").value), (right, 100.0 * right / 6.0));
+    let names: Vec<&str> = measured.predictions.iter().map(|item| item.name.as_str()).collect();
+    assert_eq!(names, ["ant/0.png", "ant/1.png", "ant/2.png", "bee/0.png", "bee/1.png", "bee/2.png"]);
+    // The f16 file is what was scored: its score may differ from the last epoch's, its card says how to repeat it.
+    let card = Card::read(&file.path).unwrap().unwrap();
+    assert_eq!(
+        (card.classes.clone(), card.input, card.evaluation.resize),
+        (vec!["ant".into(), "bee".into()], Some(32), Some(36))
+    );
+    let set = |names: [&str; 2]| {
+        let names = names.map(String::from).to_vec();
+        Dataset::from_pixels("set", names, false, (1, 1), vec![0; 6], vec![0, 1]).unwrap()
+    };
+    card.check(&file.path, &set(["ant", "bee"])).unwrap();
+    let error = card.check(&file.path, &set(["ant", "wasp"])).unwrap_err().to_string();
+    assert!(error.contains("output 1 is \"bee\", but class 1 of set is \"wasp\""), "{error}");
+
+    // A finished run is not trained again, and an engine that is not here scores nothing.
+    let again = lab.prepare(&cell, &run).unwrap();
+    assert_eq!((again.seconds, sha256_file(&again.path).unwrap()), (file.seconds, sha256_file(&file.path).unwrap()));
+    assert!(matches!(lab.score(&cell, &file, Some("other")), Err(CellError::Skipped(_))));
+}
+
+/// In whatever door: no percentage of training images.
+#[test]
+fn a_set_without_a_validation_part_has_no_result() {
+    let folder = tempfile::tempdir().unwrap();
+    draw(folder.path(), "images", 6);
+    let cell = cell(&folder.path().join("images"), "");
+    let Err(CellError::Skipped(reason)) = lab().prepare(&cell, &folder.path().join("run")) else { panic!() };
+    assert!(reason.contains("has no validation part"), "{reason}");
+}
+
+#[test]
+fn held_back_images_are_scored_and_not_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    draw(&folder.path().join("data"), "train", 8);
+    draw(&folder.path().join("data"), "val", 3);
+    let cell = cell(&folder.path().join("data"), "holdout = 5\n");
+    let lab = lab();
+    let file = lab.prepare(&cell, &folder.path().join("run")).unwrap();
+    let measured = lab.score(&cell, &file, None).unwrap();
+    assert_eq!(measured.predictions.len(), 5);
+    let training = sandglass_data::open(folder.path().join("data").to_str().unwrap(), Part::Train, Some(2)).unwrap();
+    let names: Vec<String> = (0..training.len()).map(|at| training.image_name(at)).collect();
+    assert!(measured.predictions.iter().all(|item| names.contains(&item.name)));
+    let log = std::fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
+    assert!(log.contains("development split"), "{log}");
+}
+
+#[test]
+fn copies_of_validation_images_under_another_label_are_left_out_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    draw(&data, "train", 6);
+    draw(&data, "val", 3);
+    std::fs::copy(data.join("val/ant/1.png"), data.join("train/bee/copy.png")).unwrap();
+    let cell = cell(&data, "drop_copies = true\n");
+    let lab = lab();
+    let file = lab.prepare(&cell, &folder.path().join("run")).unwrap();
+    let measured = lab.score(&cell, &file, None).unwrap();
+    let left_out = measured.values.iter().find(|value| value.metric == "copies_left_out").unwrap();
+    assert_eq!((left_out.value, left_out.n), (1.0, 12));
+}
+
+#[test]
+fn given_weights_are_known_by_their_hash_before_they_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("weights.safetensors");
+    std::fs::write(&weights, b"no weights at all").unwrap();
+    let given = |sha256: &str| Classifier {
+        work: Work::Score(Given {
+            network: "mobilenetv2".into(),
+            width: 0.1,
+            weights: weights.display().to_string(),
+            sha256: sha256.into(),
+            data: "embedded".into(),
+        }),
+        ..cell(Path::new("embedded"), "")
+    };
+    let lab = lab();
+    let Err(CellError::Failed(reason)) = lab.prepare(&given("00"), folder.path()) else { panic!() };
+    assert!(reason.contains("has SHA-256") && reason.contains("not 00"), "{reason}");
+    let hash = sha256_file(&weights).unwrap();
+    lab.prepare(&given(&hash), folder.path()).unwrap();
+    lab.prepare(&given(&hash.to_uppercase()), folder.path()).unwrap();
+    std::fs::remove_file(&weights).unwrap();
+    assert!(matches!(lab.prepare(&given(&hash), folder.path()), Err(CellError::Skipped(_))));
+}
