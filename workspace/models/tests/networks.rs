@@ -30,8 +30,8 @@ fn mobilenext_has_the_official_widths() {
         (0.35, [16, 32, 48, 64, 104, 136, 200, 336, 1280]),
     ];
     for (width, want) in widths {
-        let plan = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.plan().unwrap();
-        let got: Vec<usize> = plan.stages.iter().map(|stage| stage.c).collect();
+        let table = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.table().unwrap();
+        let got: Vec<usize> = table.stages.iter().map(|stage| stage.c).collect();
         assert_eq!(got, want, "width {width}");
     }
 }
@@ -48,9 +48,16 @@ fn mobilenext_has_the_official_hidden_widths() {
         (0.35, [8, 16, 16, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 64, 56, 56, 208]),
     ];
     for (width, want) in widths {
-        let network = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().unwrap();
-        let hidden = |block: &sandglass_models::Block| block.units.iter().map(|unit| unit.conv.output).min();
-        let got: Vec<usize> = network.blocks[1..].iter().filter_map(hidden).collect();
+        let graph = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().unwrap();
+        // Of each block `features.k`, the stem's aside.
+        let mut narrowest = BTreeMap::<usize, usize>::new();
+        for map in graph.maps() {
+            if let ["features", block, "conv", _] = map.name.split('.').collect::<Vec<_>>()[..] {
+                let least = narrowest.entry(block.parse().unwrap()).or_insert(map.channels);
+                *least = map.channels.min(*least);
+            }
+        }
+        let got: Vec<usize> = narrowest.into_values().collect();
         assert_eq!(got, want, "width {width}");
     }
 }

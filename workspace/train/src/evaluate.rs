@@ -55,7 +55,7 @@ pub(crate) fn evaluate_until(
             return Ok(None);
         }
         let batch = batch?;
-        let logits = engine.evaluate(weights, &batch.images)?;
+        let logits = engine.evaluate(weights, &batch.images)?.one()?;
         let count = batch.labels.len();
         let classes = logits.len() / count.max(1);
         sum += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * count as f64;

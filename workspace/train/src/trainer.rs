@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sandglass_data::{Dataset, Loader, Transform};
 use sandglass_models::checkpoint::{self, SaveType};
-use sandglass_models::{Network, NetworkConfig, Weights};
+use sandglass_models::{Graph, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
 
 use crate::disk::RealDisk;
@@ -140,7 +140,7 @@ fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, u
 
 type Parts = (Weights, Optimizer, Option<Weights>, Record);
 
-fn fresh(identity: Identity, config: &TrainConfig, network: &Network) -> Parts {
+fn fresh(identity: Identity, config: &TrainConfig, network: &Graph) -> Parts {
     let weights = initialise(network.tensors(), config.seed);
     let average = config.recipe.ema.map(|_| weights.clone());
     let optimizer = Optimizer::new(config.recipe.optimizer.clone(), &sizes(&weights));
@@ -152,12 +152,7 @@ fn sizes(weights: &Weights) -> Vec<usize> {
 }
 
 /// The parts that a state holds; an error where it is another run's.
-fn restore(
-    mut state: State,
-    identity: &Identity,
-    config: &TrainConfig,
-    network: &Network,
-) -> Result<Parts, TrainError> {
+fn restore(mut state: State, identity: &Identity, config: &TrainConfig, network: &Graph) -> Result<Parts, TrainError> {
     let theirs = &state.record.identity;
     let differences = identity.iter().filter_map(|(name, ours)| {
         let theirs = theirs.iter().find(|(key, _)| key == name).map_or("unknown", |(_, value)| value);
@@ -264,15 +259,15 @@ impl Run<'_> {
         let recipe = &config.recipe;
         let non_finite = |what: String| TrainError::NonFinite { what, epoch: record.epoch + 1, step: record.step + 1 };
 
-        let features = engine.output().2;
+        let count = labels.len() * engine.dropout_len();
         let dropout = (recipe.dropout > 0.0)
-            .then(|| dropout_factors(config.seed, record.epoch, record.step, labels.len() * features, recipe.dropout));
-        let logits = engine.forward(weights, images, dropout.as_deref())?;
+            .then(|| dropout_factors(config.seed, record.epoch, record.step, count, recipe.dropout));
+        let logits = engine.forward(weights, images, dropout.as_deref())?.one()?;
         let loss = cross_entropy(&logits, labels, config.network.classes, recipe.label_smoothing)?;
         if !loss.mean.is_finite() {
             return Err(non_finite("the loss".into()));
         }
-        let gradients = engine.backward(weights, &loss.gradient)?;
+        let gradients = engine.backward(weights, &[&loss.gradient])?;
         if let Some(at) = gradients.iter().position(|gradient| gradient.iter().any(|g| !g.is_finite())) {
             return Err(non_finite(format!("the gradient of {}", weights.specs[at].name)));
         }
