@@ -73,6 +73,14 @@ fn names_print_as_they_parse() {
     assert!(unknown.contains("mobilenext_divx") && unknown.contains("mobilenext_paper"), "{unknown}");
 }
 
+/// Hashes of committed rows and the identity of stored runs are made of these.
+#[test]
+fn a_networks_facts_keep_their_names() {
+    let config: NetworkConfig = "mobilenext_div2".parse().unwrap();
+    let facts = serde_json::to_string(&NetworkConfig { width: 0.5, classes: 10, ..config }).unwrap();
+    assert_eq!(facts, r#"{"network":"mobilenext_div2","width":0.5,"classes":10,"stem_stride":2}"#);
+}
+
 #[test]
 fn impossible_networks_are_refused() {
     let base = NetworkConfig::new(NetworkName::MobileNeXt);

@@ -1,11 +1,14 @@
-//! The plain candle networks: where stock candle errs, against finite differences and PyTorch's rules.
+//! The plain candle networks: where stock candle errs, against finite differences and PyTorch's rules; and what no golden
+//! case has, against its definition.
 //! Whole blocks and networks are checked by `sandglass golden --path candle`.
 
 use std::collections::HashMap;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, Module, ModuleT, VarBuilder, VarMap};
-use sandglass_models::{NetworkConfig, NetworkName, Window};
+use sandglass_models::{
+    Activation, After, Conv, Graph, GraphBuilder, ModelError, NetworkConfig, NetworkName, Padding, Unit, Window,
+};
 use sandglass_reference as reference;
 
 /// Values in -1..1 that follow no pattern.
@@ -102,5 +105,95 @@ fn resnet_trains_in_f64_with_a_gradient_for_every_tensor() -> Result<()> {
         }
     }
     assert_ne!(before.to_vec1::<f64>()?, variables["bn1.running_mean"].to_vec1::<f64>()?);
+    Ok(())
+}
+
+/// A grouped convolution with bias by its definition; `before`: zeros above and left.
+fn slow_conv(x: &Tensor, weight: &Tensor, bias: &Tensor, (stride, before): (usize, usize)) -> Result<Vec<f64>> {
+    let (n, _, height, width) = x.dims4()?;
+    let (output, per_group, kernel, _) = weight.dims4()?;
+    let groups = x.dim(1)? / per_group;
+    let (x, weight) = (x.flatten_all()?.to_vec1::<f64>()?, weight.flatten_all()?.to_vec1::<f64>()?);
+    let bias = bias.to_vec1::<f64>()?;
+    let at = |image: usize, c: usize, y: usize, x_at: usize| match (y.checked_sub(before), x_at.checked_sub(before)) {
+        (Some(y), Some(x_at)) if y < height && x_at < width => {
+            x[((image * per_group * groups + c) * height + y) * width + x_at]
+        }
+        _ => 0.0,
+    };
+    let mut out = Vec::new();
+    for image in 0..n {
+        for o in 0..output {
+            let first = o / (output / groups) * per_group;
+            for (y, x_at) in (0..height.div_ceil(stride)).flat_map(|y| (0..width.div_ceil(stride)).map(move |x| (y, x)))
+            {
+                let mut sum = bias[o];
+                for (c, dy, dx) in
+                    (0..per_group * kernel * kernel).map(|i| (i / kernel / kernel, i / kernel % kernel, i % kernel))
+                {
+                    let w = weight[((o * per_group + c) * kernel + dy) * kernel + dx];
+                    sum += w * at(image, first + c, y * stride + dy, x_at * stride + dx);
+                }
+                out.push(sum);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// What later networks are made of, and the engine has not yet: groups, SAME padding, biases, SiLU, gates, concatenation.
+#[test]
+fn a_squeezed_and_excited_grouped_convolution_is_what_it_says() -> Result<()> {
+    let window = Window { kernel: 3, stride: 2, padding: Padding::Same };
+    let biased = |name: &str, conv, activation| Unit { conv, name: name.to_owned(), after: After::Bias, activation };
+    let build = || -> std::result::Result<Graph, ModelError> {
+        let mut g = GraphBuilder::new(4)?;
+        let x = g.images();
+        let y = g.unit(biased("conv", Conv { input: 4, output: 6, groups: 2, window }, Activation::None), x)?;
+        let squeezed = g.global_average("pool", y)?;
+        let squeezed = g.unit(biased("squeeze", Conv::pointwise(6, 2), Activation::Silu), squeezed)?;
+        let excited = g.unit(biased("excite", Conv::pointwise(2, 6), Activation::Sigmoid), squeezed)?;
+        let gated = g.gate("gate", y, excited)?;
+        let both = g.concat("both", vec![gated, y])?;
+        g.finish(vec![both])
+    };
+    let graph = build().expect("a graph");
+    let names: Vec<String> = graph.tensors().into_iter().map(|spec| spec.name).collect();
+    let [conv, conv_bias, squeeze, squeeze_bias, excite, excite_bias] = &names[..] else { panic!("{names:?}") };
+    assert_eq!([conv, conv_bias, excite_bias], ["conv.weight", "conv.bias", "excite.bias"]);
+
+    let tensors: HashMap<String, Tensor> = (graph.tensors().iter().enumerate())
+        .map(|(seed, spec)| Ok((spec.name.clone(), values(&spec.shape, seed as u64)?.as_tensor().clone())))
+        .collect::<Result<_>>()?;
+    let network =
+        reference::Network::new(&graph, &VarBuilder::from_tensors(tensors.clone(), DType::F64, &Device::Cpu))?;
+    // 7 pixels need one more on both sides, 8 one more behind.
+    for (side, before) in [(7, 1), (8, 0)] {
+        let x = values(&[2, 4, side, side], 9)?;
+        let got = network.forward_t(&x, false)?;
+        assert_eq!(got.dims(), [2, 12, 4, 4]);
+
+        let y = slow_conv(&x, &tensors[conv], &tensors[conv_bias], (2, before))?;
+        let matrix = |w: &String, b: &String, x: &[f64]| -> Result<Vec<f64>> {
+            let (rows, bias) = (tensors[w].flatten_from(1)?.to_vec2::<f64>()?, tensors[b].to_vec1::<f64>()?);
+            Ok(rows.iter().zip(bias).map(|(row, b)| row.iter().zip(x).map(|(w, x)| w * x).sum::<f64>() + b).collect())
+        };
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let mut want = Vec::new();
+        for image in y.chunks(6 * 16) {
+            let means: Vec<f64> = image.chunks(16).map(|map| map.iter().sum::<f64>() / 16.0).collect();
+            let squeezed: Vec<f64> =
+                matrix(squeeze, squeeze_bias, &means)?.into_iter().map(|x| x * sigmoid(x)).collect();
+            let gates = matrix(excite, excite_bias, &squeezed)?;
+            want.extend(image.iter().enumerate().map(|(i, y)| y * sigmoid(gates[i / 16])));
+            want.extend(image);
+        }
+        for (got, want) in got.flatten_all()?.to_vec1::<f64>()?.iter().zip(want) {
+            assert!((got - want).abs() < 1e-12, "{got} for {want}");
+        }
+    }
+    // 2 x 3 of 2 x 9 weights on 4 x 4 pixels, and two matrices of 12.
+    let cost = graph.cost(8, 8).expect("a cost");
+    assert_eq!((cost.params, cost.madds_total), (6 * 18 + 6 + 12 + 2 + 12 + 6, 6 * 18 * 16 + 24));
     Ok(())
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use safetensors::SafeTensorError;
 use sandglass_data::{Dataset, Loader, Transform};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{Graph, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
+use serde_json::Value;
 
 use crate::disk::RealDisk;
 use crate::evaluate::{evaluate_until, percent};
@@ -93,7 +95,7 @@ pub fn train(
         fs::TryLockError::Error(source) => folder(source),
     })?;
 
-    let identity = identity(config, training, (height, width));
+    let identity = identity(config, training, (height, width)).map_err(StoreError::from)?;
     let store = Store::new(&RealDisk, &config.out);
     let (weights, optimizer, average, record) = match store.load()? {
         Some(state) => restore(state, &identity, config, &network)?,
@@ -121,13 +123,14 @@ pub fn train(
 }
 
 /// What a state belongs to. Threads, instruction set and evaluation are not in it: they change no bit.
-fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, usize)) -> Identity {
-    let network = &config.network;
-    let facts = [
-        ("network", network.to_string()),
-        ("width", network.width.to_string()),
-        ("classes", network.classes.to_string()),
-        ("stem stride", network.stem_stride.to_string()),
+fn identity(
+    config: &TrainConfig,
+    training: &Dataset,
+    (height, width): (usize, usize),
+) -> Result<Identity, SafeTensorError> {
+    let network: serde_json::Map<String, Value> = serde_json::from_value(serde_json::to_value(config.network)?)?;
+    let network = network.into_iter().map(|(name, value)| (name.replace('_', " "), in_words(&value)));
+    let run = [
         ("input", format!("{height}x{width}")),
         ("epochs", config.recipe.epochs.to_string()),
         ("batch", config.recipe.batch.to_string()),
@@ -135,7 +138,16 @@ fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, u
         ("recipe", config.recipe.hash()),
         ("data", training.hash().to_string()),
     ];
-    facts.map(|(name, value)| (name.to_string(), value)).to_vec()
+    Ok(network.chain(run.map(|(name, value)| (name.to_string(), value))).collect())
+}
+
+/// As states have always held it: text without quotes, a whole number without a point.
+fn in_words(value: &Value) -> String {
+    match (value, value.as_f64()) {
+        (Value::String(text), _) => text.clone(),
+        (_, Some(number)) => number.to_string(),
+        _ => value.to_string(),
+    }
 }
 
 type Parts = (Weights, Optimizer, Option<Weights>, Record);
@@ -358,4 +370,25 @@ impl Run<'_> {
 fn same_bits(a: &Weights, b: &Weights) -> bool {
     let bits = |weights: &Weights| weights.values.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
     bits(a) == bits(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use sandglass_data::Part;
+    use sandglass_models::NetworkName;
+
+    use super::*;
+
+    /// Stored runs go on only while these words stay.
+    #[test]
+    fn a_runs_identity_keeps_its_words() {
+        let network = NetworkConfig { classes: 10, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+        let recipe = Recipe::from_toml(Recipe::built_in("smoke").unwrap()).unwrap();
+        let (out, save_every) = (PathBuf::new(), Duration::MAX);
+        let config = TrainConfig { network, recipe, input: None, seed: 3, threads: 1, out, save_every };
+        let set = sandglass_data::open("embedded", Part::Train, Some(10)).unwrap();
+        let facts = identity(&config, &set, (32, 32)).unwrap();
+        let words: Vec<String> = facts.iter().take(5).map(|(name, value)| format!("{name} {value}")).collect();
+        assert_eq!(words, ["network mobilenetv2", "width 1", "classes 10", "stem stride 2", "input 32x32"]);
+    }
 }

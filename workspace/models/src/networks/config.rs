@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use super::{NetworkName, Table, mobilenetv1, mobilenetv2, mobilenext, resnet50};
 use crate::error::MAX_CHANNELS;
 use crate::{Graph, ModelError};
@@ -74,6 +76,19 @@ impl NetworkConfig {
             _ if self.name.has_identity_div() => Ok(()),
             _ => Err(ModelError::NoIdentityDiv(self.name.to_string())),
         }
+    }
+}
+
+/// What decides the network's tensors, under names that stay: hashes of cells and the identity of runs are made of them.
+/// A fact added later is left out while it is at its default.
+impl Serialize for NetworkConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut facts = serializer.serialize_struct("NetworkConfig", 4)?;
+        facts.serialize_field("network", &self.to_string())?;
+        facts.serialize_field("width", &self.width)?;
+        facts.serialize_field("classes", &self.classes)?;
+        facts.serialize_field("stem_stride", &self.stem_stride)?;
+        facts.end()
     }
 }
 

@@ -198,18 +198,17 @@ impl Body {
 
     /// A share as a map of its own, with zeros in the channels that it does not concern.
     fn own(&mut self, share: Share, channels: usize) -> Map {
-        let whole = share.channels == channels;
-        let map = match Arc::try_unwrap(share.map) {
-            Ok(map) if whole => return map,
-            Ok(map) => Arc::new(map),
-            Err(map) => map,
+        let mut own = match Arc::try_unwrap(share.map) {
+            Ok(map) => map,
+            Err(shared) => {
+                let mut copy = self.buffers.take(shared.values().len());
+                copy.values_mut().copy_from_slice(shared.values());
+                copy
+            }
         };
-        let mut own = self.buffers.take(map.values().len());
-        own.values_mut().copy_from_slice(map.values());
-        if !whole {
+        if share.channels < channels {
             own.values_mut().chunks_exact_mut(channels).for_each(|pixel| pixel[share.channels..].fill(0.0));
         }
-        self.give(map);
         own
     }
 
