@@ -52,10 +52,17 @@ fn tangle() -> Graph {
     let main = unit(g, "main", Conv::depthwise(12, 3, 2), Activation::None, twice);
     let side = unit(g, "side", Conv::dense(12, 12, 1, 2), Activation::None, twice);
     let last = g.add("last", (main, side), 12, Activation::Relu).unwrap();
+    // Operands that nothing else reads: one that is an output too, one activated, and a skip of which a part is added.
+    let given = unit(g, "given", Conv::pointwise(8, 8), Activation::None, tap);
+    let sum = g.add("sum", (given, stem), 8, Activation::None).unwrap();
+    let clamped = unit(g, "clamped", Conv::pointwise(8, 8), Activation::Relu, sum);
+    let sum = g.add("sum2", (clamped, sum), 8, Activation::None).unwrap();
+    let partly = unit(g, "partly", Conv::pointwise(8, 8), Activation::None, stem);
+    let sum = g.add("sum3", (sum, partly), 3, Activation::None).unwrap();
     let _unused = unit(g, "unused", Conv::pointwise(12, 4), Activation::Relu, last);
     let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled, 2), ("d", only_pooled, 5)]
         .map(|(name, x, k)| head(g, name, x, k));
-    g.clone().finish([&heads[..], &[plain, last, early, plain]].concat()).unwrap()
+    g.clone().finish([&heads[..], &[plain, last, early, plain, given, sum]].concat()).unwrap()
 }
 
 fn tensors(values: &[f32], shape: &[usize]) -> Result<Tensor> {
@@ -118,6 +125,11 @@ fn gradients_of_every_wiring_are_those_of_plain_candle() {
             true => engine.forward(&mut weights, &images, None).unwrap(),
             false => engine.forward_eval(&weights, &images).unwrap(),
         };
+        if !train {
+            let want = outputs.clone();
+            assert_eq!(engine.evaluate(&weights, &images).unwrap(), want);
+            assert_eq!(engine.forward_eval(&weights, &images).unwrap(), want);
+        }
         let cotangents: Vec<Vec<f32>> = outputs.0.iter().enumerate().map(|(i, y)| values(y.len(), i + 3)).collect();
         let given: Vec<&[f32]> = cotangents.iter().map(Vec::as_slice).collect();
         let (tensors, image) = engine.backward_to_images(&weights, &given).unwrap();
