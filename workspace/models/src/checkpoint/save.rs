@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::CheckpointError;
 use crate::Weights;
 
+/// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveType {
     F32,
@@ -33,6 +34,9 @@ impl SaveType {
 }
 
 /// Writes all tensors in state-dict order. The file appears whole or not at all.
+///
+/// # Errors
+/// Values that do not fill their shape or that f16 cannot hold, and a place that cannot be written; what lay there stays.
 pub fn save(
     path: &Path,
     weights: &Weights,
@@ -89,6 +93,9 @@ fn check_f16(weights: &Weights) -> Result<(), CheckpointError> {
 }
 
 /// Writes a temporary file beside `path`, syncs it, renames it, and syncs the folder. The mode is the umask's.
+///
+/// # Errors
+/// Those of the file system and of `write`; what lay at `path` stays.
 pub fn write_atomically(path: &Path, write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();

@@ -219,7 +219,7 @@ impl Engine {
 
     fn check_images(&self, images: &[f32]) -> Result<usize, EngineError> {
         let (height, width, channels) = self.input();
-        let n = images.len() / (height * width * channels);
+        let n = images.len() / (height * width * channels).max(1);
         if n == 0 || n > self.batch {
             return Err(EngineError::Images { found: n, most: self.batch });
         }

@@ -4,7 +4,7 @@
 //! where it is a sum, or where a max-pool reads it. The gradient of a unit's place is always that of its batch norm's
 //! output: the mask is applied, and the shares of other readers are added, while it is written.
 
-use sandglass_models::{Activation, After, Conv, Graph, MapId, Node, Padding, Pool, Unit, Window};
+use sandglass_models::{Activation, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Window};
 use sandglass_ops::ConvShape;
 use sandglass_ops::pool::MaxPoolShape;
 
@@ -37,6 +37,13 @@ pub(super) struct Place {
     pub last_reader: Option<usize>,
     /// The first step that reads the map: the last one in a backward, whose share completes the map's gradient.
     pub first_reader: Option<usize>,
+}
+
+impl Place {
+    /// Its readers are found later.
+    fn new((height, width): Size, channels: usize, source: Source) -> Self {
+        Self { height, width, channels, source, last_reader: None, first_reader: None }
+    }
 }
 
 /// What an addition adds to its main operand.
@@ -134,6 +141,7 @@ pub(super) struct Program {
     pub dropout: usize,
 }
 
+/// Of activations that clamp; none for others, which are not built.
 fn limits(activation: Activation) -> Option<Limits> {
     match activation {
         Activation::None => Some(ALL),
@@ -143,7 +151,7 @@ fn limits(activation: Activation) -> Option<Limits> {
     }
 }
 
-/// Times that each map is read by a node or given as an output.
+/// How often each map is read by nodes or given as an output.
 fn uses(graph: &Graph) -> Vec<usize> {
     let mut uses = vec![0; graph.maps().len()];
     let reads = graph.nodes().iter().flat_map(Node::reads);
@@ -152,18 +160,12 @@ fn uses(graph: &Graph) -> Vec<usize> {
 }
 
 impl Program {
+    /// For images of this size.
     pub fn new(graph: &Graph, height: usize, width: usize) -> Result<Self, EngineError> {
         let sizes = graph.sizes(height, width)?;
-        let place = |(map, (height, width)): (&sandglass_models::Map, (usize, usize))| Place {
-            height,
-            width,
-            channels: map.channels,
-            source: Source::Plain,
-            last_reader: None,
-            first_reader: None,
-        };
+        let places = graph.maps().iter().zip(sizes);
         let mut program = Self {
-            places: graph.maps().iter().zip(sizes).map(place).collect(),
+            places: places.map(|(map, size)| Place::new(size, map.channels, Source::Plain)).collect(),
             steps: Vec::new(),
             units: Vec::new(),
             linears: Vec::new(),
@@ -257,7 +259,7 @@ impl Program {
         let source = if uses[place] == 1 { Source::Sum { unit, limits } } else { Source::Plain };
         let Place { height, width, channels, .. } = self.places[place];
         let to = self.places.len();
-        self.places.push(Place { height, width, channels, source, last_reader: None, first_reader: None });
+        self.places.push(Place::new((height, width), channels, source));
         self.steps.push(Step { op: Op::Add { main: place, skip: None, limits }, to });
         to
     }
@@ -271,7 +273,7 @@ impl Program {
     }
 }
 
-fn conv_shape(conv: &Conv, padding: usize, (height, width): (usize, usize)) -> ConvShape {
+fn conv_shape(conv: &Conv, padding: usize, (height, width): Size) -> ConvShape {
     let Window { kernel, stride, .. } = conv.window;
     ConvShape {
         images: 0,
