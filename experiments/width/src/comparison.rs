@@ -96,7 +96,7 @@ impl Comparison {
                 comparison.scales.push(column);
                 for line in &mut comparison.lines {
                     let of_line = |cell: &&CellResult<'_, sandglass_lab::Classifier>| {
-                        cell.cell.network == line.network && cell.cell.width == line.width
+                        cell.cell.network.to_string() == line.network && cell.cell.network.width == line.width
                     };
                     line.results.push(Outcome::of(cells().filter(of_line)));
                 }

@@ -158,12 +158,9 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
     let mut table = Table::new(columns);
     for (value, width) in lines_of(scale, by) {
         let of = |network: &str| {
-            Outcome::of(
-                scale
-                    .cells
-                    .iter()
-                    .filter(|cell| cell.cell.network == network && cell.cell.width == width && axis(cell, by) == value),
-            )
+            Outcome::of(scale.cells.iter().filter(|cell| {
+                cell.cell.network.to_string() == network && cell.cell.network.width == width && axis(cell, by) == value
+            }))
         };
         let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(&variant.network)).collect();
         let mut entries: Vec<Entry> = vec![value.into()];
@@ -190,7 +187,7 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
 fn lines_of(scale: &Scale<'_, Width>, by: &str) -> Vec<(String, f64)> {
     let mut lines: Vec<(String, f64)> = Vec::new();
     for cell in &scale.cells {
-        let line = (axis(cell, by), cell.cell.width);
+        let line = (axis(cell, by), cell.cell.network.width);
         if !lines.contains(&line) {
             lines.push(line);
         }
@@ -202,6 +199,6 @@ fn axis(cell: &CellResult<'_, Classifier>, by: &str) -> String {
     match by {
         "recipe" => cell.cell.shown.recipe.clone().unwrap_or_default(),
         "input" => cell.cell.input.to_string(),
-        _ => format!("{:?}", cell.cell.width),
+        _ => format!("{:?}", cell.cell.network.width),
     }
 }

@@ -38,7 +38,7 @@ fn measured() -> (tempfile::TempDir, Report) {
     let file = File::read(&folder.path().join("experiments/width/study.toml")).unwrap();
     for profile in ["smoke", "tiny-imagenet"] {
         for cell in cells(&file, profile) {
-            let value = Ok(60.0 + 10.0 * cell.width + cell.seed as f64);
+            let value = Ok(60.0 + 10.0 * cell.network.width + cell.seed as f64);
             let value = match (profile, cell.to_string().as_str()) {
                 ("smoke", "mobilenext-w1.4-s0") => Err((Status::Failed, "loss is NaN | <b>at step 7</b>\nstopped")),
                 ("tiny-imagenet", "mobilenext-w1.4-s1") => Err((Status::Failed, "out of memory")),
@@ -117,7 +117,8 @@ fn the_search_has_a_table_of_its_own() {
     let folder = project(&text());
     let file = File::read(&folder.path().join("experiments/width/study.toml")).unwrap();
     for cell in cells(&file, "imagewoof-search") {
-        let better = f64::from(cell.network == "mobilenext") + f64::from(cell.to_string().ends_with("dropout"));
+        let better =
+            f64::from(cell.network.to_string() == "mobilenext") + f64::from(cell.to_string().ends_with("dropout"));
         write(folder.path(), row("imagewoof-search", &cell, Ok(50.0 + better)));
     }
     let (_, report) = report(folder.path());

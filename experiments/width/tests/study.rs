@@ -33,7 +33,7 @@ fn the_decisive_scale_is_what_it_says() {
     let file = file();
     let all = cells(&file, "imagewoof");
     assert!(all.iter().all(|cell| cell.evaluation.resize == Some(146) && cell.input == 128 && cell.drop_copies));
-    assert!(all.iter().all(|cell| cell.stem_stride == 2 && cell.holdout == 0));
+    assert!(all.iter().all(|cell| cell.network.stem_stride == 2 && cell.holdout == 0));
     assert!(cells(&file, "imagewoof-search").iter().all(|cell| cell.holdout == 1500));
 }
 
@@ -66,7 +66,7 @@ fn no_row_of_the_foundation_is_stale() {
         let cells = cells(&file, &row.profile);
         let cell = cells.iter().find(|cell| cell.to_string() == row.cell).unwrap();
         assert_eq!(row.cell_hash, hash(cell).unwrap(), "{}", row.id());
-        assert_eq!(row.axis("width"), Some(format!("{:?}", cell.width).as_str()));
+        assert_eq!(row.axis("width"), Some(format!("{:?}", cell.network.width).as_str()));
         assert_eq!(row.axis("input"), Some(cell.input.to_string().as_str()));
     }
 }

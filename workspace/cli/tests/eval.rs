@@ -212,7 +212,7 @@ fn compare_logits(weights: &Path, name: &str, golden: &Path) {
         let batch = batch.unwrap();
         let row = &rows[place as usize];
         assert_eq!(batch.labels[0].to_string(), row[1], "{}", row[0]);
-        let logits = engine.evaluate(&weights, &batch.images).unwrap();
+        let logits = engine.evaluate(&weights, &batch.images).unwrap().one().unwrap();
         for best in 0..5 {
             let (class, logit): (usize, f32) = (row[2 + best].parse().unwrap(), row[7 + best].parse().unwrap());
             assert!((logits[class] - logit).abs() < 1e-3, "{}: {} for {logit}", row[0], logits[class]);

@@ -8,15 +8,13 @@ use sandglass_study::Axes;
 use sandglass_train::Recipe;
 use serde::{Deserialize, Serialize};
 
-/// A network, its data, its seed, and what is done with them. As JSON it is what its hash is made of: the keys up to
-/// `work` are always written, in this order; the others only where they are not at their default.
+/// A network, its data, its seed, and what is done with them. As JSON it is what its hash is made of: the network's
+/// facts and the keys up to `work` are always written, in this order; the others only where they are not at their
+/// default.
 #[derive(Clone, Debug, Serialize)]
 pub struct Classifier {
-    /// With its identity divisor, such as `mobilenext_div2`.
-    pub network: String,
-    pub width: f64,
-    pub classes: usize,
-    pub stem_stride: usize,
+    #[serde(flatten)]
+    pub network: NetworkConfig,
     /// Height and width of the network's input.
     pub input: usize,
     /// Data set as `sandglass_data::open` takes it.
@@ -72,27 +70,18 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Classifier {
-    /// The network to build.
-    ///
-    /// # Errors
-    /// There is no such network.
-    pub fn config(&self) -> Result<NetworkConfig, ModelError> {
-        let Self { width, classes, stem_stride, .. } = *self;
-        Ok(NetworkConfig { width, classes, stem_stride, ..self.network.parse()? })
-    }
-
     /// Multiply-adds for one image.
     ///
     /// # Errors
     /// The network cannot be built, or cannot take the input.
     pub fn madds(&self) -> Result<u64, ModelError> {
-        Ok(self.config()?.build()?.cost(self.input, self.input)?.madds_total)
+        Ok(self.network.build()?.cost(self.input, self.input)?.madds_total)
     }
 }
 
 impl fmt::Display for Classifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-w{:?}", self.network, self.width)?;
+        write!(f, "{}-w{:?}", self.network, self.network.width)?;
         if self.shown.input {
             write!(f, "-i{}", self.input)?;
         }
@@ -110,10 +99,10 @@ impl fmt::Display for Classifier {
 impl Axes for Classifier {
     fn axes(&self) -> Vec<(&'static str, String)> {
         let mut axes = vec![
-            ("network", self.network.clone()),
-            ("width", format!("{:?}", self.width)),
+            ("network", self.network.to_string()),
+            ("width", format!("{:?}", self.network.width)),
             ("input", self.input.to_string()),
-            ("classes", self.classes.to_string()),
+            ("classes", self.network.classes.to_string()),
         ];
         axes.extend(self.shown.recipe.clone().map(|recipe| ("recipe", recipe)));
         axes

@@ -109,9 +109,8 @@ impl Lab {
                 sets.copies.join(", ")
             ));
         }
-        let network = cell.config().map_err(CellError::failed)?;
         let config = TrainConfig {
-            network,
+            network: cell.network,
             recipe: recipe.clone(),
             input: Some(cell.input),
             protocol: cell.evaluation.clone(),
@@ -135,9 +134,9 @@ impl Lab {
         let path = folder.join(MODEL);
         checkpoint::save(&path, &trained.weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)?;
         let card = Card {
-            network: cell.network.clone(),
-            width: cell.width,
-            stem_stride: cell.stem_stride,
+            network: cell.network.to_string(),
+            width: cell.network.width,
+            stem_stride: cell.network.stem_stride,
             input: Some(cell.input),
             classes: sets.training.classes().to_vec(),
             evaluation: cell.evaluation.clone(),
@@ -166,9 +165,9 @@ impl Lab {
         }
         // The part that is scored, without what was trained on where that is another one.
         let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
-        let network = cell.config().and_then(|config| config.build()).map_err(CellError::failed)?;
+        let network = cell.network.build().map_err(CellError::failed)?;
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
-        let transform = Transform::evaluation(set, cell.classes, Some(cell.input), &cell.evaluation);
+        let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
         let transform = transform.map_err(CellError::failed)?;
         let (height, width) = transform.size();
         let engine = Engine::new(self.pool()?, &network, height, width, BATCH);
@@ -235,14 +234,14 @@ impl Lab {
 
     /// A set that is nowhere skips the cell; one that is broken fails it.
     fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {
-        let key = (cell.data.clone(), part == Part::Train, cell.classes);
+        let key = (cell.data.clone(), part == Part::Train, cell.network.classes);
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
         if cell.data != "embedded" && find_data(&cell.data).is_none() {
             return Err(CellError::Skipped(format!("data set {} is not {}", cell.data, below())));
         }
-        let set = sandglass_data::open(&cell.data, part, Some(cell.classes));
+        let set = sandglass_data::open(&cell.data, part, Some(cell.network.classes));
         let set = set.map_err(|error: DataError| CellError::failed(error))?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)

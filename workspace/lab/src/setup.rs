@@ -159,11 +159,9 @@ impl ImageSetup {
     /// A cell without work.
     fn blank(&self, network: &str, width: f64, input: usize, data: &str, seed: u64) -> Result<Classifier, StudyError> {
         let config: NetworkConfig = network.parse().map_err(StudyError::refused)?;
+        let stem_stride = self.stem_stride.unwrap_or(config.stem_stride);
         Ok(Classifier {
-            network: config.to_string(),
-            width,
-            classes: self.classes,
-            stem_stride: self.stem_stride.unwrap_or(2),
+            network: NetworkConfig { width, classes: self.classes, stem_stride, ..config },
             input,
             data: data.to_owned(),
             seed,
@@ -238,8 +236,8 @@ impl ImageSetup {
 
     /// Whether a cell's checkpoint is kept.
     pub fn keeps(&self, cell: &Classifier) -> bool {
-        let first = self.seeds(cell.width).first() == Some(&cell.seed);
-        let matching = |keep: &&Keep| keep.widths.is_empty() || keep.widths.contains(&cell.width);
+        let first = self.seeds(cell.network.width).first() == Some(&cell.seed);
+        let matching = |keep: &&Keep| keep.widths.is_empty() || keep.widths.contains(&cell.network.width);
         let is_trained = matches!(cell.work, Work::Train(_));
         is_trained && self.keep.iter().filter(matching).any(|keep| keep.seeds == KeptSeeds::All || first)
     }

@@ -1,11 +1,11 @@
 //! What a network costs: parameters, multiply-adds by kind, additions in shortcuts, peak memory.
 //!
-//! A multiply-add is one multiplication of a convolution or of the classifier; biases, batch norm, activations,
+//! A multiply-add is one multiplication of a convolution or of a linear layer; biases, batch norm, activations, gates,
 //! pooling and shortcuts have none.
 
 use serde::Serialize;
 
-use crate::{Block, Conv, Linear, ModelError, Network, Shortcut, Unit};
+use crate::{After, Graph, Linear, ModelError, Node, Unit};
 
 /// For one image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -15,12 +15,13 @@ pub struct Cost {
     /// All convolutions that are not depthwise.
     pub madds_conv_dense: u64,
     pub madds_depthwise: u64,
-    /// The classifier.
+    /// Linear layers: the classifier.
     pub madds_linear: u64,
     pub madds_total: u64,
     /// Elements that shortcuts add.
     pub residual_adds: u64,
-    /// Largest sum of a layer's input and output elements. A shortcut that is kept meanwhile is not counted.
+    /// Largest sum of the elements that a convolution or linear layer reads and writes. A shortcut that is kept
+    /// meanwhile is not counted.
     pub peak_activation_elems: u64,
 }
 
@@ -29,6 +30,9 @@ pub type Size = (usize, usize);
 
 impl Cost {
     /// Both, one after the other.
+    ///
+    /// # Errors
+    /// Sums beyond 64 bits.
     pub fn plus(self, other: Self) -> Result<Self, ModelError> {
         let sum = |a: u64, b: u64| a.checked_add(b).ok_or(ModelError::Overflow);
         Ok(Self {
@@ -42,17 +46,18 @@ impl Cost {
         })
     }
 
-    fn of_unit(unit: &Unit, input: Size) -> Result<Self, ModelError> {
+    fn of_unit(unit: &Unit, input: Size, output: Size) -> Result<Self, ModelError> {
         let conv = &unit.conv;
-        let output = conv_size(conv, input);
-        let [out, per_group, height, width] = conv.weight_shape();
-        let weights = product(&[out, per_group, height, width])?;
+        let weights = product(&conv.weight_shape())?;
         let madds = checked_mul(weights, product(&[output.0, output.1])?)?;
-        let scale_and_bias = product(&[2, out])?;
+        let others = match unit.after {
+            After::Norm(_) => 2,
+            After::Bias => 1,
+        };
         let read = product(&[conv.input, input.0, input.1])?;
         let written = product(&[conv.output, output.0, output.1])?;
         Ok(Self {
-            params: checked_add(weights, scale_and_bias)?,
+            params: checked_add(weights, product(&[others, conv.output])?)?,
             madds_conv_dense: if conv.is_depthwise() { 0 } else { madds },
             madds_depthwise: if conv.is_depthwise() { madds } else { 0 },
             madds_total: madds,
@@ -61,7 +66,7 @@ impl Cost {
         })
     }
 
-    pub fn of_linear(linear: &Linear) -> Result<Self, ModelError> {
+    fn of_linear(linear: &Linear) -> Result<Self, ModelError> {
         let weights = product(&[linear.input, linear.output])?;
         Ok(Self {
             params: checked_add(weights, product(&[linear.output])?)?,
@@ -71,57 +76,37 @@ impl Cost {
             ..Self::default()
         })
     }
-}
 
-impl Block {
-    /// The block's cost on a map of this size, and the size of the map it writes.
-    pub fn cost(&self, input: Size) -> Result<(Cost, Size), ModelError> {
-        let (mut cost, mut size) = (Cost::default(), input);
-        for unit in &self.units {
-            cost = cost.plus(Cost::of_unit(unit, size)?)?;
-            size = conv_size(&unit.conv, size);
-        }
-        let added = match &self.shortcut {
-            Shortcut::None => 0,
-            Shortcut::Identity { channels } => *channels,
-            Shortcut::Projection(unit) => {
-                cost = cost.plus(Cost::of_unit(unit, input)?)?;
-                unit.conv.output
+    fn of_node(node: &Node, sizes: &[Size]) -> Result<Self, ModelError> {
+        let output = sizes[node.writes().index()];
+        match node {
+            Node::Conv { unit, from, .. } => Self::of_unit(unit, sizes[from.index()], output),
+            Node::Linear { linear, .. } => Self::of_linear(linear),
+            Node::Add { channels, .. } => {
+                Ok(Self { residual_adds: product(&[*channels, output.0, output.1])?, ..Self::default() })
             }
-        };
-        cost.residual_adds = product(&[added, size.0, size.1])?;
-        if let Some(pool) = self.max_pool {
-            size = (pool.output_size(size.0), pool.output_size(size.1));
+            Node::Gate { .. } | Node::Concat { .. } | Node::Pool { .. } | Node::Dropout { .. } => Ok(Self::default()),
         }
-        Ok((cost, size))
     }
 }
 
-impl Network {
+impl Graph {
     /// For one image of this size in pixels.
+    ///
+    /// # Errors
+    /// A size that the graph does not take ([`Graph::sizes`]), or counts beyond 64 bits.
     pub fn cost(&self, height: usize, width: usize) -> Result<Cost, ModelError> {
-        check_input(height, width)?;
-        let (mut cost, mut size) = (Cost::default(), (height, width));
-        for block in &self.blocks {
-            let (of_block, output) = block.cost(size)?;
-            (cost, size) = (cost.plus(of_block)?, output);
-        }
-        cost.plus(Cost::of_linear(&self.classifier)?)
+        self.node_costs(height, width)?.into_iter().try_fold(Cost::default(), Cost::plus)
     }
-}
 
-/// Side lengths beyond this overflow somewhere in any network.
-const MAX_SIDE: usize = 1 << 31;
-
-fn check_input(height: usize, width: usize) -> Result<(), ModelError> {
-    if height == 0 || width == 0 {
-        return Err(ModelError::EmptyInput { height, width });
+    /// What each node costs, parallel to [`Graph::nodes`].
+    ///
+    /// # Errors
+    /// As for [`Graph::cost`].
+    pub fn node_costs(&self, height: usize, width: usize) -> Result<Vec<Cost>, ModelError> {
+        let sizes = self.sizes(height, width)?;
+        self.nodes().iter().map(|node| Cost::of_node(node, &sizes)).collect()
     }
-    if height > MAX_SIDE || width > MAX_SIDE { Err(ModelError::Overflow) } else { Ok(()) }
-}
-
-fn conv_size(conv: &Conv, (height, width): Size) -> Size {
-    (conv.output_size(height), conv.output_size(width))
 }
 
 fn product(factors: &[usize]) -> Result<u64, ModelError> {

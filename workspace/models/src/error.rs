@@ -1,8 +1,9 @@
-//! What a block, a network or a cost can refuse.
+//! What a block, a graph, a network or a cost can refuse.
 
 /// Largest number of channels of a layer, or of classes.
 pub const MAX_CHANNELS: usize = 1 << 20;
 
+/// Why a network cannot be built, or not be counted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ModelError {
     #[error("unknown network {name:?}; known are {known}")]
@@ -23,6 +24,18 @@ pub enum ModelError {
     IdentityDiv(usize),
     #[error("{0} has no identity tensor multiplier: leave the identity divisor at 1")]
     NoIdentityDiv(String),
+    #[error("{name}: a map of {channels} channels; use 1 to {MAX_CHANNELS}")]
+    MapChannels { name: String, channels: usize },
+    #[error("{name}: reads {expected} channels, and finds {found}")]
+    Reads { name: String, expected: usize, found: usize },
+    #[error("{name}: {groups} groups do not divide {input} and {output} channels")]
+    Groups { name: String, groups: usize, input: usize, output: usize },
+    #[error("map {0} is none of this graph")]
+    UnknownMap(usize),
+    #[error("a graph without outputs")]
+    NoOutput,
+    #[error("{map}: at this input size {what}")]
+    Size { map: String, what: &'static str },
     #[error("input of {height} x {width} pixels: use 1 x 1 or more")]
     EmptyInput { height: usize, width: usize },
     #[error("the counts at this size are beyond 64 bits: use a smaller input")]

@@ -1,267 +1,149 @@
-//! What every network here is made of: a list of blocks, each a chain of units and at most one shortcut.
-//!
-//! This is the one description that everything else walks: the cost model, the plain candle networks, the
-//! checkpoint names, and the compiled network that trains. Nothing is executed here.
+//! The layers that a graph's nodes hold. Nothing is executed here.
 
-/// What follows a batch norm.
+/// What is done to each value of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     None,
     Relu,
     Relu6,
+    /// x * sigmoid(x).
+    Silu,
+    Sigmoid,
 }
 
-/// A square convolution without bias; `groups` is 1, or `input` where it is depthwise.
+/// What lies around a map where a window reaches over its border: zeros, or places that never win in a max-pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// So many places on every side, as in PyTorch.
+    Symmetric(usize),
+    /// TensorFlow's SAME: as many as make the size shrink by the stride, rounded up; an odd one comes last.
+    Same,
+}
+
+/// A square window that slides over a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: Padding,
+}
+
+impl Window {
+    /// With `kernel / 2` places on every side, as in all of PyTorch's reference code: a map of odd or even size shrinks
+    /// by the stride, rounded up.
+    pub const fn centred(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, padding: Padding::Symmetric(kernel / 2) }
+    }
+
+    /// Height or width after this window; none where it does not fit.
+    pub fn output_size(&self, size: usize) -> Option<usize> {
+        if self.kernel == 0 || size == 0 {
+            return None;
+        }
+        match self.padding {
+            Padding::Symmetric(places) => {
+                let padded = places.checked_mul(2)?.checked_add(size)?;
+                padded.checked_sub(self.kernel)?.checked_div(self.stride)?.checked_add(1)
+            }
+            Padding::Same => (self.stride > 0).then(|| size.div_ceil(self.stride)),
+        }
+    }
+
+    /// Padding before and after a map of this height or width; none where the window does not fit.
+    pub fn padding(&self, size: usize) -> Option<(usize, usize)> {
+        let output = self.output_size(size)?;
+        match self.padding {
+            Padding::Symmetric(places) => Some((places, places)),
+            Padding::Same => {
+                let reach = (output - 1).checked_mul(self.stride)?.checked_add(self.kernel)?;
+                let places = reach.saturating_sub(size);
+                Some((places / 2, places - places / 2))
+            }
+        }
+    }
+}
+
+/// A convolution's channels and window. Each of `groups` equal parts of the output reads its part of the input: one
+/// group is dense, as many as there are channels is depthwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
     pub input: usize,
     pub output: usize,
-    pub kernel: usize,
-    pub stride: usize,
     pub groups: usize,
+    pub window: Window,
 }
 
 impl Conv {
     /// A `kernel` x `kernel` convolution over all channels.
     pub const fn dense(input: usize, output: usize, kernel: usize, stride: usize) -> Self {
-        Self { input, output, kernel, stride, groups: 1 }
+        Self { input, output, groups: 1, window: Window::centred(kernel, stride) }
     }
 
+    /// A 1x1 convolution over all channels.
     pub const fn pointwise(input: usize, output: usize) -> Self {
         Self::dense(input, output, 1, 1)
     }
 
+    /// A `kernel` x `kernel` filter for each channel.
     pub const fn depthwise(channels: usize, kernel: usize, stride: usize) -> Self {
-        Self { input: channels, output: channels, kernel, stride, groups: channels }
+        Self { input: channels, output: channels, groups: channels, window: Window::centred(kernel, stride) }
     }
 
     /// One filter a channel. A 1x1 convolution of a single channel counts as pointwise.
     pub const fn is_depthwise(&self) -> bool {
-        self.groups == self.input && self.groups == self.output && (self.groups > 1 || self.kernel > 1)
-    }
-
-    /// Zeros on every side, as in all the reference code: a map of odd or even size shrinks by the stride, rounded up.
-    pub const fn padding(&self) -> usize {
-        self.kernel / 2
-    }
-
-    /// Height or width after this convolution.
-    pub const fn output_size(&self, size: usize) -> usize {
-        (size + 2 * self.padding()).saturating_sub(self.kernel) / self.stride + 1
+        self.groups == self.input && self.groups == self.output && (self.groups > 1 || self.window.kernel > 1)
     }
 
     /// As in a state dict: output, input per group, height, width.
-    pub const fn weight_shape(&self) -> [usize; 4] {
-        [self.output, self.input / self.groups, self.kernel, self.kernel]
+    pub fn weight_shape(&self) -> [usize; 4] {
+        let per_group = self.input.checked_div(self.groups).unwrap_or(0);
+        [self.output, per_group, self.window.kernel, self.window.kernel]
     }
 }
 
-/// Convolution, batch norm, activation.
+/// Normalises each channel, then scales and shifts it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Place in a state dict, without `.weight` and so on.
+    pub name: String,
+    /// Added to the variance.
+    pub eps: f32,
+    /// Share of the new value in the running statistics.
+    pub momentum: f32,
+}
+
+/// What shifts the output of a convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub enum After {
+    Norm(BatchNorm),
+    /// The convolution's own bias.
+    Bias,
+}
+
+/// Convolution, batch norm or bias, activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     pub conv: Conv,
     /// Place of the convolution in a state dict, without `.weight`.
-    pub conv_name: String,
-    /// Place of the batch norm in a state dict, without `.weight` and so on.
-    pub norm_name: String,
-    pub norm_eps: f32,
-    /// Share of the new value in the running statistics.
-    pub norm_momentum: f32,
-    pub activation: Activation,
-}
-
-/// What is added to the output of a block's last unit.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Shortcut {
-    None,
-    /// The block's input; with an identity tensor multiplier below 1 only its first `channels`.
-    Identity {
-        channels: usize,
-    },
-    /// The block's input through a convolution and batch norm of its own (ResNet).
-    Projection(Unit),
-}
-
-/// A max-pool with zero weights to learn (ResNet's stem only).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MaxPool {
-    pub kernel: usize,
-    pub stride: usize,
-    pub padding: usize,
-}
-
-/// A chain of units, a shortcut around them, an activation after the addition.
-/// A stem, or a last 1x1 convolution, is a block of one unit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Block {
-    /// Place in a state dict, such as `features.3`.
     pub name: String,
-    pub units: Vec<Unit>,
-    pub shortcut: Shortcut,
-    /// After the addition.
+    pub after: After,
     pub activation: Activation,
-    pub max_pool: Option<MaxPool>,
 }
 
-/// Fully connected, with bias, after global average pooling and dropout.
+/// What becomes of the pixels below a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// The greatest value of each window.
+    Max(Window),
+    /// The mean over the whole map, which becomes one pixel.
+    GlobalAverage,
+}
+
+/// Fully connected, with bias, on maps of one pixel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Linear {
+    /// Place in a state dict, without `.weight`.
     pub name: String,
     pub input: usize,
     pub output: usize,
-}
-
-/// Blocks, global average pooling, classifier.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Network {
-    pub blocks: Vec<Block>,
-    pub classifier: Linear,
-}
-
-/// What a tensor of a state dict is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    ConvWeight,
-    DepthwiseWeight,
-    NormWeight,
-    NormBias,
-    RunningMean,
-    RunningVar,
-    LinearWeight,
-    LinearBias,
-}
-
-impl Role {
-    /// False for running statistics, which no gradient reaches.
-    pub const fn is_trained(self) -> bool {
-        !matches!(self, Role::RunningMean | Role::RunningVar)
-    }
-}
-
-/// Name, shape and role of one tensor of a state dict.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TensorSpec {
-    pub name: String,
-    pub shape: Vec<usize>,
-    pub role: Role,
-}
-
-impl TensorSpec {
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// The values of a state dict, in its order and layout (PyTorch's: OIHW), row-major f32.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Weights {
-    pub specs: Vec<TensorSpec>,
-    pub values: Vec<Vec<f32>>,
-}
-
-impl Weights {
-    /// All zeros.
-    pub fn zeros(specs: Vec<TensorSpec>) -> Self {
-        let values = specs.iter().map(|spec| vec![0.0; spec.len()]).collect();
-        Self { specs, values }
-    }
-
-    pub fn get(&self, name: &str) -> Option<&[f32]> {
-        let at = self.specs.iter().position(|spec| spec.name == name)?;
-        self.values.get(at).map(Vec::as_slice)
-    }
-}
-
-impl Shortcut {
-    /// The identity of `channels` channels if `condition` holds and any are left.
-    pub(crate) const fn when(condition: bool, channels: usize) -> Self {
-        if condition && channels > 0 { Self::Identity { channels } } else { Self::None }
-    }
-}
-
-impl MaxPool {
-    /// Height or width after this pool.
-    pub const fn output_size(&self, size: usize) -> usize {
-        (size + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
-    }
-}
-
-impl Unit {
-    /// With PyTorch's defaults for batch norm: eps 1e-5, momentum 0.1.
-    pub fn new(conv: Conv, conv_name: String, norm_name: String, activation: Activation) -> Self {
-        Self { conv, conv_name, norm_name, norm_eps: 1e-5, norm_momentum: 0.1, activation }
-    }
-
-    /// The unit's tensors in state-dict order.
-    pub fn tensors(&self) -> Vec<TensorSpec> {
-        let role = if self.conv.is_depthwise() { Role::DepthwiseWeight } else { Role::ConvWeight };
-        let mut specs = vec![TensorSpec {
-            name: format!("{}.weight", self.conv_name),
-            shape: self.conv.weight_shape().to_vec(),
-            role,
-        }];
-        let norm = [
-            ("weight", Role::NormWeight),
-            ("bias", Role::NormBias),
-            ("running_mean", Role::RunningMean),
-            ("running_var", Role::RunningVar),
-        ];
-        specs.extend(norm.map(|(leaf, role)| TensorSpec {
-            name: format!("{}.{leaf}", self.norm_name),
-            shape: vec![self.conv.output],
-            role,
-        }));
-        specs
-    }
-}
-
-impl Block {
-    /// With neither activation nor pool after the addition.
-    pub fn new(name: &str, units: Vec<Unit>, shortcut: Shortcut) -> Self {
-        Self { name: name.to_owned(), units, shortcut, activation: Activation::None, max_pool: None }
-    }
-
-    /// The block's tensors in state-dict order; a projection's come last, as in ResNet.
-    pub fn tensors(&self) -> Vec<TensorSpec> {
-        let mut specs: Vec<_> = self.units.iter().flat_map(Unit::tensors).collect();
-        if let Shortcut::Projection(unit) = &self.shortcut {
-            specs.extend(unit.tensors());
-        }
-        specs
-    }
-
-    /// Channels that the block reads.
-    pub fn input(&self) -> usize {
-        self.units.first().map_or(0, |unit| unit.conv.input)
-    }
-
-    /// Channels that the block writes.
-    pub fn output(&self) -> usize {
-        self.units.last().map_or(0, |unit| unit.conv.output)
-    }
-
-    /// Height or width after the block.
-    pub fn output_size(&self, size: usize) -> usize {
-        let size = self.units.iter().fold(size, |size, unit| unit.conv.output_size(size));
-        self.max_pool.map_or(size, |pool| pool.output_size(size))
-    }
-}
-
-impl Network {
-    /// All tensors in state-dict order.
-    pub fn tensors(&self) -> Vec<TensorSpec> {
-        let mut specs: Vec<_> = self.blocks.iter().flat_map(Block::tensors).collect();
-        let Linear { name, input, output } = &self.classifier;
-        specs.push(TensorSpec {
-            name: format!("{name}.weight"),
-            shape: vec![*output, *input],
-            role: Role::LinearWeight,
-        });
-        specs.push(TensorSpec { name: format!("{name}.bias"), shape: vec![*output], role: Role::LinearBias });
-        specs
-    }
 }

@@ -4,10 +4,10 @@
 //! use sandglass_models::{NetworkConfig, NetworkName};
 //!
 //! let config = NetworkConfig { width: 0.5, classes: 10, ..NetworkConfig::new(NetworkName::MobileNeXt) };
-//! let network = config.build()?;
-//! let cost = network.cost(64, 64)?;
+//! let graph = config.build()?;
+//! let cost = graph.cost(64, 64)?;
 //! assert_eq!(cost.madds_linear, 1280 * 10);
-//! assert_eq!(network.tensors()[0].name, "features.0.0.weight");
+//! assert_eq!(graph.tensors()[0].name, "features.0.0.weight");
 //! # Ok::<(), sandglass_models::ModelError>(())
 //! ```
 
@@ -16,11 +16,14 @@ pub mod checkpoint;
 mod cost;
 mod divisible;
 mod error;
+mod graph;
 mod layer;
 mod networks;
-pub mod reference;
+mod tensors;
 
 pub use cost::{Cost, Size};
 pub use error::ModelError;
-pub use layer::*;
-pub use networks::*;
+pub use graph::{Graph, GraphBuilder, Map, MapId, Node};
+pub use layer::{Activation, After, BatchNorm, Conv, Linear, Padding, Pool, Unit, Window};
+pub use networks::{NetworkConfig, NetworkName, Stage, Table};
+pub use tensors::{Role, TensorSpec, Weights};

@@ -9,14 +9,17 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use sandglass_models::blocks::ResNetBottleneck;
 use sandglass_models::checkpoint::{self, Checkpoint, CheckpointError, Problem, SaveType};
-use sandglass_models::{NetworkConfig, NetworkName, TensorSpec, Weights};
+use sandglass_models::{GraphBuilder, NetworkConfig, NetworkName, TensorSpec, Weights};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 fn specs() -> Vec<TensorSpec> {
-    ResNetBottleneck { input: 8, planes: 2, stride: 1, downsample: false }.block("").unwrap().tensors()
+    let mut g = GraphBuilder::new(8).unwrap();
+    let x = g.images();
+    let y = ResNetBottleneck { input: 8, planes: 2, stride: 1, downsample: false }.build(&mut g, "", x).unwrap();
+    g.finish(vec![y]).unwrap().tensors()
 }
 
 /// The rule of `fixtures/make_pth.py`.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sandglass_models::{Cost, ModelError, NetworkConfig, NetworkName};
+use sandglass_models::{Cost, ModelError, NetworkConfig, NetworkName, Table};
 
 fn check_rows(text: &str) -> usize {
     let mut lines = text.lines();
@@ -50,21 +50,20 @@ fn every_cell_equals_the_reference() {
 }
 
 #[test]
-fn the_stages_of_a_plan_add_up_to_the_network() {
+fn the_stages_of_a_table_add_up_to_the_network() {
     for name in NetworkName::all() {
-        let plan = NetworkConfig::new(name).plan().unwrap();
-        let (mut total, mut size) = (Cost::of_linear(&plan.classifier).unwrap(), (224, 192));
-        for stage in &plan.stages {
-            assert_eq!(stage.blocks.len(), stage.n);
-            assert_eq!(stage.blocks.last().unwrap().output(), stage.c);
-            for block in &stage.blocks {
-                let (cost, output) = block.cost(size).unwrap();
-                assert_eq!(output, (block.output_size(size.0), block.output_size(size.1)));
-                (total, size) = (total.plus(cost).unwrap(), output);
-            }
+        let Table { stages, graph } = NetworkConfig::new(name).table().unwrap();
+        let (costs, sizes) = (graph.node_costs(224, 192).unwrap(), graph.sizes(224, 192).unwrap());
+        let (mut total, mut next) = (Cost::default(), 0);
+        for stage in &stages {
+            assert_eq!(stage.nodes.start, next);
+            next = stage.nodes.end;
+            total = costs[stage.nodes.clone()].iter().fold(total, |total, cost| total.plus(*cost).unwrap());
+            assert_eq!(graph.map(graph.nodes()[next - 1].writes()).unwrap().channels, stage.c);
         }
-        assert_eq!(size, (7, 6));
-        assert_eq!(plan.into_network().cost(224, 192).unwrap(), total);
+        assert_eq!(sizes[graph.nodes()[next - 1].writes().index()], (7, 6));
+        assert_eq!(graph.nodes().len() - next, 3, "pooling, dropout, classifier");
+        assert_eq!(graph.cost(224, 192).unwrap(), total.plus(*costs.last().unwrap()).unwrap());
     }
 }
 

@@ -30,8 +30,8 @@ fn mobilenext_has_the_official_widths() {
         (0.35, [16, 32, 48, 64, 104, 136, 200, 336, 1280]),
     ];
     for (width, want) in widths {
-        let plan = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.plan().unwrap();
-        let got: Vec<usize> = plan.stages.iter().map(|stage| stage.c).collect();
+        let table = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.table().unwrap();
+        let got: Vec<usize> = table.stages.iter().map(|stage| stage.c).collect();
         assert_eq!(got, want, "width {width}");
     }
 }
@@ -48,9 +48,16 @@ fn mobilenext_has_the_official_hidden_widths() {
         (0.35, [8, 16, 16, 16, 16, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 64, 56, 56, 208]),
     ];
     for (width, want) in widths {
-        let network = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().unwrap();
-        let hidden = |block: &sandglass_models::Block| block.units.iter().map(|unit| unit.conv.output).min();
-        let got: Vec<usize> = network.blocks[1..].iter().filter_map(hidden).collect();
+        let graph = NetworkConfig { width, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().unwrap();
+        // Of each block `features.k`, the stem's aside.
+        let mut narrowest = BTreeMap::<usize, usize>::new();
+        for map in graph.maps() {
+            if let ["features", block, "conv", _] = map.name.split('.').collect::<Vec<_>>()[..] {
+                let least = narrowest.entry(block.parse().unwrap()).or_insert(map.channels);
+                *least = map.channels.min(*least);
+            }
+        }
+        let got: Vec<usize> = narrowest.into_values().collect();
         assert_eq!(got, want, "width {width}");
     }
 }
@@ -64,6 +71,14 @@ fn names_print_as_they_parse() {
     assert_eq!(later, Err(ModelError::NotBuilt("efficientnet_b0".to_owned())));
     let unknown = "mobilenext_divx".parse::<NetworkConfig>().unwrap_err().to_string();
     assert!(unknown.contains("mobilenext_divx") && unknown.contains("mobilenext_paper"), "{unknown}");
+}
+
+/// Hashes of committed rows and the identity of stored runs are made of these.
+#[test]
+fn a_networks_facts_keep_their_names() {
+    let config: NetworkConfig = "mobilenext_div2".parse().unwrap();
+    let facts = serde_json::to_string(&NetworkConfig { width: 0.5, classes: 10, ..config }).unwrap();
+    assert_eq!(facts, r#"{"network":"mobilenext_div2","width":0.5,"classes":10,"stem_stride":2}"#);
 }
 
 #[test]

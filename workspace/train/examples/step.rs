@@ -40,10 +40,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let began = Instant::now();
         let mut loss = 0.0;
         for _ in 0..steps {
-            let logits = engine.forward(&mut weights, &images, None)?;
+            let logits = engine.forward(&mut weights, &images, None)?.one()?;
             let result = cross_entropy(&logits, &labels, classes, 0.0)?;
             loss = result.mean;
-            let gradients = engine.backward(&weights, &result.gradient)?;
+            let gradients = engine.backward(&weights, &[&result.gradient])?;
             optimizer.step(&mut weights.values, gradients, &decay, 1.0, 0.01);
         }
         let seconds = began.elapsed().as_secs_f64();

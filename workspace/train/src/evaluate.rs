@@ -58,7 +58,7 @@ pub(crate) fn evaluate_until(
             return Ok(None);
         }
         let batch = batch?;
-        let logits = engine.evaluate(weights, &batch.images)?;
+        let logits = engine.evaluate(weights, &batch.images)?.one()?;
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(TrainError::Logits);
         }

@@ -20,7 +20,7 @@ fn tensor(spec: &TensorSpec, mut draws: Draws) -> Vec<f32> {
         }
         Role::LinearWeight => normal(0.01),
         Role::NormWeight | Role::RunningVar => vec![1.0; spec.len()],
-        Role::NormBias | Role::RunningMean | Role::LinearBias => vec![0.0; spec.len()],
+        Role::NormBias | Role::RunningMean | Role::ConvBias | Role::LinearBias => vec![0.0; spec.len()],
     }
 }
 

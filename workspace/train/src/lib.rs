@@ -22,7 +22,7 @@ mod trainer;
 pub use clip::{clip_scale, gradient_norm};
 pub use dropout::dropout_factors;
 pub use ema::{Ema, EmaForm};
-pub use engine::{Engine, EngineError};
+pub use engine::{BackwardOut, Engine, EngineError, Outputs};
 pub use error::TrainError;
 pub use evaluate::{Score, evaluate};
 pub use init::initialise;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sandglass_data::{Dataset, Loader, Protocol, Transform};
 use sandglass_models::checkpoint::{self, SaveType};
-use sandglass_models::{Network, NetworkConfig, Weights};
+use sandglass_models::{Graph, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
 
 use crate::disk::RealDisk;
@@ -165,7 +165,7 @@ fn identity(config: &TrainConfig, training: &Dataset, (height, width): (usize, u
 
 type Parts = (Weights, Optimizer, Option<Weights>, Record);
 
-fn fresh(identity: Identity, config: &TrainConfig, network: &Network) -> Parts {
+fn fresh(identity: Identity, config: &TrainConfig, network: &Graph) -> Parts {
     let weights = initialise(network.tensors(), config.seed);
     let average = config.recipe.ema.map(|_| weights.clone());
     let optimizer = Optimizer::new(config.recipe.optimizer.clone(), &sizes(&weights));
@@ -177,12 +177,7 @@ fn sizes(weights: &Weights) -> Vec<usize> {
 }
 
 /// The parts that a state holds; an error where it is another run's.
-fn restore(
-    mut state: State,
-    identity: &Identity,
-    config: &TrainConfig,
-    network: &Network,
-) -> Result<Parts, TrainError> {
+fn restore(mut state: State, identity: &Identity, config: &TrainConfig, network: &Graph) -> Result<Parts, TrainError> {
     let theirs = &state.record.identity;
     let added = theirs.iter().filter(|(name, _)| identity.iter().all(|(ours, _)| ours != name));
     let value = |facts: &Identity, name: &str| {
@@ -306,15 +301,15 @@ impl Run<'_> {
         let recipe = &config.recipe;
         let non_finite = |what: String| TrainError::NonFinite { what, epoch: record.epoch + 1, step: record.step + 1 };
 
-        let features = engine.output().2;
+        let count = labels.len() * engine.dropout_len();
         let dropout = (recipe.dropout > 0.0)
-            .then(|| dropout_factors(config.seed, record.epoch, record.step, labels.len() * features, recipe.dropout));
-        let logits = engine.forward(weights, images, dropout.as_deref())?;
+            .then(|| dropout_factors(config.seed, record.epoch, record.step, count, recipe.dropout));
+        let logits = engine.forward(weights, images, dropout.as_deref())?.one()?;
         let loss = cross_entropy(&logits, labels, config.network.classes, recipe.label_smoothing)?;
         if !loss.mean.is_finite() {
             return Err(non_finite("the loss".into()));
         }
-        let gradients = engine.backward(weights, &loss.gradient)?;
+        let gradients = engine.backward(weights, &[&loss.gradient])?;
         if let Some(at) = gradients.iter().position(|gradient| gradient.iter().any(|g| !g.is_finite())) {
             return Err(non_finite(format!("the gradient of {}", weights.specs[at].name)));
         }
@@ -408,4 +403,40 @@ impl Run<'_> {
 fn same_bits(a: &Weights, b: &Weights) -> bool {
     let bits = |weights: &Weights| weights.values.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
     bits(a) == bits(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use sandglass_data::Part;
+    use sandglass_models::NetworkName;
+
+    use super::*;
+
+    /// Stored runs go on only while these words stay.
+    #[test]
+    fn a_runs_identity_keeps_its_words() {
+        let network = NetworkConfig { classes: 10, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+        let recipe = Recipe::from_toml(Recipe::built_in("smoke").unwrap()).unwrap();
+        let config = TrainConfig {
+            network,
+            recipe,
+            input: None,
+            protocol: Protocol::default(),
+            seed: 3,
+            threads: 1,
+            out: PathBuf::new(),
+            save_every: Duration::MAX,
+            evaluate_every: 1,
+            commit: "c0ffee".into(),
+        };
+        let set = sandglass_data::open("embedded", Part::Train, Some(10)).unwrap();
+        let facts = identity(&config, &set, (32, 32)).unwrap();
+        let words: Vec<String> = facts.iter().take(5).map(|(name, value)| format!("{name} {value}")).collect();
+        assert_eq!(words, ["network mobilenetv2", "width 1", "classes 10", "stem stride 2", "input 32x32"]);
+        // What was added later is there only where it is not at its default.
+        assert_eq!(facts.len(), 10);
+        let other = Protocol { mean: [0.5; 3], ..Protocol::default() };
+        let other = identity(&TrainConfig { protocol: other, ..config }, &set, (32, 32)).unwrap();
+        assert_eq!(other.last().unwrap().0, "normalisation");
+    }
 }

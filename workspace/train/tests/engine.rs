@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandglass_models::{Network, NetworkConfig, NetworkName, Weights};
+use sandglass_models::{Graph, NetworkConfig, NetworkName, Weights};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_train::{Engine, EngineError, initialise};
 
@@ -10,7 +10,7 @@ fn images(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 1021) as f32 / 510.0 - 1.0).collect()
 }
 
-fn network(name: &str, identity_div: usize) -> Network {
+fn network(name: &str, identity_div: usize) -> Graph {
     let name: NetworkName = name.parse().unwrap();
     NetworkConfig { width: 0.35, classes: 10, stem_stride: 1, identity_div, ..NetworkConfig::new(name) }
         .build()
@@ -18,19 +18,19 @@ fn network(name: &str, identity_div: usize) -> Network {
 }
 
 /// Three steps of plain gradient descent.
-fn train(runtime: Runtime, network: &Network, size: (usize, usize)) -> (Weights, Vec<f32>) {
+fn train(runtime: Runtime, network: &Graph, size: (usize, usize)) -> (Weights, Vec<f32>) {
     let mut engine = Engine::new(Arc::new(runtime), network, size.0, size.1, 5).unwrap();
     let mut weights = initialise(network.tensors(), 3);
     let x = images(5 * size.0 * size.1 * 3);
     for _ in 0..3 {
-        let logits = engine.forward(&mut weights, &x, None).unwrap();
+        let logits = engine.forward(&mut weights, &x, None).unwrap().one().unwrap();
         let gradient: Vec<f32> = logits.iter().enumerate().map(|(i, y)| y - (i % 3) as f32).collect();
-        let gradients = engine.backward(&weights, &gradient).unwrap();
+        let gradients = engine.backward(&weights, &[&gradient]).unwrap();
         for (values, gradients) in weights.values.iter_mut().zip(gradients) {
             values.iter_mut().zip(gradients).for_each(|(value, g)| *value -= 1e-4 * g);
         }
     }
-    let logits = engine.evaluate(&weights, &x).unwrap();
+    let logits = engine.evaluate(&weights, &x).unwrap().one().unwrap();
     (weights, logits)
 }
 
@@ -76,9 +76,9 @@ fn an_image_scores_the_same_in_any_batch() {
     let mut engine = Engine::new(Arc::new(Runtime::new(2).unwrap()), &network, 16, 16, 4).unwrap();
     let weights = initialise(network.tensors(), 1);
     let x = images(4 * 16 * 16 * 3);
-    let together = engine.evaluate(&weights, &x).unwrap();
+    let together = engine.evaluate(&weights, &x).unwrap().one().unwrap();
     for (one, want) in x.chunks(16 * 16 * 3).zip(together.chunks(10)) {
-        assert_eq!(bits(&engine.evaluate(&weights, one).unwrap()), bits(want));
+        assert_eq!(bits(&engine.evaluate(&weights, one).unwrap().one().unwrap()), bits(want));
     }
 }
 
@@ -87,7 +87,7 @@ fn misuse_is_an_error() {
     let network = network("mobilenetv2", 1);
     let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 2).unwrap();
     let mut weights = initialise(network.tensors(), 1);
-    assert!(matches!(engine.backward(&weights, &[0.0; 10]), Err(EngineError::NoForward)));
+    assert!(matches!(engine.backward(&weights, &[&[0.0; 10]]), Err(EngineError::NoForward)));
     assert!(matches!(engine.evaluate(&weights, &[]), Err(EngineError::Images { .. })));
     assert!(matches!(engine.evaluate(&weights, &images(3 * 16 * 16 * 3)), Err(EngineError::Images { .. })));
     assert!(matches!(engine.evaluate(&weights, &images(16 * 16 * 3 + 1)), Err(EngineError::Length { .. })));

@@ -82,9 +82,9 @@ fn steps_are_the_recipes() {
     let mut t = 0.0;
     for batch in loader.epoch(0, 0) {
         let batch = batch.unwrap();
-        let logits = engine.forward(&mut weights, &batch.images, None).unwrap();
+        let logits = engine.forward(&mut weights, &batch.images, None).unwrap().one().unwrap();
         let loss = cross_entropy(&logits, &batch.labels, 10, 0.0).unwrap();
-        let gradients = engine.backward(&weights, &loss.gradient).unwrap().to_vec();
+        let gradients = engine.backward(&weights, &[&loss.gradient]).unwrap().to_vec();
         let lr = 0.01 * (1.0 + libm::cos(std::f64::consts::PI * t / 2.0)) / 2.0;
         for (at, gradient) in gradients.iter().enumerate() {
             let decayed = matches!(weights.specs[at].role, Role::ConvWeight | Role::LinearWeight);

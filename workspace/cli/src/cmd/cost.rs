@@ -5,7 +5,7 @@ mod rows;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use sandglass_models::{Cost, ModelError, Network, NetworkConfig};
+use sandglass_models::{Cost, ModelError, NetworkConfig};
 use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -78,8 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn row(args: &NetworkArgs) -> Result<Row, ModelError> {
-    let network: Network = args.config()?.build()?;
-    let cost = network.cost(args.input, args.input)?;
+    let cost = args.config()?.build()?.cost(args.input, args.input)?;
     Ok(Row { cost: Some(cost), built: None, ..not_built(args) })
 }
 

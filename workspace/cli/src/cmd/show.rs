@@ -1,9 +1,9 @@
-//! `sandglass show`: a network's plan as the papers print theirs, with what each stage costs.
+//! `sandglass show`: a network's table as the papers print theirs, with what each stage costs.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use sandglass_models::{Cost, Size};
+use sandglass_models::{Cost, Node};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
@@ -18,44 +18,36 @@ pub struct Args {
 
 pub fn run(Args { network: args }: Args) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
-    let plan = config.plan()?;
+    let network = config.table()?;
+    let (graph, sizes) = (&network.graph, network.graph.sizes(args.input, args.input)?);
+    let costs = graph.node_costs(args.input, args.input)?;
     let mut table = Builder::default();
     // As in the papers: the size is that of the stage's input; t, c, n and s are ratio, channels, repeats and stride.
     table.push_record(["stage", "size", "operator", "t", "c", "n", "s", "parameters", "multiply-adds"]);
 
-    let (mut size, mut channels, mut total) = ((args.input, args.input), 3, Cost::default());
-    for (number, stage) in plan.stages.iter().enumerate() {
-        let input = map(size, channels);
-        let mut cost = Cost::default();
-        for block in &stage.blocks {
-            let (of_block, output) = block.cost(size)?;
-            (cost, size) = (cost.plus(of_block)?, output);
-        }
-        (total, channels) = (total.plus(cost)?, stage.c);
-        let t = stage.t.map_or("-".to_owned(), |t| t.to_string());
-        let [c, n, s] = [stage.c, stage.n, stage.s].map(|cell| cell.to_string());
-        table.push_record(
-            [number.to_string(), input, stage.operator.to_owned(), t, c, n, s].into_iter().chain(figures(cost)),
-        );
-    }
-    let classifier = Cost::of_linear(&plan.classifier)?;
-    let [number, classes] = [plan.stages.len(), plan.classifier.output].map(|cell| cell.to_string());
+    let (mut map, mut total) = (graph.images(), Cost::default());
     let dash = || "-".to_owned();
-    let operator = "average pool, linear".to_owned();
-    table.push_record(
-        [number, map(size, channels), operator, dash(), classes, dash(), dash()].into_iter().chain(figures(classifier)),
-    );
+    let classifier =
+        (network.classifier(), "average pool, linear", [dash(), config.classes.to_string(), dash(), dash()]);
+    let stages = network.stages.iter().map(|stage| {
+        let t = stage.t.map_or_else(dash, |t| t.to_string());
+        (stage.nodes.clone(), stage.operator, [t, stage.c.to_string(), stage.n.to_string(), stage.s.to_string()])
+    });
+    for (number, (nodes, operator, columns)) in stages.chain([classifier]).enumerate() {
+        let (height, width) = sizes[map.index()];
+        let channels = graph.maps()[map.index()].channels;
+        let cost = costs[nodes.clone()].iter().try_fold(Cost::default(), |sum, cost| sum.plus(*cost))?;
+        let head = [number.to_string(), format!("{height} x {width} x {channels}"), operator.to_owned()];
+        table.push_record(head.into_iter().chain(columns).chain(figures(cost)));
+        (total, map) = (total.plus(cost)?, graph.nodes()[nodes].last().map_or(map, Node::writes));
+    }
     let blanks = [String::new(), String::new(), "total".to_owned()].into_iter().chain((0..4).map(|_| String::new()));
-    table.push_record(blanks.chain(figures(total.plus(classifier)?)));
+    table.push_record(blanks.chain(figures(total)));
 
     let mut table = table.build();
     table.with(Style::psql()).with(Alignment::right()).modify(Columns::one(2), Alignment::left());
     writeln!(io::stdout(), "{config}, width {}, {} classes\n{table}", config.width, config.classes)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn map((height, width): Size, channels: usize) -> String {
-    format!("{height} x {width} x {channels}")
 }
 
 fn figures(cost: Cost) -> [String; 2] {

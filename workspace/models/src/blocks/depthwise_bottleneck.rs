@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::{Sequential, check, join};
-use crate::{Activation, Block, Conv, ModelError, Shortcut};
+use super::{Sequential, check, join, shortcut};
+use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
 
 /// 1x1 to `input / reduction`, 3x3 depthwise, linear 1x1; no activation after the addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -18,17 +18,22 @@ pub struct DepthwiseBottleneck {
 }
 
 impl DepthwiseBottleneck {
-    pub fn block(&self, name: &str) -> Result<Block, ModelError> {
+    /// Writes the block, which reads `x`, under `name`; gives the map that it writes.
+    ///
+    /// # Errors
+    /// Channels, a stride or a ratio that the block cannot have, or a map of other channels than `input`.
+    pub fn build(&self, g: &mut GraphBuilder, name: &str, x: MapId) -> Result<MapId, ModelError> {
         let Self { input, output, stride, reduction } = *self;
         let hidden = input.checked_div(reduction).unwrap_or(0);
         check("depthwise bottleneck", &[input, output, hidden], stride)?;
 
-        let mut conv = Sequential::new(join(name, "conv"));
-        conv.flat(Conv::pointwise(input, hidden), Activation::Relu6);
-        conv.flat(Conv::depthwise(hidden, 3, stride), Activation::Relu6);
-        conv.flat(Conv::pointwise(hidden, output), Activation::None);
+        let mut conv = Sequential::new(g, join(name, "conv"), x);
+        conv.flat(Conv::pointwise(input, hidden), Activation::Relu6)?;
+        conv.flat(Conv::depthwise(hidden, 3, stride), Activation::Relu6)?;
+        conv.flat(Conv::pointwise(hidden, output), Activation::None)?;
 
-        let shortcut = Shortcut::when(stride == 1 && input == output, input);
-        Ok(Block::new(name, conv.units(), shortcut))
+        let y = conv.map();
+        let added = if stride == 1 && input == output { input } else { 0 };
+        shortcut(g, name, (y, x), added)
     }
 }

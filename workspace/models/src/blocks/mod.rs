@@ -1,4 +1,4 @@
-//! One block a file, named as the papers name it; each gives the chain of units that everything else walks.
+//! One block a file, named as the papers name it: each writes the nodes that everything else walks.
 
 mod depthwise_bottleneck;
 mod inverted_residual;
@@ -15,39 +15,48 @@ pub use sandglass::{Layout, Sandglass};
 pub use sandglass_paper::SandglassPaper;
 
 use crate::error::MAX_CHANNELS;
-use crate::{Activation, Conv, ModelError, Unit};
+use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
 
-/// Units named as `torch.nn.Sequential` names them: by place, activations counted.
-pub(crate) struct Sequential {
+/// A chain of units named as `torch.nn.Sequential` names them: by place, activations counted.
+pub(crate) struct Sequential<'a> {
+    g: &'a mut GraphBuilder,
     name: String,
     next: usize,
-    units: Vec<Unit>,
+    map: MapId,
 }
 
-impl Sequential {
-    pub(crate) fn new(name: String) -> Self {
-        Self { name, next: 0, units: Vec::new() }
+impl<'a> Sequential<'a> {
+    pub(crate) fn new(g: &'a mut GraphBuilder, name: String, x: MapId) -> Self {
+        Self { g, name, next: 0, map: x }
     }
 
     /// Convolution, batch norm and activation as places of their own: `k`, `k+1`, and `k+2` if there is one.
-    pub(crate) fn flat(&mut self, conv: Conv, activation: Activation) -> &mut Self {
+    pub(crate) fn flat(&mut self, conv: Conv, activation: Activation) -> Result<(), ModelError> {
         let (name, k) = (&self.name, self.next);
-        self.units.push(Unit::new(conv, format!("{name}.{k}"), format!("{name}.{}", k + 1), activation));
+        let names = [format!("{name}.{k}"), format!("{name}.{}", k + 1)];
         self.next += if activation == Activation::None { 2 } else { 3 };
-        self
+        self.map = self.g.conv_norm(conv, names, activation, self.map)?;
+        Ok(())
     }
 
     /// All three in one place: `k.0`, `k.1`, and `k.2`, which holds nothing.
-    pub(crate) fn nested(&mut self, conv: Conv, activation: Activation) -> &mut Self {
+    pub(crate) fn nested(&mut self, conv: Conv, activation: Activation) -> Result<(), ModelError> {
         let (name, k) = (&self.name, self.next);
-        self.units.push(Unit::new(conv, format!("{name}.{k}.0"), format!("{name}.{k}.1"), activation));
+        let names = [format!("{name}.{k}.0"), format!("{name}.{k}.1")];
         self.next += 1;
-        self
+        self.map = self.g.conv_norm(conv, names, activation, self.map)?;
+        Ok(())
     }
 
-    pub(crate) fn units(self) -> Vec<Unit> {
-        self.units
+    /// What the last unit writes.
+    pub(crate) fn map(self) -> MapId {
+        self.map
     }
+}
+
+/// The first `channels` of a block's input `x` added to its `y`; `y` itself where there are none.
+fn shortcut(g: &mut GraphBuilder, name: &str, (y, x): (MapId, MapId), channels: usize) -> Result<MapId, ModelError> {
+    if channels == 0 { Ok(y) } else { g.add(&join(name, "add"), (y, x), channels, Activation::None) }
 }
 
 /// `name.leaf`, or the leaf alone for a block that stands alone.

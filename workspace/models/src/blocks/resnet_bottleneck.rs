@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::{check, join};
-use crate::{Activation, Block, Conv, ModelError, Shortcut, Unit};
+use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
 
 /// 1x1 to `planes`, 3x3, linear 1x1 to `4 * planes`; ReLU after the addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -18,11 +18,16 @@ pub struct ResNetBottleneck {
 }
 
 impl ResNetBottleneck {
+    /// Channels that the block writes.
     pub fn output(&self) -> usize {
         self.planes.saturating_mul(4)
     }
 
-    pub fn block(&self, name: &str) -> Result<Block, ModelError> {
+    /// Writes the block, which reads `x`, under `name`; gives the map that it writes.
+    ///
+    /// # Errors
+    /// Channels or a stride that the block cannot have, or a map of other channels than `input`.
+    pub fn build(&self, g: &mut GraphBuilder, name: &str, x: MapId) -> Result<MapId, ModelError> {
         let Self { input, planes, stride, downsample } = *self;
         let output = self.output();
         check("bottleneck", &[input, planes, output], stride)?;
@@ -30,21 +35,16 @@ impl ResNetBottleneck {
             return Err(ModelError::Block { block: "bottleneck", what: "its shape changes, so it needs a downsample" });
         }
 
-        let unit = |k, conv, activation| {
-            Unit::new(conv, join(name, &format!("conv{k}")), join(name, &format!("bn{k}")), activation)
-        };
-        let units = vec![
-            unit(1, Conv::pointwise(input, planes), Activation::Relu),
-            unit(2, Conv::dense(planes, planes, 3, stride), Activation::Relu),
-            unit(3, Conv::pointwise(planes, output), Activation::None),
-        ];
-        let shortcut = if downsample {
-            let conv = Conv::dense(input, output, 1, stride);
-            let place = join(name, "downsample");
-            Shortcut::Projection(Unit::new(conv, format!("{place}.0"), format!("{place}.1"), Activation::None))
-        } else {
-            Shortcut::Identity { channels: input }
-        };
-        Ok(Block { activation: Activation::Relu, ..Block::new(name, units, shortcut) })
+        let names = |k| [join(name, &format!("conv{k}")), join(name, &format!("bn{k}"))];
+        let y = g.conv_norm(Conv::pointwise(input, planes), names(1), Activation::Relu, x)?;
+        let y = g.conv_norm(Conv::dense(planes, planes, 3, stride), names(2), Activation::Relu, y)?;
+        let y = g.conv_norm(Conv::pointwise(planes, output), names(3), Activation::None, y)?;
+
+        let mut skip = x;
+        if downsample {
+            let names = [0, 1].map(|k| join(name, &format!("downsample.{k}")));
+            skip = g.conv_norm(Conv::dense(input, output, 1, stride), names, Activation::None, x)?;
+        }
+        g.add(&join(name, "add"), (y, skip), output, Activation::Relu)
     }
 }

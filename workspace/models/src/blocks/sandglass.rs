@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use super::{Sequential, check, join};
+use super::{Sequential, check, join, shortcut};
 use crate::divisible::make_divisible;
-use crate::{Activation, Block, Conv, ModelError, Shortcut};
+use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
 
 /// Which of the block's convolutions the official code keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub struct Sandglass {
 }
 
 impl Sandglass {
+    /// The layout that ratio, channels and stride lead to.
     pub fn layout(&self) -> Layout {
         let widens = self.input != self.output && !self.keep_3x3;
         match self.stride {
@@ -54,7 +55,11 @@ impl Sandglass {
         if hidden.saturating_mul(6) < self.output { make_divisible(self.output.div_ceil(6) as f64, 16) } else { hidden }
     }
 
-    pub fn block(&self, name: &str) -> Result<Block, ModelError> {
+    /// Writes the block, which reads `x`, under `name`; gives the map that it writes.
+    ///
+    /// # Errors
+    /// Channels, a stride or a ratio that the block cannot have, or a map of other channels than `input`.
+    pub fn build(&self, g: &mut GraphBuilder, name: &str, x: MapId) -> Result<MapId, ModelError> {
         let Self { input, output, stride, reduction, keep_3x3, identity_div } = *self;
         if reduction == 0 {
             return Err(ModelError::Block { block: "sandglass", what: "reduction 0; use 1 or more" });
@@ -65,20 +70,21 @@ impl Sandglass {
         let (layout, hidden) = (self.layout(), self.hidden());
         check("sandglass", &[input, output, hidden], stride)?;
 
-        let mut conv = Sequential::new(join(name, "conv"));
+        let mut conv = Sequential::new(g, join(name, "conv"), x);
         if matches!(layout, Layout::A | Layout::D) {
-            conv.flat(Conv::depthwise(input, 3, 1), Activation::Relu6);
+            conv.flat(Conv::depthwise(input, 3, 1), Activation::Relu6)?;
         }
-        conv.flat(Conv::pointwise(input, hidden), Activation::None);
-        conv.flat(Conv::pointwise(hidden, output), Activation::Relu6);
+        conv.flat(Conv::pointwise(input, hidden), Activation::None)?;
+        conv.flat(Conv::pointwise(hidden, output), Activation::Relu6)?;
         match layout {
-            Layout::A | Layout::C => conv.flat(Conv::depthwise(output, 3, stride), Activation::None),
+            Layout::A | Layout::C => conv.flat(Conv::depthwise(output, 3, stride), Activation::None)?,
             // The official code gives no stride here: a block of stride 2 and equal channels stays at stride 1.
-            Layout::D => conv.flat(Conv::depthwise(output, 3, 1), Activation::None),
-            Layout::B => &mut conv,
-        };
+            Layout::D => conv.flat(Conv::depthwise(output, 3, 1), Activation::None)?,
+            Layout::B => (),
+        }
 
-        let shortcut = Shortcut::when(layout == Layout::D && !keep_3x3, input / identity_div);
-        Ok(Block::new(name, conv.units(), shortcut))
+        let y = conv.map();
+        let added = if layout == Layout::D && !keep_3x3 { input / identity_div } else { 0 };
+        shortcut(g, name, (y, x), added)
     }
 }

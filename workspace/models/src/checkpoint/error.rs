@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::Stored;
 use crate::TensorSpec;
 
+/// Why a checkpoint cannot be read as a network's weights, or not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{}: {problem}", path.display())]
@@ -22,6 +23,7 @@ pub enum CheckpointError {
     Length { tensor: String, values: usize, elements: usize },
 }
 
+/// What is wrong with a file itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error(transparent)]
@@ -88,6 +90,7 @@ impl Differences {
         differences
     }
 
+    /// True if the file holds the network's tensors and no other.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.extra.is_empty() && self.misshaped.is_empty()
     }

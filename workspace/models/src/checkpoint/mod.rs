@@ -70,6 +70,9 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// The content decides the format, not the name.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is no whole checkpoint of a known format.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let problem = |problem| CheckpointError::Unreadable { path: path.to_owned(), problem };
         let mut file = File::open(path).map_err(|error| problem(error.into()))?;
@@ -82,12 +85,16 @@ impl Checkpoint {
         &self.tensors
     }
 
+    /// The tensor of this name, without its values.
     pub fn get(&self, name: &str) -> Option<&Stored> {
         let at = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
         self.tensors.get(at)
     }
 
     /// Number of classes, from the shape of the network's classifier.
+    ///
+    /// # Errors
+    /// A file without that classifier.
     pub fn classes(&self, network: NetworkName) -> Result<usize, CheckpointError> {
         let name = format!("{}.weight", network.classifier());
         match self.get(&name).map(|tensor| tensor.shape.as_slice()) {
@@ -97,6 +104,9 @@ impl Checkpoint {
     }
 
     /// The values of one tensor, row-major, as f32.
+    ///
+    /// # Errors
+    /// No tensor of this name, or one of a type or layout that is not read.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
         let Some(tensor) = self.get(name).cloned() else {
             return Err(self.unreadable(Problem::NoTensor(name.to_owned())));
@@ -105,6 +115,9 @@ impl Checkpoint {
     }
 
     /// All of `specs` and nothing else.
+    ///
+    /// # Errors
+    /// All differences between file and `specs` at once, or a tensor that cannot be read.
     pub fn weights(&mut self, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
         let differences = Differences::between(&specs, &self.tensors);
         if !differences.is_empty() {
@@ -120,6 +133,9 @@ impl Checkpoint {
 }
 
 /// Reads a file that holds exactly `specs`; `num_batches_tracked` is ignored.
+///
+/// # Errors
+/// As for [`Checkpoint::open`] and [`Checkpoint::weights`].
 pub fn load(path: &Path, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
     Checkpoint::open(path)?.weights(specs)
 }

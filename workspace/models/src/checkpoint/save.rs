@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::CheckpointError;
 use crate::Weights;
 
+/// How numbers are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveType {
     F32,
@@ -32,6 +33,9 @@ impl SaveType {
 }
 
 /// Writes all tensors in state-dict order. The file appears whole or not at all.
+///
+/// # Errors
+/// Values that do not fill their shape or that f16 cannot hold, and a place that cannot be written; what lay there stays.
 pub fn save(
     path: &Path,
     weights: &Weights,

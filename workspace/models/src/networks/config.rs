@@ -3,12 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{NetworkName, Plan, mobilenetv1, mobilenetv2, mobilenext, resnet50};
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
+use super::{NetworkName, Table, mobilenetv1, mobilenetv2, mobilenext, resnet50};
 use crate::error::MAX_CHANNELS;
-use crate::{ModelError, Network};
+use crate::{Graph, ModelError};
 
 const MAX_WIDTH: f64 = 100.0;
 
+/// A network at one width, for a number of classes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetworkConfig {
     pub name: NetworkName,
@@ -26,20 +29,27 @@ impl NetworkConfig {
         Self { name, width: 1.0, classes: 1000, stem_stride: 2, identity_div: 1 }
     }
 
-    pub fn build(&self) -> Result<Network, ModelError> {
-        Ok(self.plan()?.into_network())
+    /// The network's graph, whose one output is the logits.
+    ///
+    /// # Errors
+    /// A width, a number of classes, a stride or an identity divisor that the network cannot have.
+    pub fn build(&self) -> Result<Graph, ModelError> {
+        Ok(self.table()?.graph)
     }
 
-    /// The network stage by stage, as the papers' tables list it.
-    pub fn plan(&self) -> Result<Plan, ModelError> {
+    /// The graph stage by stage, as the papers' tables list it.
+    ///
+    /// # Errors
+    /// As for [`NetworkConfig::build`].
+    pub fn table(&self) -> Result<Table, ModelError> {
         self.check()?;
         match self.name {
-            NetworkName::MobileNetV1 => mobilenetv1::plan(self),
-            NetworkName::MobileNetV2 => mobilenetv2::plan(self),
-            NetworkName::MobileNetV2ExtraDw(placement) => mobilenetv2::plan_extra_dw(self, placement),
-            NetworkName::MobileNeXt => mobilenext::plan(self),
-            NetworkName::MobileNeXtPaper => mobilenext::plan_paper(self),
-            NetworkName::ResNet50 => resnet50::plan(self),
+            NetworkName::MobileNetV1 => mobilenetv1::table(self),
+            NetworkName::MobileNetV2 => mobilenetv2::table(self),
+            NetworkName::MobileNetV2ExtraDw(placement) => mobilenetv2::table_extra_dw(self, placement),
+            NetworkName::MobileNeXt => mobilenext::table(self),
+            NetworkName::MobileNeXtPaper => mobilenext::table_paper(self),
+            NetworkName::ResNet50 => resnet50::table(self),
         }
     }
 
@@ -66,6 +76,19 @@ impl NetworkConfig {
             _ if self.name.has_identity_div() => Ok(()),
             _ => Err(ModelError::NoIdentityDiv(self.name.to_string())),
         }
+    }
+}
+
+/// What decides the network's tensors, under names that stay: hashes of cells and the identity of runs are made of them.
+/// A fact added later is left out while it is at its default.
+impl Serialize for NetworkConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut facts = serializer.serialize_struct("NetworkConfig", 4)?;
+        facts.serialize_field("network", &self.to_string())?;
+        facts.serialize_field("width", &self.width)?;
+        facts.serialize_field("classes", &self.classes)?;
+        facts.serialize_field("stem_stride", &self.stem_stride)?;
+        facts.end()
     }
 }
 

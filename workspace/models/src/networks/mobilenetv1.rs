@@ -1,9 +1,9 @@
 //! MobileNetV1 (arXiv 1704.04861), Table 1, with ReLU6.
 
-use super::builder::{Builder, Place};
-use super::{NetworkConfig, Plan};
+use super::NetworkConfig;
+use super::table::{Place, Table, TableBuilder};
 use crate::blocks::Sequential;
-use crate::{Activation, Block, Conv, ModelError, Shortcut};
+use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
 
 const STEM: usize = 32;
 
@@ -17,20 +17,20 @@ const STAGES: [(usize, usize, usize); 5] = [
     (1024, 2, 2),
 ];
 
-pub(super) fn plan(config: &NetworkConfig) -> Result<Plan, ModelError> {
+pub(super) fn table(config: &NetworkConfig) -> Result<Table, ModelError> {
     let scaled = |channels: usize| ((channels as f64 * config.width) as usize).max(8);
-    let mut network = Builder::new("features");
-    network.conv("conv2d", scaled(STEM), 3, config.stem_stride);
+    let mut network = TableBuilder::new("features")?;
+    network.conv("conv2d", scaled(STEM), 3, config.stem_stride)?;
     for (c, n, s) in STAGES {
-        network.row("separable conv", None, (scaled(c), n, s), |place| Ok(separable(place)))?;
+        network.row("separable conv", None, (scaled(c), n, s), separable)?;
     }
-    Ok(network.finish(config.name.classifier(), config.classes))
+    network.finish(config.name.classifier(), config.classes)
 }
 
 /// 3x3 depthwise, then 1x1.
-fn separable(Place { name, input, output, stride }: Place) -> Block {
-    let mut units = Sequential::new(name.to_owned());
-    units.flat(Conv::depthwise(input, 3, stride), Activation::Relu6);
-    units.flat(Conv::pointwise(input, output), Activation::Relu6);
-    Block::new(name, units.units(), Shortcut::None)
+fn separable(g: &mut GraphBuilder, Place { name, x, input, output, stride }: Place) -> Result<MapId, ModelError> {
+    let mut units = Sequential::new(g, name.to_owned(), x);
+    units.flat(Conv::depthwise(input, 3, stride), Activation::Relu6)?;
+    units.flat(Conv::pointwise(input, output), Activation::Relu6)?;
+    Ok(units.map())
 }

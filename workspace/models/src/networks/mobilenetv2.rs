@@ -1,11 +1,11 @@
 //! MobileNetV2 (CVPR 2018), Table 2, as torchvision builds it; and with a second depthwise convolution in every
 //! block (MobileNeXt, section 4).
 
-use super::builder::{Builder, Place};
-use super::{NetworkConfig, Plan};
+use super::NetworkConfig;
+use super::table::{Place, Table, TableBuilder};
 use crate::blocks::{InvertedResidual, InvertedResidualExtraDw, Placement};
 use crate::divisible::make_divisible;
-use crate::{Block, ModelError};
+use crate::{GraphBuilder, MapId, ModelError};
 
 const STEM: usize = 32;
 
@@ -24,29 +24,29 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
 /// Not scaled at widths below 1.
 const HEAD: usize = 1280;
 
-pub(super) fn plan(config: &NetworkConfig) -> Result<Plan, ModelError> {
-    plan_of(config, "bottleneck", |t, Place { name, input, output, stride }| {
-        InvertedResidual { input, output, stride, expand_ratio: t as f64 }.block(name)
+pub(super) fn table(config: &NetworkConfig) -> Result<Table, ModelError> {
+    table_of(config, "bottleneck", |g, t, Place { name, x, input, output, stride }| {
+        InvertedResidual { input, output, stride, expand_ratio: t as f64 }.build(g, name, x)
     })
 }
 
-pub(super) fn plan_extra_dw(config: &NetworkConfig, placement: Placement) -> Result<Plan, ModelError> {
-    plan_of(config, "bottleneck + dw", |t, Place { name, input, output, stride }| {
-        InvertedResidualExtraDw { input, output, stride, expand_ratio: t as f64, placement }.block(name)
+pub(super) fn table_extra_dw(config: &NetworkConfig, placement: Placement) -> Result<Table, ModelError> {
+    table_of(config, "bottleneck + dw", |g, t, Place { name, x, input, output, stride }| {
+        InvertedResidualExtraDw { input, output, stride, expand_ratio: t as f64, placement }.build(g, name, x)
     })
 }
 
-fn plan_of(
+fn table_of(
     config: &NetworkConfig,
     operator: &'static str,
-    block: impl Fn(usize, Place) -> Result<Block, ModelError>,
-) -> Result<Plan, ModelError> {
+    block: impl Fn(&mut GraphBuilder, usize, Place) -> Result<MapId, ModelError>,
+) -> Result<Table, ModelError> {
     let scaled = |channels: usize, width: f64| make_divisible(channels as f64 * width, 8);
-    let mut network = Builder::new("features");
-    network.conv("conv2d", scaled(STEM, config.width), 3, config.stem_stride);
+    let mut network = TableBuilder::new("features")?;
+    network.conv("conv2d", scaled(STEM, config.width), 3, config.stem_stride)?;
     for (t, c, n, s) in STAGES {
-        network.row(operator, Some(t), (scaled(c, config.width), n, s), |place| block(t, place))?;
+        network.row(operator, Some(t), (scaled(c, config.width), n, s), |g, place| block(g, t, place))?;
     }
-    network.conv("conv2d 1x1", scaled(HEAD, config.width.max(1.0)), 1, 1);
-    Ok(network.finish(config.name.classifier(), config.classes))
+    network.conv("conv2d 1x1", scaled(HEAD, config.width.max(1.0)), 1, 1)?;
+    network.finish(config.name.classifier(), config.classes)
 }

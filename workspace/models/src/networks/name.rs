@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::ModelError;
 use crate::blocks::Placement;
 
+/// A network of one of the papers, whatever its width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkName {
     MobileNetV1,
@@ -26,8 +27,8 @@ const NAMES: [(&str, NetworkName); 7] = [
     ("resnet50", NetworkName::ResNet50),
 ];
 
-/// Networks of both papers that are known and not built yet.
-pub const LATER_NETWORKS: [&str; 11] = [
+/// Networks of both papers that are known and not built yet: a name moves up when its network comes.
+const LATER_NETWORKS: [&str; 11] = [
     "efficientnet_b0",
     "mobilenext_se_s",
     "mobilenext_se_l",
@@ -42,6 +43,7 @@ pub const LATER_NETWORKS: [&str; 11] = [
 ];
 
 impl NetworkName {
+    /// Every network that is built.
     pub fn all() -> impl Iterator<Item = Self> {
         NAMES.into_iter().map(|(_, network)| network)
     }

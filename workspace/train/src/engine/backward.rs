@@ -1,225 +1,284 @@
-//! The backward pass of a [`Body`]: steps in reverse, maps given back as it goes.
+//! The backward pass: steps in reverse, maps given back as it goes.
+//!
+//! A map's readers each add a share to its gradient. The reader that comes last, which is the map's first in the
+//! forward, writes the whole: it adds what has arrived, applies the mask of the map's activation and takes the sums for
+//! the map's batch norm in one go. A sum has nothing to write; it hands its own gradient on.
 
-use sandglass_ops::map::{Mask, Producer, Sink};
+use std::sync::Arc;
+
+use sandglass_ops::map::{Gradient, Mask, Producer, Sink};
 use sandglass_ops::norm::{self, NormFactors};
-use sandglass_ops::{OpError, Runtime, conv, pool};
+use sandglass_ops::pool::MaxPoolShape;
+use sandglass_ops::{conv, pool};
 
 use super::EngineError;
-use super::body::{Body, Mode, Place, Source, Step, bounds};
-use super::buffers::{Buffers, Map};
+use super::body::{Body, NormState, Share};
+use super::buffers::Map;
+use super::program::{ALL, Op, Place, Source, Step};
+
+/// What a backward reads, and what it writes beside maps.
+pub(super) struct Tensors<'a> {
+    pub weights: &'a [Vec<f32>],
+    /// Parallel to the weights, overwritten.
+    pub gradients: &'a mut [Vec<f32>],
+}
 
 impl Body {
-    /// A new gradient of `place`, written by `write`, with the shortcut's share that `skip` holds.
-    fn sink_to(
+    /// Given the gradients of the program's outputs, those of all trained tensors and, where asked for, of the images.
+    pub fn backward(
         &mut self,
-        buffers: &mut Buffers,
-        place: usize,
-        skip: Option<(usize, usize)>,
-        write: impl FnOnce(&Self, Sink<'_>) -> Result<(), OpError>,
+        tensors: &mut Tensors,
+        outputs: &[&[f32]],
+        image_gradient: Option<&mut Vec<f32>>,
     ) -> Result<(), EngineError> {
-        let mut out = buffers.take(self.len(place));
-        let unit = match self.places[place].source {
-            Source::Raw { unit } | Source::Sum { unit, .. } => Some(unit),
+        let to_images = image_gradient.is_some();
+        for (index, gradient) in outputs.iter().enumerate() {
+            let place = self.program.outputs[index];
+            let mut map = self.buffers.take(gradient.len());
+            map.values_mut().copy_from_slice(gradient);
+            self.add_share(place, Arc::new(map), self.program.places[place].channels)?;
+        }
+        for index in (0..self.program.steps.len()).rev() {
+            let Step { op, to } = self.program.steps[index];
+            match self.gradient(to)? {
+                Some(gradient) => self.step_back(index, gradient, tensors, to_images)?,
+                None => self.no_gradient(op, tensors),
+            }
+            self.give_value(to);
+        }
+        if let Some(out) = image_gradient {
+            out.clear();
+            match self.gradient(0)? {
+                Some(map) => {
+                    out.extend_from_slice(map.values());
+                    self.give(map);
+                }
+                None => out.resize(self.len(0), 0.0),
+            }
+        }
+        self.release();
+        Ok(())
+    }
+
+    /// The complete gradient of a place all of whose readers are done; none where no output depends on it.
+    fn gradient(&mut self, place: usize) -> Result<Option<Arc<Map>>, EngineError> {
+        if let Some(map) = self.gradients[place].take() {
+            return Ok(Some(map));
+        }
+        let Some(share) = self.shares[place].take() else { return Ok(None) };
+        let Place { channels, source, .. } = self.program.places[place];
+        if source == Source::Plain && share.channels == channels {
+            return Ok(Some(share.map));
+        }
+        let map = self.own(share, channels);
+        self.write_gradient(place, map, true, |body, sink| body.finish(place, sink))?;
+        Ok(self.gradients[place].take())
+    }
+
+    /// A step's part in the gradients of what it reads, given that of what it wrote.
+    fn step_back(
+        &mut self,
+        index: usize,
+        mut gradient: Arc<Map>,
+        tensors: &mut Tensors,
+        to_images: bool,
+    ) -> Result<(), EngineError> {
+        let Step { op, to } = self.program.steps[index];
+        match op {
+            Op::Conv { unit, from } => self.unit_back(index, (unit, from, to), &gradient, tensors, to_images)?,
+            Op::Add { main, skip, .. } => {
+                if let Some(skip) = skip {
+                    if skip.projection {
+                        gradient = self.take_sums(skip.place, gradient)?;
+                        self.gradients[skip.place] = Some(gradient.clone());
+                    } else {
+                        self.add_share(skip.place, gradient.clone(), skip.channels)?;
+                    }
+                }
+                match self.program.places[to].source {
+                    Source::Sum { .. } => self.gradients[main] = Some(gradient.clone()),
+                    _ => self.add_share(main, gradient.clone(), self.program.places[to].channels)?,
+                }
+            }
+            Op::MaxPool { shape, from } => self.share_to(index, from, |body, sink| {
+                let shape = MaxPoolShape { images: body.images, ..shape };
+                Ok(pool::max_backward(&body.runtime, &shape, body.values(from)?, gradient.values(), sink)?)
+            })?,
+            Op::AveragePool { from } => self.share_to(index, from, |body, sink| {
+                let Place { height, width, channels, .. } = body.program.places[from];
+                let (n, area) = (body.images, height * width);
+                Ok(pool::average_backward(&body.runtime, gradient.values(), n, area, channels, sink)?)
+            })?,
+            Op::Dropout { first, from } => self.share_to(index, from, |body, sink| {
+                sink.out.copy_from_slice(gradient.values());
+                if let Some(factors) = body.factors(first, to) {
+                    sink.out.iter_mut().zip(factors).for_each(|(g, factor)| *g *= factor);
+                }
+                body.finish(from, sink)
+            })?,
+            Op::Linear { linear, from } => {
+                let (shape, at) = self.matrix(linear);
+                let bias = &mut tensors.gradients[at + 1];
+                bias.fill(0.0);
+                for row in gradient.values().chunks_exact(shape.output) {
+                    bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+                }
+                let (weights, out) = (&tensors.weights[at], &mut tensors.gradients[at]);
+                self.share_to(index, from, |body, sink| {
+                    let g = Gradient { data: gradient.values(), norm: None };
+                    Ok(conv::backward(&body.runtime, &shape, body.operand(from)?, weights, g, out, Some(sink))?)
+                })?;
+            }
+        }
+        self.give(gradient);
+        Ok(())
+    }
+
+    fn unit_back(
+        &mut self,
+        index: usize,
+        (unit, from, to): (usize, usize, usize),
+        gradient: &Map,
+        tensors: &mut Tensors,
+        to_images: bool,
+    ) -> Result<(), EngineError> {
+        let (shape, at) = (self.conv_shape(unit), self.program.units[unit].at);
+        let NormState { norm, sum, product } = &self.norms[unit];
+        let factors = match self.training {
+            true => NormFactors::train(norm, sum, product, self.len(to) / shape.output),
+            false => NormFactors::eval(norm),
+        };
+        let Tensors { weights, gradients } = tensors;
+        gradients[at + 1].iter_mut().zip(product).for_each(|(to, sum)| *to = *sum as f32);
+        gradients[at + 2].iter_mut().zip(sum).for_each(|(to, sum)| *to = *sum as f32);
+        let mut back = |body: &Self, sink: Option<Sink>| -> Result<(), EngineError> {
+            let g = factors.gradient(&body.norms[unit].norm, body.values(to)?, gradient.values());
+            let x = body.operand(from)?;
+            Ok(conv::backward(&body.runtime, &shape, x, &weights[at], g, &mut gradients[at], sink)?)
+        };
+        if from == 0 && !to_images {
+            back(self, None)
+        } else {
+            self.share_to(index, from, |body, sink| back(body, Some(sink)))
+        }
+    }
+
+    /// Zeros for the tensors of a step that no output depends on.
+    fn no_gradient(&self, op: Op, tensors: &mut Tensors) {
+        let range = match op {
+            Op::Conv { unit, .. } => self.program.units[unit].at..self.program.units[unit].at + 3,
+            Op::Linear { linear, .. } => self.program.linears[linear].at..self.program.linears[linear].at + 2,
+            _ => return,
+        };
+        tensors.gradients[range].iter_mut().for_each(|gradient| gradient.fill(0.0));
+    }
+
+    /// A new map with the share that the step `index` adds to the gradient of `from`: all of it, if it comes last.
+    fn share_to(
+        &mut self,
+        index: usize,
+        from: usize,
+        write: impl FnOnce(&Self, Sink) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let map = self.buffers.take(self.len(from));
+        let completes = self.program.places[from].first_reader == Some(index);
+        self.write_gradient(from, map, completes, write)
+    }
+
+    /// Adds a gradient that is there already to what has arrived for `place`.
+    fn add_share(&mut self, place: usize, map: Arc<Map>, channels: usize) -> Result<(), EngineError> {
+        match self.shares[place].replace(Share { map, channels }) {
+            None => Ok(()),
+            Some(before) => {
+                let map = self.own(before, self.program.places[place].channels);
+                self.write_gradient(place, map, false, |body, sink| body.finish(place, sink))
+            }
+        }
+    }
+
+    /// A share as a map of its own, with zeros in the channels that it does not concern.
+    fn own(&mut self, share: Share, channels: usize) -> Map {
+        let mut own = match Arc::try_unwrap(share.map) {
+            Ok(map) => map,
+            Err(shared) => {
+                let mut copy = self.buffers.take(shared.values().len());
+                copy.values_mut().copy_from_slice(shared.values());
+                copy
+            }
+        };
+        if share.channels < channels {
+            own.values_mut().chunks_exact_mut(channels).for_each(|pixel| pixel[share.channels..].fill(0.0));
+        }
+        own
+    }
+
+    /// `map` becomes what has arrived of the gradient of `place`: `write` fills it, what had arrived before is added. If
+    /// that `completes` it, the mask is applied and the sums for the batch norm are taken.
+    fn write_gradient(
+        &mut self,
+        place: usize,
+        mut map: Map,
+        completes: bool,
+        write: impl FnOnce(&Self, Sink) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let arrived = self.shares[place].take();
+        let unit = match self.program.places[place].source {
+            Source::Raw { unit } | Source::Sum { unit, .. } if completes => Some(unit),
             _ => None,
         };
         let (mut sum, mut product) = match unit {
-            Some(unit) => (std::mem::take(&mut self.units[unit].sum), std::mem::take(&mut self.units[unit].product)),
+            Some(unit) => (std::mem::take(&mut self.norms[unit].sum), std::mem::take(&mut self.norms[unit].product)),
             None => (Vec::new(), Vec::new()),
         };
-        let producer = unit.map(|unit| {
-            let state = &self.units[unit];
-            let (low, high) = bounds(state.unit.activation);
-            let mask = match self.places[place].source {
-                Source::Sum { low, high, .. } if low > f32::NEG_INFINITY => {
-                    Some(Mask::Stored { data: self.values(place), low, high })
-                }
-                Source::Raw { .. } if low > f32::NEG_INFINITY => Some(Mask::Norm(state.norm.affine(low, high))),
-                _ => None,
-            };
-            Producer { h: self.values(state.to), mean: &state.norm.mean, inv_std: &state.norm.inv_std, mask }
+        let outcome = unit.map(|unit| self.producer(place, unit)).transpose().and_then(|producer| {
+            let skip = arrived.as_ref().map(|share| (share.map.values(), share.channels));
+            write(self, Sink { out: map.values_mut(), skip, producer, sums: (&mut sum, &mut product) })
         });
-        let skip = skip.and_then(|(from, first)| Some((self.gradients[from].as_ref()?.values(), first)));
-        let sink = Sink { out: out.values_mut(), skip, producer, sums: (&mut sum, &mut product) };
-        let outcome = write(self, sink);
         if let Some(unit) = unit {
-            (self.units[unit].sum, self.units[unit].product) = (sum, product);
+            (self.norms[unit].sum, self.norms[unit].product) = (sum, product);
         }
         outcome?;
-        self.gradients[place] = Some(out);
+        if let Some(share) = arrived {
+            self.give(share.map);
+        }
+        let map = Arc::new(map);
+        match completes {
+            true => self.gradients[place] = Some(map),
+            false => {
+                let channels = self.program.places[place].channels;
+                self.shares[place] = Some(Share { map, channels });
+            }
+        }
         Ok(())
     }
 
-    /// Writes the last map's gradient: `write(runtime, sink, images, area, channels)`.
-    pub fn begin_backward(
-        &mut self,
-        buffers: &mut Buffers,
-        n: usize,
-        write: impl FnOnce(&Runtime, Sink<'_>, usize, usize, usize) -> Result<(), OpError>,
-        runtime: &Runtime,
-    ) -> Result<(), EngineError> {
-        let last = self.places.len() - 1;
-        self.gradient_of = (0..self.places.len()).collect();
-        self.readers = vec![0; self.places.len()];
-        for step in &self.steps {
-            match *step {
-                Step::Conv { to, .. } | Step::MaxPool { to, .. } => self.readers[to] += 1,
-                Step::Sum { .. } => (),
+    /// The batch norm of `unit` as the gradient of `place` needs it: mask and statistics.
+    fn producer(&self, place: usize, unit: usize) -> Result<Producer<'_>, EngineError> {
+        let norm = &self.norms[unit].norm;
+        let mask = match self.program.places[place].source {
+            Source::Sum { limits: (low, high), .. } if (low, high) != ALL => {
+                Some(Mask::Stored { data: self.values(place)?, low, high })
             }
-        }
-        let (height, width, channels) = self.output();
-        self.sink_to(buffers, last, None, |_, sink| write(runtime, sink, n, height * width, channels))
-    }
-
-    /// The rest of the backward; maps are given back as it goes.
-    pub fn backward(
-        &mut self,
-        runtime: &Runtime,
-        buffers: &mut Buffers,
-        weights: &[Vec<f32>],
-        out: &mut [Vec<f32>],
-        mut images: Option<&mut Vec<f32>>,
-    ) -> Result<(), EngineError> {
-        // Shares of a map's gradient that arrive before its first reader's.
-        let mut skips: Vec<Option<(usize, usize)>> = vec![None; self.places.len()];
-        for index in (0..self.steps.len()).rev() {
-            match self.steps[index] {
-                Step::Sum { main, skip, to } => {
-                    self.readers[to] = self.readers[main];
-                    self.gradient_of[main] = to;
-                    let Some((skip, first)) = skip else { continue };
-                    self.readers[to] += 1;
-                    match self.places[skip].source {
-                        // A projection: the same gradient reaches its batch norm, whose sums are its own.
-                        Source::Raw { unit } if self.is_projection(index, skip) => {
-                            self.gradient_of[skip] = to;
-                            self.project_sums(runtime, unit, to)?;
-                        }
-                        _ => skips[skip] = Some((to, first)),
-                    }
-                }
-                Step::MaxPool { pool, from, to } => {
-                    let shape = self.pool_shape(pool, from);
-                    self.sink_to(buffers, from, None, |body, sink| {
-                        let gradient = body.gradients[to].as_ref().map_or(&[][..], Map::values);
-                        pool::max_backward(runtime, &shape, body.values(from), gradient, sink)
-                    })?;
-                    self.read(buffers, to);
-                    self.give_value(buffers, to);
-                }
-                Step::Conv { unit, from, to } => {
-                    self.unit_backward(
-                        runtime,
-                        buffers,
-                        weights,
-                        out,
-                        index,
-                        unit,
-                        (from, to),
-                        &mut skips,
-                        images.is_some(),
-                    )?;
-                }
+            Source::Raw { unit } if self.program.units[unit].limits != ALL => {
+                let (low, high) = self.program.units[unit].limits;
+                Some(Mask::Norm(norm.affine(low, high)))
             }
-        }
-        if let (Some(images), Some(gradient)) = (&mut images, &self.gradients[0]) {
-            images.clear();
-            images.extend_from_slice(gradient.values());
-        }
-        self.release(buffers);
-        Ok(())
-    }
-
-    fn unit_backward(
-        &mut self,
-        runtime: &Runtime,
-        buffers: &mut Buffers,
-        weights: &[Vec<f32>],
-        out: &mut [Vec<f32>],
-        index: usize,
-        unit: usize,
-        (from, to): (usize, usize),
-        skips: &mut [Option<(usize, usize)>],
-        to_images: bool,
-    ) -> Result<(), EngineError> {
-        let shape = self.conv_shape(unit);
-        let count = self.len(to) / self.places[to].channels;
-        let state = &self.units[unit];
-        let at = state.at;
-        let factors = match self.mode {
-            Mode::Train => NormFactors::train(&state.norm, &state.sum, &state.product, count),
-            Mode::Eval { .. } => NormFactors::eval(&state.norm),
+            _ => None,
         };
-        out[at + 1].iter_mut().zip(&state.product).for_each(|(to, sum)| *to = *sum as f32);
-        out[at + 2].iter_mut().zip(&state.sum).for_each(|(to, sum)| *to = *sum as f32);
-        let source = self.gradient_of[to];
-        let weights_gradient = &mut out[at];
-        let mut backward = |body: &Self, sink: Option<Sink<'_>>| {
-            let g = body.gradients[source].as_ref().map_or(&[][..], Map::values);
-            let gradient = factors.gradient(&body.units[unit].norm, body.values(to), g);
-            conv::backward(runtime, &shape, body.operand(from), &weights[at], gradient, weights_gradient, sink)
-        };
-        if from == 0 && !to_images {
-            backward(self, None)?;
-        } else if self.places[from].first_reader == index {
-            let skip = skips[from].take();
-            self.sink_to(buffers, from, skip, |body, sink| backward(body, Some(sink)))?;
-            if let Some((skip, _)) = skip {
-                self.read(buffers, skip);
-            }
-            if !matches!(self.places[from].source, Source::Raw { .. }) {
-                self.give_value(buffers, from);
-            }
-        } else {
-            // A projection's share: kept in the projection's own place until the block's first unit adds it.
-            let mut share = buffers.take(self.len(from));
-            let sink = Sink { out: share.values_mut(), skip: None, producer: None, sums: (&mut [], &mut []) };
-            backward(self, Some(sink))?;
-            self.read(buffers, source);
-            self.give_value(buffers, to);
-            self.gradients[to] = Some(share);
-            self.readers[to] = 1;
-            skips[from] = Some((to, self.places[from].channels));
-            return Ok(());
-        }
-        self.read(buffers, source);
-        self.give_value(buffers, to);
-        Ok(())
+        Ok(Producer { h: self.values(self.program.units[unit].to)?, mean: &norm.mean, inv_std: &norm.inv_std, mask })
     }
 
-    /// True if the sum at `index` adds a convolution of its own.
-    fn is_projection(&self, index: usize, skip: usize) -> bool {
-        index > 0 && matches!(self.steps[index - 1], Step::Conv { to, .. } if to == skip)
+    /// A sink's work on the gradient of `place` that it already holds.
+    fn finish(&self, place: usize, sink: Sink) -> Result<(), EngineError> {
+        let Place { height, width, channels, .. } = self.program.places[place];
+        Ok(norm::sink(&self.runtime, sink, self.images, height * width, channels)?)
     }
 
-    /// Sums for the batch norm of a projection, whose output's gradient is that of the sum.
-    fn project_sums(&mut self, runtime: &Runtime, unit: usize, sum_place: usize) -> Result<(), EngineError> {
-        let Some(mut gradient) = self.gradients[sum_place].take() else { return Err(EngineError::NoForward) };
-        let Place { height, width, channels, .. } = self.places[sum_place];
-        let (mut sum, mut product) = (vec![0.0; channels], vec![0.0; channels]);
-        let state = &self.units[unit];
-        let h = self.values(state.to);
-        let producer = Producer { h, mean: &state.norm.mean, inv_std: &state.norm.inv_std, mask: None };
-        let sink =
-            Sink { out: gradient.values_mut(), skip: None, producer: Some(producer), sums: (&mut sum, &mut product) };
-        norm::sink(runtime, sink, self.images, height * width, channels)?;
-        (self.units[unit].sum, self.units[unit].product) = (sum, product);
-        self.gradients[sum_place] = Some(gradient);
-        Ok(())
-    }
-
-    /// One reader of a gradient is done.
-    fn read(&mut self, buffers: &mut Buffers, place: usize) {
-        self.readers[place] = self.readers[place].saturating_sub(1);
-        if self.readers[place] == 0
-            && let Some(map) = self.gradients[place].take()
-        {
-            buffers.give(map);
-        }
-    }
-
-    fn give_value(&mut self, buffers: &mut Buffers, place: usize) {
-        if let Some(map) = self.values[place].take() {
-            buffers.give(map);
-        }
+    /// The gradient of a projection's output, and so of its sum, after the sums for its batch norm are taken.
+    fn take_sums(&mut self, place: usize, gradient: Arc<Map>) -> Result<Arc<Map>, EngineError> {
+        let channels = self.program.places[place].channels;
+        let map = self.own(Share { map: gradient, channels }, channels);
+        self.write_gradient(place, map, true, |body, sink| body.finish(place, sink))?;
+        self.gradients[place].take().ok_or(EngineError::NoForward)
     }
 }

@@ -1,127 +1,157 @@
-//! The forward pass of a [`Body`].
+//! The forward pass.
 
-use sandglass_models::{Activation, Unit};
+use sandglass_ops::map::Operand;
 use sandglass_ops::norm::Norm;
-use sandglass_ops::{Moments, OpError, Runtime, conv, map, pool};
+use sandglass_ops::pool::MaxPoolShape;
+use sandglass_ops::{Moments, OpError, conv, map, pool};
 
 use super::EngineError;
-use super::body::{Body, Mode, Place, Source, Step, bounds};
-use super::buffers::Buffers;
+use super::body::Body;
+use super::program::{ALL, Op, Place, Source, Step};
+
+/// The weights of a pass, and with them the statistics that batch norms take.
+pub(super) enum Weights<'a> {
+    /// Running ones.
+    Eval(&'a [Vec<f32>]),
+    /// The batch's own; the running ones move.
+    Train(&'a mut [Vec<f32>]),
+}
+
+impl Weights<'_> {
+    pub fn values(&self) -> &[Vec<f32>] {
+        match self {
+            Self::Eval(values) => values,
+            Self::Train(values) => values,
+        }
+    }
+}
 
 impl Body {
-    /// Gives back all maps.
-    pub fn release(&mut self, buffers: &mut Buffers) {
-        for map in self.values.iter_mut().chain(&mut self.gradients).filter_map(Option::take) {
-            buffers.give(map);
-        }
-    }
-
-    fn begin(&mut self, buffers: &mut Buffers, mode: Mode, images: &[f32], n: usize) {
-        self.release(buffers);
-        self.images = n;
-        self.mode = mode;
-        let mut map = buffers.take(images.len());
-        map.values_mut().copy_from_slice(images);
-        self.values[0] = Some(map);
-    }
-
-    /// In evaluation mode.
+    /// `keep`: what a backward needs; else only the outputs are left.
     pub fn forward(
         &mut self,
-        runtime: &Runtime,
-        buffers: &mut Buffers,
-        mode: Mode,
-        weights: &[Vec<f32>],
+        mut weights: Weights,
         images: &[f32],
         n: usize,
+        dropout: Option<&[f32]>,
+        keep: bool,
     ) -> Result<(), EngineError> {
-        self.begin(buffers, mode, images, n);
-        for index in 0..self.steps.len() {
-            if let Step::Conv { unit, .. } = self.steps[index] {
-                self.step(runtime, buffers, index, weights, None)?;
-                let state = &mut self.units[unit];
-                let [_, weight, bias, mean, var] = &weights[state.at..state.at + 5] else { continue };
-                state.norm = Norm::eval(mean, var, state.unit.norm_eps, weight, bias);
-            } else {
-                self.step(runtime, buffers, index, weights, None)?;
-            }
-            if matches!(mode, Mode::Eval { keep: false }) {
-                self.forget(buffers, index);
-            }
+        let training = matches!(weights, Weights::Train(_));
+        if training {
+            self.check_counts(n)?;
         }
-        Ok(())
-    }
+        self.release();
+        (self.images, self.training, self.dropout) = (n, training, dropout.map(<[f32]>::to_vec));
+        let mut map = self.buffers.take(images.len());
+        map.values_mut().copy_from_slice(images);
+        self.values[0] = Some(map);
 
-    /// In training mode: the running statistics move.
-    pub fn forward_train(
-        &mut self,
-        runtime: &Runtime,
-        buffers: &mut Buffers,
-        weights: &mut [Vec<f32>],
-        images: &[f32],
-        n: usize,
-    ) -> Result<(), EngineError> {
-        let count = |place: &Place| n * place.height * place.width;
-        if self.places.iter().any(|place| matches!(place.source, Source::Raw { .. }) && count(place) < 2) {
-            return Err(OpError::OneValuePerChannel.into());
-        }
-        self.begin(buffers, Mode::Train, images, n);
         let mut moments = Moments::default();
-        for index in 0..self.steps.len() {
-            let Step::Conv { unit, to, .. } = self.steps[index] else {
-                self.step(runtime, buffers, index, weights, None)?;
-                continue;
-            };
-            self.step(runtime, buffers, index, weights, Some(&mut moments))?;
-            let count = self.len(to) / self.places[to].channels;
-            let state = &mut self.units[unit];
-            let Unit { norm_eps, norm_momentum, .. } = state.unit;
-            let [_, weight, bias, mean, var] = &mut weights[state.at..state.at + 5] else { continue };
-            state.norm = Norm::train(&moments, count, norm_eps, weight, bias, norm_momentum, mean, var)?;
+        for index in 0..self.program.steps.len() {
+            self.step(index, weights.values(), training.then_some(&mut moments))?;
+            if let Op::Conv { unit, .. } = self.program.steps[index].op {
+                self.normalise(unit, &mut weights, &moments)?;
+            }
+            if !keep {
+                self.forget(index);
+            }
         }
         Ok(())
     }
 
-    fn step(
-        &mut self,
-        runtime: &Runtime,
-        buffers: &mut Buffers,
-        index: usize,
-        weights: &[Vec<f32>],
-        moments: Option<&mut Moments>,
-    ) -> Result<(), EngineError> {
-        match self.steps[index] {
-            Step::Conv { unit, from, to } => {
-                let mut map = buffers.take(self.len(to));
-                let (shape, x) = (self.conv_shape(unit), self.operand(from));
-                conv::forward(runtime, &shape, x, &weights[self.units[unit].at], map.values_mut(), moments)?;
-                self.values[to] = Some(map);
+    /// Before anything moves: a batch norm that trains needs two values a channel.
+    fn check_counts(&self, n: usize) -> Result<(), EngineError> {
+        let too_few = |place: &Place| {
+            matches!(place.source, Source::Raw { .. }) && n.saturating_mul(place.height * place.width) < 2
+        };
+        if self.program.places.iter().any(too_few) { Err(OpError::OneValuePerChannel.into()) } else { Ok(()) }
+    }
+
+    fn step(&mut self, index: usize, weights: &[Vec<f32>], moments: Option<&mut Moments>) -> Result<(), EngineError> {
+        let Step { op, to } = self.program.steps[index];
+        let mut map = self.buffers.take(self.len(to));
+        let (out, runtime) = (map.values_mut(), &self.runtime);
+        match op {
+            Op::Conv { unit, from } => {
+                let (x, weights) = (self.operand(from)?, &weights[self.program.units[unit].at]);
+                conv::forward(runtime, &self.conv_shape(unit), x, weights, out, moments)?;
             }
-            Step::Sum { main, skip, to } => {
-                let mut map = buffers.take(self.len(to));
-                let Place { channels, source, .. } = self.places[to];
-                let limits =
-                    if let Source::Sum { low, high, .. } = source { (low, high) } else { bounds(Activation::None) };
-                let skip = skip.map(|(skip, first)| (self.operand(skip), first));
-                map::write(runtime, self.operand(main), skip, limits, channels, map.values_mut())?;
-                self.values[to] = Some(map);
+            Op::Add { main, skip, limits } => {
+                let skip = match skip {
+                    Some(skip) => Some((self.operand(skip.place)?, skip.channels)),
+                    None => None,
+                };
+                self.write(self.operand(main)?, skip, limits, to, out)?;
             }
-            Step::MaxPool { pool, from, to } => {
-                let mut map = buffers.take(self.len(to));
-                pool::max(runtime, &self.pool_shape(pool, from), self.values(from), map.values_mut())?;
-                self.values[to] = Some(map);
+            Op::MaxPool { shape, from } => {
+                let shape = MaxPoolShape { images: self.images, ..shape };
+                pool::max(runtime, &shape, self.values(from)?, out)?;
+            }
+            Op::AveragePool { from } => {
+                let Place { height, width, channels, .. } = self.program.places[from];
+                pool::average(runtime, self.operand(from)?, self.images, height * width, channels, out)?;
+            }
+            Op::Dropout { first, from } => {
+                self.write(self.operand(from)?, None, ALL, to, out)?;
+                if let Some(factors) = self.factors(first, to) {
+                    out.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+                }
+            }
+            Op::Linear { linear, from } => {
+                let (shape, at) = self.matrix(linear);
+                conv::forward(runtime, &shape, self.operand(from)?, &weights[at], out, None)?;
+                for row in out.chunks_exact_mut(shape.output) {
+                    row.iter_mut().zip(&weights[at + 1]).for_each(|(y, bias)| *y += bias);
+                }
             }
         }
+        self.values[to] = Some(map);
+        Ok(())
+    }
+
+    /// `out` = a map of the shape of `place` as its readers see it, with a shortcut, clamped.
+    fn write(
+        &self,
+        main: Operand,
+        skip: Option<(Operand, usize)>,
+        limits: (f32, f32),
+        place: usize,
+        out: &mut [f32],
+    ) -> Result<(), EngineError> {
+        Ok(map::write(&self.runtime, main, skip, limits, self.program.places[place].channels, out)?)
+    }
+
+    /// A place's map in full.
+    pub fn read(&self, place: usize) -> Result<Vec<f32>, EngineError> {
+        let mut out = vec![0.0; self.len(place)];
+        self.write(self.operand(place)?, None, ALL, place, &mut out)?;
+        Ok(out)
+    }
+
+    /// What a unit's output is read through from now on.
+    fn normalise(&mut self, unit: usize, weights: &mut Weights, moments: &Moments) -> Result<(), EngineError> {
+        let of = &self.program.units[unit];
+        let lacking = |found| EngineError::Length { what: of.name.clone(), expected: of.at + 5, found };
+        self.norms[unit].norm = match weights {
+            Weights::Eval(values) => {
+                let [_, weight, bias, mean, var, ..] = &values[of.at..] else { return Err(lacking(values.len())) };
+                Norm::eval(mean, var, of.eps, weight, bias)
+            }
+            Weights::Train(values) => {
+                let found = values.len();
+                let [_, weight, bias, mean, var, ..] = &mut values[of.at..] else { return Err(lacking(found)) };
+                let count = self.len(of.to) / of.shape.output;
+                Norm::train(moments, count, of.eps, weight, bias, of.momentum, mean, var)?
+            }
+        };
         Ok(())
     }
 
     /// Gives back what no later step reads.
-    fn forget(&mut self, buffers: &mut Buffers, step: usize) {
-        for (place, value) in self.places.iter().zip(&mut self.values) {
-            if place.last_reader == step
-                && let Some(map) = value.take()
-            {
-                buffers.give(map);
+    fn forget(&mut self, step: usize) {
+        for place in 0..self.values.len() {
+            if self.program.places[place].last_reader == Some(step) {
+                self.give_value(place);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use candle_core::{Device, Result, Tensor};
 use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, Linear, Module, ModuleT};
-use sandglass_models::{Block, Network, reference};
+use sandglass_models::{Graph, Padding, Window};
+use sandglass_reference as reference;
 
 use super::kinds::{Backend, Outputs, Pass};
 use super::layers::{Layers, Norm};
@@ -17,15 +18,9 @@ fn variables(pass: &Pass) -> anyhow::Result<Variables> {
 }
 
 impl Backend for Candle {
-    fn block(&self, block: &Block, pass: Pass) -> anyhow::Result<Outputs> {
+    fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs> {
         let variables = variables(&pass)?;
-        let block = reference::Block::new(block, &variables.builder())?;
-        variables.outputs(&block.forward_t(variables.get("x")?, pass.train)?, pass.cotangent)
-    }
-
-    fn network(&self, network: &Network, pass: Pass) -> anyhow::Result<Outputs> {
-        let variables = variables(&pass)?;
-        let network = reference::Network::new(network, &variables.builder())?;
+        let network = reference::Network::new(graph, &variables.builder())?;
         variables.outputs(&network.forward_t(variables.get("x")?, pass.train)?, pass.cotangent)
     }
 
@@ -36,8 +31,9 @@ impl Backend for Candle {
 
 impl Layers for Candle {
     fn conv2d(&self, x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
-        let config = Conv2dConfig { padding, stride, groups, ..Default::default() };
-        reference::conv2d(&Conv2d::new(weight.clone(), None, config), x)
+        let config = Conv2dConfig { stride, groups, ..Default::default() };
+        let window = Window { kernel: weight.dim(2)?, stride, padding: Padding::Symmetric(padding) };
+        reference::conv2d(&Conv2d::new(weight.clone(), None, config), x, window)
     }
 
     fn batch_norm(&self, x: &Tensor, norm: &Norm, train: bool) -> Result<Tensor> {

@@ -1,12 +1,11 @@
-//! The path of our kernels: blocks and networks through the engine that trains, layers as candle ops.
+//! The path of our kernels: graphs through the engine that trains, layers as candle ops.
 
 use std::num::NonZeroUsize;
-use std::slice;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use candle_core::{Device, Result, Tensor};
-use sandglass_models::{Block, Network, Role, Weights};
+use sandglass_models::{Graph, Role, Weights};
 use sandglass_ops::Runtime;
 use sandglass_ops::candle::{BatchNorm, Ops};
 use sandglass_train::Engine;
@@ -28,39 +27,22 @@ impl Kernels {
 }
 
 impl Backend for Kernels {
-    fn block(&self, block: &Block, mut pass: Pass) -> anyhow::Result<Outputs> {
+    fn graph(&self, graph: &Graph, mut pass: Pass) -> anyhow::Result<Outputs> {
         let [images, _, height, width] = pass.x.nchw()?;
-        let mut engine = Engine::for_blocks(self.runtime.clone(), slice::from_ref(block), height, width, images)?;
+        let mut engine = Engine::new(self.runtime.clone(), graph, height, width, images)?;
         let x = nhwc(&pass.x.values, &pass.x.shape)?;
-        let output = match pass.train {
-            true => engine.forward_map(&mut pass.weights, &x)?,
-            false => engine.forward_map_eval(&pass.weights, &x)?,
-        };
-        let (height, width, channels) = engine.output();
-        let shape = [images, channels, height, width];
-        let mut outputs = running(&pass.weights);
-        outputs.insert("output".to_owned(), nchw(&output, &shape)?);
-        if let Some(cotangent) = pass.cotangent {
-            let cotangent = nhwc(cotangent, &shape).context("cotangent")?;
-            let (gradients, dx) = engine.backward_map(&pass.weights, &cotangent)?;
-            insert_gradients(&mut outputs, &pass, gradients, dx)?;
-        }
-        Ok(outputs)
-    }
-
-    fn network(&self, network: &Network, mut pass: Pass) -> anyhow::Result<Outputs> {
-        let [images, _, height, width] = pass.x.nchw()?;
-        let mut engine = Engine::new(self.runtime.clone(), network, height, width, images)?;
-        let x = nhwc(&pass.x.values, &pass.x.shape)?;
-        let logits = match (pass.train, pass.cotangent) {
+        let output = match (pass.train, pass.cotangent) {
             (true, _) => engine.forward(&mut pass.weights, &x, None)?,
             (false, Some(_)) => engine.forward_eval(&pass.weights, &x)?,
             (false, None) => engine.evaluate(&pass.weights, &x)?,
         };
+        let &[(height, width, channels)] = engine.outputs().as_slice() else { bail!("a graph of several outputs") };
+        let shape = [images, channels, height, width];
         let mut outputs = running(&pass.weights);
-        outputs.insert("output".to_owned(), logits);
+        outputs.insert("output".to_owned(), nchw(&output.one()?, &shape)?);
         if let Some(cotangent) = pass.cotangent {
-            let (gradients, dx) = engine.backward_to_images(&pass.weights, cotangent)?;
+            let cotangent = nhwc(cotangent, &shape).context("cotangent")?;
+            let (gradients, dx) = engine.backward_to_images(&pass.weights, &[&cotangent])?;
             insert_gradients(&mut outputs, &pass, gradients, dx)?;
         }
         Ok(outputs)

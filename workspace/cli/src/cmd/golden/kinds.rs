@@ -6,8 +6,9 @@ use anyhow::{Context, ensure};
 use sandglass_models::blocks::{
     DepthwiseBottleneck, InvertedResidual, InvertedResidualExtraDw, Placement, ResNetBottleneck, Sandglass,
 };
-use sandglass_models::{Block, ModelError, Network, NetworkConfig, TensorSpec, Weights};
+use sandglass_models::{Graph, GraphBuilder, MapId, ModelError, NetworkConfig, Weights};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::case::{Array, Case, Mode, Params};
 use super::layers::{self, Layers};
@@ -16,7 +17,7 @@ use super::training;
 /// Results by the names that cases expect: `output`, `grad.x`, `running.bn1.running_mean` and so on.
 pub type Outputs = BTreeMap<String, Vec<f32>>;
 
-/// A block or network with what flows through it. Maps are NCHW.
+/// What flows through a graph of one output. Maps are NCHW.
 pub struct Pass<'a> {
     pub weights: Weights,
     pub x: &'a Array,
@@ -27,8 +28,7 @@ pub struct Pass<'a> {
 
 /// One of the two ways to compute.
 pub trait Backend {
-    fn block(&self, block: &Block, pass: Pass) -> anyhow::Result<Outputs>;
-    fn network(&self, network: &Network, pass: Pass) -> anyhow::Result<Outputs>;
+    fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs>;
     fn layers(&self) -> &dyn Layers;
 }
 
@@ -37,11 +37,11 @@ pub type Run = fn(&Case, &dyn Backend) -> anyhow::Result<Outputs>;
 
 #[rustfmt::skip]
 const KINDS: [(&str, Run); 19] = [
-    ("inverted_residual", |case, on| block(case, case.config::<InvertedResidual>()?.block(""), on)),
-    ("inverted_residual_extra_dw", |case, on| block(case, case.config::<InvertedResidualExtraDw>()?.block(""), on)),
-    ("sandglass", |case, on| block(case, case.config::<Sandglass>()?.block(""), on)),
-    ("depthwise_bottleneck", |case, on| block(case, case.config::<DepthwiseBottleneck>()?.block(""), on)),
-    ("resnet_bottleneck", |case, on| block(case, case.config::<ResNetBottleneck>()?.block(""), on)),
+    ("inverted_residual", |case, on| block(case, on, |block: InvertedResidual, g, x| block.build(g, "", x))),
+    ("inverted_residual_extra_dw", |case, on| block(case, on, |block: InvertedResidualExtraDw, g, x| block.build(g, "", x))),
+    ("sandglass", |case, on| block(case, on, |block: Sandglass, g, x| block.build(g, "", x))),
+    ("depthwise_bottleneck", |case, on| block(case, on, |block: DepthwiseBottleneck, g, x| block.build(g, "", x))),
+    ("resnet_bottleneck", |case, on| block(case, on, |block: ResNetBottleneck, g, x| block.build(g, "", x))),
     ("network", network),
     ("conv", |case, on| layers::conv(case, on.layers())),
     ("batch_norm", |case, on| layers::batch_norm(case, on.layers())),
@@ -63,20 +63,25 @@ pub fn find(kind: &str) -> Option<Run> {
     KINDS.into_iter().find_map(|(name, run)| (name == kind).then_some(run))
 }
 
-fn block(case: &Case, block: Result<Block, ModelError>, backend: &dyn Backend) -> anyhow::Result<Outputs> {
+/// A block that stands alone.
+fn block<B: DeserializeOwned>(
+    case: &Case,
+    backend: &dyn Backend,
+    build: impl FnOnce(B, &mut GraphBuilder, MapId) -> Result<MapId, ModelError>,
+) -> anyhow::Result<Outputs> {
     #[derive(Deserialize)]
-    struct Norm {
+    struct Config {
+        #[serde(rename = "in")]
+        input: usize,
         bn_eps: Option<f32>,
         bn_momentum: Option<f32>,
     }
-    let Norm { bn_eps, bn_momentum } = case.config()?;
-    let mut block = block?;
-    for unit in &mut block.units {
-        unit.norm_eps = bn_eps.unwrap_or(unit.norm_eps);
-        unit.norm_momentum = bn_momentum.unwrap_or(unit.norm_momentum);
-    }
-    let pass = pass(case, block.tensors(), block.input())?;
-    backend.block(&block, pass)
+    let Config { input, bn_eps, bn_momentum } = case.config()?;
+    let mut g = GraphBuilder::new(input)?.with_norm(bn_eps.unwrap_or(1e-5), bn_momentum.unwrap_or(0.1));
+    let x = g.images();
+    let y = build(case.config()?, &mut g, x)?;
+    let graph = g.finish(vec![y])?;
+    backend.graph(&graph, pass(case, &graph)?)
 }
 
 fn network(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
@@ -98,13 +103,13 @@ fn network(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
     let name = name.parse()?;
     let (width, classes, stem_stride) = (config.width, config.num_classes, config.stem_stride);
     let identity_div = config.identity_div.unwrap_or(1);
-    let network = NetworkConfig { name, width, classes, stem_stride, identity_div }.build()?;
-    let pass = pass(case, network.tensors(), 3)?;
-    backend.network(&network, pass)
+    let graph = NetworkConfig { name, width, classes, stem_stride, identity_div }.build()?;
+    backend.graph(&graph, pass(case, &graph)?)
 }
 
-/// The case's tensors for a block or network of these specs that reads `channels`.
-fn pass(case: &Case, specs: Vec<TensorSpec>, channels: usize) -> anyhow::Result<Pass<'_>> {
+/// The case's tensors for a graph.
+fn pass<'a>(case: &'a Case, graph: &Graph) -> anyhow::Result<Pass<'a>> {
+    let (specs, channels) = (graph.tensors(), graph.maps()[graph.images().index()].channels);
     let x = case.input("x")?;
     let [_, found, ..] = x.nchw()?;
     ensure!(found == channels, "an input of {found} channels; {channels} expected");

@@ -1,0 +1,112 @@
+//! Tensors of a state dict: names, shapes, roles, values.
+
+use crate::{After, BatchNorm, Linear, Node, Unit};
+
+/// What a tensor of a state dict is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Of a convolution that is not depthwise.
+    ConvWeight,
+    DepthwiseWeight,
+    ConvBias,
+    NormWeight,
+    NormBias,
+    RunningMean,
+    RunningVar,
+    LinearWeight,
+    LinearBias,
+}
+
+impl Role {
+    /// False for running statistics, which no gradient reaches.
+    pub const fn is_trained(self) -> bool {
+        !matches!(self, Role::RunningMean | Role::RunningVar)
+    }
+}
+
+/// Name, shape and role of one tensor of a state dict.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+}
+
+impl TensorSpec {
+    fn new(place: &str, leaf: &str, shape: &[usize], role: Role) -> Self {
+        Self { name: format!("{place}.{leaf}"), shape: shape.to_vec(), role }
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True if a side of the shape is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The values of a state dict, in its order and layout (PyTorch's: OIHW), row-major f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    pub specs: Vec<TensorSpec>,
+    pub values: Vec<Vec<f32>>,
+}
+
+impl Weights {
+    /// All zeros.
+    pub fn zeros(specs: Vec<TensorSpec>) -> Self {
+        let values = specs.iter().map(|spec| vec![0.0; spec.len()]).collect();
+        Self { specs, values }
+    }
+
+    /// The values of the tensor of this name.
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        let at = self.specs.iter().position(|spec| spec.name == name)?;
+        self.values.get(at).map(Vec::as_slice)
+    }
+}
+
+impl Unit {
+    /// The unit's tensors in state-dict order.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        let role = if self.conv.is_depthwise() { Role::DepthwiseWeight } else { Role::ConvWeight };
+        let mut specs = vec![TensorSpec::new(&self.name, "weight", &self.conv.weight_shape(), role)];
+        let channels = &[self.conv.output];
+        match &self.after {
+            After::Bias => specs.push(TensorSpec::new(&self.name, "bias", channels, Role::ConvBias)),
+            After::Norm(BatchNorm { name, .. }) => specs.extend([
+                TensorSpec::new(name, "weight", channels, Role::NormWeight),
+                TensorSpec::new(name, "bias", channels, Role::NormBias),
+                TensorSpec::new(name, "running_mean", channels, Role::RunningMean),
+                TensorSpec::new(name, "running_var", channels, Role::RunningVar),
+            ]),
+        }
+        specs
+    }
+}
+
+impl Linear {
+    /// Weight and bias.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        vec![
+            TensorSpec::new(&self.name, "weight", &[self.output, self.input], Role::LinearWeight),
+            TensorSpec::new(&self.name, "bias", &[self.output], Role::LinearBias),
+        ]
+    }
+}
+
+impl Node {
+    /// The node's tensors in state-dict order; none for a node that learns nothing.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        match self {
+            Self::Conv { unit, .. } => unit.tensors(),
+            Self::Linear { linear, .. } => linear.tensors(),
+            Self::Add { .. } | Self::Gate { .. } | Self::Concat { .. } | Self::Pool { .. } | Self::Dropout { .. } => {
+                Vec::new()
+            }
+        }
+    }
+}

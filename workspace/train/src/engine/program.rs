@@ -1,0 +1,289 @@
+//! A graph as steps over places: what runs when, and what is stored how.
+//!
+//! A unit's place holds its raw convolution output, read through batch norm and activation. A map is stored in full only
+//! where it is a sum, or where a max-pool reads it. The gradient of a unit's place is always that of its batch norm's
+//! output: the mask is applied, and the shares of other readers are added, while it is written.
+
+use sandglass_models::{Activation, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Window};
+use sandglass_ops::ConvShape;
+use sandglass_ops::pool::MaxPoolShape;
+
+use super::EngineError;
+
+/// Borders that values are clamped to.
+pub(super) type Limits = (f32, f32);
+
+/// No clamping.
+pub(super) const ALL: Limits = (f32::NEG_INFINITY, f32::INFINITY);
+
+/// Where a place's values come from.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Source {
+    /// Stored as it is read.
+    Plain,
+    /// Raw output of a unit.
+    Raw { unit: usize },
+    /// Stored in full, clamped: the output of `unit`, which nothing else reads, perhaps with a shortcut. So its gradient
+    /// is also that of the unit's batch norm.
+    Sum { unit: usize, limits: Limits },
+}
+
+pub(super) struct Place {
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    pub source: Source,
+    /// The last step that reads the map in a forward; none where it is an output, which is kept.
+    pub last_reader: Option<usize>,
+    /// The first step that reads the map: the last one in a backward, whose share completes the map's gradient.
+    pub first_reader: Option<usize>,
+}
+
+impl Place {
+    /// Its readers are found later.
+    fn new((height, width): Size, channels: usize, source: Source) -> Self {
+        Self { height, width, channels, source, last_reader: None, first_reader: None }
+    }
+}
+
+/// What an addition adds to its main operand.
+#[derive(Clone, Copy)]
+pub(super) struct Skip {
+    pub place: usize,
+    /// So many of its first channels.
+    pub channels: usize,
+    /// A unit without activation that nothing else reads, added whole (ResNet): the sum's gradient is its batch norm's too.
+    pub projection: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Op {
+    Conv {
+        unit: usize,
+        from: usize,
+    },
+    /// The main operand written out in full, with a shortcut if there is one, clamped.
+    Add {
+        main: usize,
+        skip: Option<Skip>,
+        limits: Limits,
+    },
+    MaxPool {
+        /// For no images yet.
+        shape: MaxPoolShape,
+        from: usize,
+    },
+    AveragePool {
+        from: usize,
+    },
+    /// `first`: an image's factors for earlier dropout.
+    Dropout {
+        first: usize,
+        from: usize,
+    },
+    Linear {
+        linear: usize,
+        from: usize,
+    },
+}
+
+impl Op {
+    fn reads(&self, place: usize) -> bool {
+        match *self {
+            Self::Add { main, skip, .. } => main == place || skip.is_some_and(|skip| skip.place == place),
+            Self::Conv { from, .. }
+            | Self::MaxPool { from, .. }
+            | Self::AveragePool { from }
+            | Self::Dropout { from, .. }
+            | Self::Linear { from, .. } => from == place,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Step {
+    pub op: Op,
+    /// The place that it writes.
+    pub to: usize,
+}
+
+/// Convolution, batch norm, clamp.
+pub(super) struct NormUnit {
+    /// Of the convolution, for errors.
+    pub name: String,
+    /// For no images yet.
+    pub shape: ConvShape,
+    pub eps: f32,
+    pub momentum: f32,
+    pub limits: Limits,
+    /// Index of the convolution's weights; the batch norm's four tensors follow.
+    pub at: usize,
+    /// The place of its raw output.
+    pub to: usize,
+}
+
+/// A matrix, and the index of its weights; its bias follows.
+pub(super) struct Matrix {
+    /// As a 1x1 convolution of one pixel, for no images yet.
+    pub shape: ConvShape,
+    pub at: usize,
+}
+
+/// Place `i` is the graph's map `i`; places that only the engine knows come after.
+pub(super) struct Program {
+    pub places: Vec<Place>,
+    pub steps: Vec<Step>,
+    pub units: Vec<NormUnit>,
+    pub linears: Vec<Matrix>,
+    /// The places of the graph's outputs.
+    pub outputs: Vec<usize>,
+    /// Dropout factors of an image.
+    pub dropout: usize,
+}
+
+/// Of activations that clamp; none for others, which are not built.
+fn limits(activation: Activation) -> Option<Limits> {
+    match activation {
+        Activation::None => Some(ALL),
+        Activation::Relu => Some((0.0, f32::INFINITY)),
+        Activation::Relu6 => Some((0.0, 6.0)),
+        Activation::Silu | Activation::Sigmoid => None,
+    }
+}
+
+/// How often each map is read by nodes or given as an output.
+fn uses(graph: &Graph) -> Vec<usize> {
+    let mut uses = vec![0; graph.maps().len()];
+    let reads = graph.nodes().iter().flat_map(Node::reads);
+    reads.chain(graph.outputs().iter().copied()).for_each(|map| uses[map.index()] += 1);
+    uses
+}
+
+impl Program {
+    /// For images of this size.
+    pub fn new(graph: &Graph, height: usize, width: usize) -> Result<Self, EngineError> {
+        let sizes = graph.sizes(height, width)?;
+        let places = graph.maps().iter().zip(sizes);
+        let mut program = Self {
+            places: places.map(|(map, size)| Place::new(size, map.channels, Source::Plain)).collect(),
+            steps: Vec::new(),
+            units: Vec::new(),
+            linears: Vec::new(),
+            outputs: graph.outputs().iter().map(|map| map.index()).collect(),
+            dropout: 0,
+        };
+        let uses = uses(graph);
+        let mut at = 0;
+        for node in graph.nodes() {
+            let name = graph.map(node.writes()).map_or("", |map| &map.name);
+            program.node(node, &uses, at).map_err(|what| EngineError::NotBuilt { node: name.to_owned(), what })?;
+            at += node.tensors().len();
+        }
+        program.find_readers();
+        Ok(program)
+    }
+
+    /// Appends a node's steps, `at` being the index of its first tensor; an error says what is not built.
+    fn node(&mut self, node: &Node, uses: &[usize], at: usize) -> Result<(), &'static str> {
+        let to = node.writes().index();
+        let op = match node {
+            Node::Conv { unit, from, .. } => self.unit(unit, *from, at, to)?,
+            Node::Add { main, skip, channels, activation, .. } => {
+                let limits = limits(*activation).ok_or("this activation after a sum")?;
+                let (main, skip) = (main.index(), skip.index());
+                // The sum's gradient is written for one batch norm, in one go with the mask of its own activation.
+                match self.sole_source(main, uses) {
+                    Some(unit) => self.places[to].source = Source::Sum { unit, limits },
+                    None if limits == ALL => (),
+                    None => return Err("an activated sum of other than a unit without activation"),
+                }
+                let projection = *channels == self.places[skip].channels && self.sole_source(skip, uses).is_some();
+                Op::Add { main, skip: Some(Skip { place: skip, channels: *channels, projection }), limits }
+            }
+            Node::Pool { pool: Pool::Max(window), from, .. } => {
+                let from = self.stored(from.index(), uses);
+                let Padding::Symmetric(padding) = window.padding else { return Err("SAME padding") };
+                let Window { kernel, stride, .. } = *window;
+                let Place { height, width, channels, .. } = self.places[from];
+                let shape = MaxPoolShape { images: 0, height, width, channels, kernel, stride, padding };
+                Op::MaxPool { shape, from }
+            }
+            Node::Pool { pool: Pool::GlobalAverage, from, .. } => Op::AveragePool { from: from.index() },
+            Node::Dropout { from, .. } => {
+                let Place { height, width, channels, .. } = self.places[to];
+                let first = self.dropout;
+                self.dropout += height * width * channels;
+                Op::Dropout { first, from: from.index() }
+            }
+            Node::Linear { linear, from, .. } => {
+                let conv = Conv::pointwise(linear.input, linear.output);
+                self.linears.push(Matrix { shape: conv_shape(&conv, 0, (1, 1)), at });
+                Op::Linear { linear: self.linears.len() - 1, from: from.index() }
+            }
+            Node::Gate { .. } => return Err("a gate"),
+            Node::Concat { .. } => return Err("a concatenation"),
+        };
+        self.steps.push(Step { op, to });
+        Ok(())
+    }
+
+    fn unit(&mut self, unit: &Unit, from: MapId, at: usize, to: usize) -> Result<Op, &'static str> {
+        let After::Norm(norm) = &unit.after else { return Err("a convolution with bias") };
+        let limits = limits(unit.activation).ok_or("this activation")?;
+        let conv = &unit.conv;
+        if conv.groups != 1 && !conv.is_depthwise() {
+            return Err("a convolution of groups");
+        }
+        let Padding::Symmetric(padding) = conv.window.padding else { return Err("SAME padding") };
+        let from = from.index();
+        let index = self.units.len();
+        self.places[to].source = Source::Raw { unit: index };
+        let size = (self.places[from].height, self.places[from].width);
+        let (name, shape) = (unit.name.clone(), conv_shape(conv, padding, size));
+        self.units.push(NormUnit { name, shape, eps: norm.eps, momentum: norm.momentum, limits, at, to });
+        Ok(Op::Conv { unit: index, from })
+    }
+
+    /// The unit without activation whose output is used once and so hands its reader's gradient on.
+    fn sole_source(&self, place: usize, uses: &[usize]) -> Option<usize> {
+        match self.places[place].source {
+            Source::Raw { unit } if uses[place] == 1 && self.units[unit].limits == ALL => Some(unit),
+            _ => None,
+        }
+    }
+
+    /// The place where a map is stored as it is read: for a unit's raw output, a new one.
+    fn stored(&mut self, place: usize, uses: &[usize]) -> usize {
+        let Source::Raw { unit } = self.places[place].source else { return place };
+        let limits = self.units[unit].limits;
+        let source = if uses[place] == 1 { Source::Sum { unit, limits } } else { Source::Plain };
+        let Place { height, width, channels, .. } = self.places[place];
+        let to = self.places.len();
+        self.places.push(Place::new((height, width), channels, source));
+        self.steps.push(Step { op: Op::Add { main: place, skip: None, limits }, to });
+        to
+    }
+
+    fn find_readers(&mut self) {
+        for (index, place) in self.places.iter_mut().enumerate() {
+            let reads = |step: &Step| step.op.reads(index);
+            place.first_reader = self.steps.iter().position(reads);
+            place.last_reader = self.steps.iter().rposition(reads).filter(|_| !self.outputs.contains(&index));
+        }
+    }
+}
+
+fn conv_shape(conv: &Conv, padding: usize, (height, width): Size) -> ConvShape {
+    let Window { kernel, stride, .. } = conv.window;
+    ConvShape {
+        images: 0,
+        height,
+        width,
+        input: conv.input,
+        output: conv.output,
+        kernel,
+        stride,
+        padding,
+        depthwise: conv.is_depthwise(),
+    }
+}
