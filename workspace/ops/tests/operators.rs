@@ -181,7 +181,7 @@ proptest! {
         check(
             seed,
             &arguments,
-            |ops, t| Ok(ops.batch_norm(&t[0], &t[1], &t[2], &zeros, &zeros, 0.1, 1e-3)?.output),
+            |ops, t| Ok(ops.batch_norm(&t[0], &t[1], &t[2], (&zeros, &zeros), 0.1, 1e-3)?.output),
             |t| batch_norm(&t[0], &t[1], &t[2], c, h * w, None),
         )?;
     }
@@ -199,7 +199,7 @@ proptest! {
         check(
             seed,
             &arguments,
-            |ops, t| ops.batch_norm_eval(&t[0], &t[1], &t[2], &mean_t, &var_t, 1e-3),
+            |ops, t| ops.batch_norm_eval(&t[0], &t[1], &t[2], (&mean_t, &var_t), 1e-3),
             |t| batch_norm(&t[0], &t[1], &t[2], c, h * w, Some((&mean, &var))),
         )?;
     }
@@ -305,6 +305,6 @@ fn what_does_not_fit_is_an_error() {
     assert!(ops.cross_entropy(&zeros(&[1, 3]), &[3], 0.0).is_err());
     let one = zeros(&[1, 3, 1, 1]);
     let c = zeros(&[3]);
-    let outcome = ops.batch_norm(&one, &c, &c, &c, &c, 0.1, 1e-5).map(|_| ());
+    let outcome = ops.batch_norm(&one, &c, &c, (&c, &c), 0.1, 1e-5).map(|_| ());
     assert!(outcome.unwrap_err().to_string().contains("more than one value"));
 }

@@ -1,11 +1,11 @@
 //! The backward pass of a [`Body`]: steps in reverse, maps given back as it goes.
 
-use sandglass_ops::map::{Mask, Producer, Sink};
+use sandglass_ops::map::{Mask, Producer, Sink, Sums};
 use sandglass_ops::norm::{self, NormFactors};
-use sandglass_ops::{OpError, Runtime, conv, pool};
+use sandglass_ops::{Activation, MapShape, OpError, Runtime, conv, pool};
 
 use super::EngineError;
-use super::body::{Body, Mode, Place, Source, Step, bounds};
+use super::body::{Body, Mode, Source, Step, activation};
 use super::buffers::{Buffers, Map};
 
 impl Body {
@@ -28,18 +28,21 @@ impl Body {
         };
         let producer = unit.map(|unit| {
             let state = &self.units[unit];
-            let (low, high) = bounds(state.unit.activation);
+            let inner = activation(state.unit.activation);
             let mask = match self.places[place].source {
-                Source::Sum { low, high, .. } if low > f32::NEG_INFINITY => {
-                    Some(Mask::Stored { data: self.values(place), low, high })
+                Source::Sum { activation, .. } if activation != Activation::None => {
+                    Some(Mask::Stored { data: self.values(place), activation })
                 }
-                Source::Raw { .. } if low > f32::NEG_INFINITY => Some(Mask::Norm(state.norm.affine(low, high))),
+                Source::Raw { .. } if inner != Activation::None => {
+                    Some(Mask::Norm { affine: state.norm.affine(), activation: inner })
+                }
                 _ => None,
             };
             Producer { h: self.values(state.to), mean: &state.norm.mean, inv_std: &state.norm.inv_std, mask }
         });
         let skip = skip.and_then(|(from, first)| Some((self.gradients[from].as_ref()?.values(), first)));
-        let sink = Sink { out: out.values_mut(), skip, producer, sums: (&mut sum, &mut product) };
+        let sums = Sums { gradient: &mut sum, product: &mut product };
+        let sink = Sink { out: out.values_mut(), skip, producer: producer.map(|producer| (producer, sums)) };
         let outcome = write(self, sink);
         if let Some(unit) = unit {
             (self.units[unit].sum, self.units[unit].product) = (sum, product);
@@ -49,12 +52,12 @@ impl Body {
         Ok(())
     }
 
-    /// Writes the last map's gradient: `write(runtime, sink, images, area, channels)`.
+    /// Writes the last map's gradient: `write(runtime, sink, the map's shape)`.
     pub fn begin_backward(
         &mut self,
         buffers: &mut Buffers,
         n: usize,
-        write: impl FnOnce(&Runtime, Sink<'_>, usize, usize, usize) -> Result<(), OpError>,
+        write: impl FnOnce(&Runtime, Sink<'_>, MapShape) -> Result<(), OpError>,
         runtime: &Runtime,
     ) -> Result<(), EngineError> {
         let last = self.places.len() - 1;
@@ -66,8 +69,8 @@ impl Body {
                 Step::Sum { .. } => (),
             }
         }
-        let (height, width, channels) = self.output();
-        self.sink_to(buffers, last, None, |_, sink| write(runtime, sink, n, height * width, channels))
+        let shape = MapShape { images: n, ..self.shape(last) };
+        self.sink_to(buffers, last, None, |_, sink| write(runtime, sink, shape))
     }
 
     /// The rest of the backward; maps are given back as it goes.
@@ -172,8 +175,7 @@ impl Body {
         } else {
             // A projection's share: kept in the projection's own place until the block's first unit adds it.
             let mut share = buffers.take(self.len(from));
-            let sink = Sink { out: share.values_mut(), skip: None, producer: None, sums: (&mut [], &mut []) };
-            backward(self, Some(sink))?;
+            backward(self, Some(Sink::plain(share.values_mut())))?;
             self.read(buffers, source);
             self.give_value(buffers, to);
             self.gradients[to] = Some(share);
@@ -194,14 +196,14 @@ impl Body {
     /// Sums for the batch norm of a projection, whose output's gradient is that of the sum.
     fn project_sums(&mut self, runtime: &Runtime, unit: usize, sum_place: usize) -> Result<(), EngineError> {
         let Some(mut gradient) = self.gradients[sum_place].take() else { return Err(EngineError::NoForward) };
-        let Place { height, width, channels, .. } = self.places[sum_place];
-        let (mut sum, mut product) = (vec![0.0; channels], vec![0.0; channels]);
+        let shape = self.shape(sum_place);
+        let (mut sum, mut product) = (vec![0.0; shape.channels], vec![0.0; shape.channels]);
         let state = &self.units[unit];
         let h = self.values(state.to);
         let producer = Producer { h, mean: &state.norm.mean, inv_std: &state.norm.inv_std, mask: None };
-        let sink =
-            Sink { out: gradient.values_mut(), skip: None, producer: Some(producer), sums: (&mut sum, &mut product) };
-        norm::sink(runtime, sink, self.images, height * width, channels)?;
+        let sums = Sums { gradient: &mut sum, product: &mut product };
+        let sink = Sink { out: gradient.values_mut(), skip: None, producer: Some((producer, sums)) };
+        norm::sink(runtime, sink, shape)?;
         (self.units[unit].sum, self.units[unit].product) = (sum, product);
         self.gradients[sum_place] = Some(gradient);
         Ok(())

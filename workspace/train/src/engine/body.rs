@@ -5,10 +5,10 @@
 //! the mask is applied and a shortcut's share added while it is written.
 
 use sandglass_models::{Activation, Block, MaxPool, Shortcut, Unit};
-use sandglass_ops::ConvShape;
 use sandglass_ops::map::Operand;
 use sandglass_ops::norm::Norm;
 use sandglass_ops::pool::MaxPoolShape;
+use sandglass_ops::{self as ops, ConvShape, MapShape};
 
 use super::EngineError;
 use super::buffers::Map;
@@ -28,11 +28,10 @@ pub(super) enum Source {
     Raw {
         unit: usize,
     },
-    /// Stored in full: a unit's normalised output, perhaps with a shortcut, clamped.
+    /// Stored in full: a unit's normalised output, perhaps with a shortcut, activated.
     Sum {
         unit: usize,
-        low: f32,
-        high: f32,
+        activation: ops::Activation,
     },
     /// Stored in full, from no batch norm.
     Pooled,
@@ -56,7 +55,7 @@ pub(super) enum Step {
         from: usize,
         to: usize,
     },
-    /// `to` = unit's map + the first `channels` of `skip`, clamped.
+    /// `to` = unit's map + the first `channels` of `skip`, activated.
     Sum {
         main: usize,
         skip: Option<(usize, usize)>,
@@ -98,12 +97,12 @@ pub(super) struct Body {
     pub images: usize,
 }
 
-/// Borders of an activation.
-pub(super) fn bounds(activation: Activation) -> (f32, f32) {
+/// An activation as the kernels name it.
+pub(super) fn activation(activation: Activation) -> ops::Activation {
     match activation {
-        Activation::None => (f32::NEG_INFINITY, f32::INFINITY),
-        Activation::Relu => (0.0, f32::INFINITY),
-        Activation::Relu6 => (0.0, 6.0),
+        Activation::None => ops::Activation::None,
+        Activation::Relu => ops::Activation::Relu,
+        Activation::Relu6 => ops::Activation::Relu6,
     }
 }
 
@@ -188,8 +187,8 @@ impl Body {
         if !plain || block.max_pool.is_some() {
             let Place { height, width, channels, .. } = self.places[main];
             let Source::Raw { unit } = self.places[main].source else { return Err(EngineError::Empty) };
-            let (low, high) = bounds(if plain { last.activation } else { block.activation });
-            let to = self.add_place(height, width, channels, Source::Sum { unit, low, high });
+            let activation = activation(if plain { last.activation } else { block.activation });
+            let to = self.add_place(height, width, channels, Source::Sum { unit, activation });
             self.steps.push(Step::Sum { main, skip, to });
         }
         if let Some(pool) = block.max_pool {
@@ -217,6 +216,11 @@ impl Body {
         self.operand(self.places.len() - 1)
     }
 
+    pub(super) fn shape(&self, place: usize) -> MapShape {
+        let Place { height, width, channels, .. } = self.places[place];
+        MapShape { images: self.images, area: height * width, channels }
+    }
+
     pub(super) fn len(&self, place: usize) -> usize {
         let Place { height, width, channels, .. } = self.places[place];
         self.images * height * width * channels
@@ -230,8 +234,8 @@ impl Body {
         let data = self.values(place);
         match self.places[place].source {
             Source::Raw { unit } => {
-                let (low, high) = bounds(self.units[unit].unit.activation);
-                Operand { data, affine: Some(self.units[unit].norm.affine(low, high)) }
+                let state = &self.units[unit];
+                Operand { data, affine: Some(state.norm.affine()), activation: activation(state.unit.activation) }
             }
             _ => Operand::plain(data),
         }

@@ -1,11 +1,13 @@
 //! The forward pass of a [`Body`].
 
-use sandglass_models::{Activation, Unit};
-use sandglass_ops::norm::Norm;
-use sandglass_ops::{Moments, OpError, Runtime, conv, map, pool};
+use sandglass_models::Unit;
+use sandglass_ops::conv::After;
+use sandglass_ops::map::Skip;
+use sandglass_ops::norm::{Norm, Running};
+use sandglass_ops::{Activation, Moments, OpError, Runtime, conv, map, pool};
 
 use super::EngineError;
-use super::body::{Body, Mode, Place, Source, Step, bounds};
+use super::body::{Body, Mode, Place, Source, Step};
 use super::buffers::Buffers;
 
 impl Body {
@@ -77,7 +79,8 @@ impl Body {
             let state = &mut self.units[unit];
             let Unit { norm_eps, norm_momentum, .. } = state.unit;
             let [_, weight, bias, mean, var] = &mut weights[state.at..state.at + 5] else { continue };
-            state.norm = Norm::train(&moments, count, norm_eps, weight, bias, norm_momentum, mean, var)?;
+            let running = Running { mean, var, momentum: norm_momentum };
+            state.norm = Norm::train(&moments, count, norm_eps, weight, bias, running)?;
         }
         Ok(())
     }
@@ -94,16 +97,17 @@ impl Body {
             Step::Conv { unit, from, to } => {
                 let mut map = buffers.take(self.len(to));
                 let (shape, x) = (self.conv_shape(unit), self.operand(from));
-                conv::forward(runtime, &shape, x, &weights[self.units[unit].at], map.values_mut(), moments)?;
+                let after = moments.map_or(After::Raw, After::Moments);
+                conv::forward(runtime, &shape, x, &weights[self.units[unit].at], map.values_mut(), after)?;
                 self.values[to] = Some(map);
             }
             Step::Sum { main, skip, to } => {
                 let mut map = buffers.take(self.len(to));
                 let Place { channels, source, .. } = self.places[to];
-                let limits =
-                    if let Source::Sum { low, high, .. } = source { (low, high) } else { bounds(Activation::None) };
-                let skip = skip.map(|(skip, first)| (self.operand(skip), first));
-                map::write(runtime, self.operand(main), skip, limits, channels, map.values_mut())?;
+                let activation =
+                    if let Source::Sum { activation, .. } = source { activation } else { Activation::None };
+                let skip = skip.map(|(skip, channels)| Skip { map: self.operand(skip), channels });
+                map::write(runtime, self.operand(main), skip, activation, channels, map.values_mut())?;
                 self.values[to] = Some(map);
             }
             Step::MaxPool { pool, from, to } => {

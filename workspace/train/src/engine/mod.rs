@@ -8,9 +8,9 @@ mod forward;
 use std::sync::Arc;
 
 use sandglass_models::{Block, Linear, Network, TensorSpec, Weights};
-use sandglass_ops::conv::{self, ConvShape};
+use sandglass_ops::conv::{self, After, ConvShape};
 use sandglass_ops::map::{Gradient, Operand, Sink};
-use sandglass_ops::{OpError, Runtime, pool};
+use sandglass_ops::{Activation, MapShape, OpError, Runtime, pool};
 
 use body::{Body, Mode};
 use buffers::Buffers;
@@ -187,9 +187,9 @@ impl Engine {
         self.body.begin_backward(
             &mut self.buffers,
             n,
-            |runtime, sink, n, area, channels| {
+            |runtime, sink, shape| {
                 sink.out.copy_from_slice(map);
-                sandglass_ops::norm::sink(runtime, sink, n, area, channels)
+                sandglass_ops::norm::sink(runtime, sink, shape)
             },
             &self.runtime,
         )?;
@@ -230,8 +230,7 @@ impl Engine {
     fn map(&self, n: usize) -> Result<Vec<f32>, EngineError> {
         let (height, width, channels) = self.body.output();
         let mut map = vec![0.0; n * height * width * channels];
-        let all = (f32::NEG_INFINITY, f32::INFINITY);
-        sandglass_ops::map::write(&self.runtime, self.body.result(), None, all, channels, &mut map)?;
+        sandglass_ops::map::write(&self.runtime, self.body.result(), None, Activation::None, channels, &mut map)?;
         Ok(map)
     }
 
@@ -256,14 +255,15 @@ impl Engine {
         let (height, width, channels) = self.body.output();
         same("classifier's input", channels, shape.input)?;
         self.features.resize(n * channels, 0.0);
-        pool::average(&self.runtime, self.body.result(), n, height * width, channels, &mut self.features)?;
+        let map = MapShape { images: n, area: height * width, channels };
+        pool::average(&self.runtime, self.body.result(), map, &mut self.features)?;
         if let Some(factors) = dropout {
             same("dropout factors", self.features.len(), factors.len())?;
             self.features.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
         }
         self.dropout = dropout.map(<[f32]>::to_vec);
         let mut logits = vec![0.0; n * shape.output];
-        conv::forward(&self.runtime, &shape, Operand::plain(&self.features), &values[at], &mut logits, None)?;
+        conv::forward(&self.runtime, &shape, Operand::plain(&self.features), &values[at], &mut logits, After::Raw)?;
         for row in logits.chunks_exact_mut(shape.output) {
             row.iter_mut().zip(&values[at + 1]).for_each(|(logit, bias)| *logit += bias);
         }
@@ -280,7 +280,7 @@ impl Engine {
             bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
         }
         let mut features = vec![0.0; self.features.len()];
-        let sink = Sink { out: &mut features, skip: None, producer: None, sums: (&mut [], &mut []) };
+        let sink = Sink::plain(&mut features);
         let (x, gradient) = (Operand::plain(&self.features), Gradient { data: logits, norm: None });
         conv::backward(&self.runtime, &shape, x, &weights.values[at], gradient, &mut self.gradients[at], Some(sink))?;
         if let Some(factors) = &self.dropout {
@@ -289,7 +289,7 @@ impl Engine {
         self.body.begin_backward(
             &mut self.buffers,
             n,
-            |runtime, sink, n, area, channels| pool::average_backward(runtime, &features, n, area, channels, sink),
+            |runtime, sink, shape| pool::average_backward(runtime, &features, shape, sink),
             &self.runtime,
         )?;
         self.finish_backward(weights, to_images)
