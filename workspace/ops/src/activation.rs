@@ -23,20 +23,39 @@ impl Activation {
         self != Self::Silu
     }
 
-    /// The activation of `x`. A NaN stays one.
+    /// True if it is more than clamping. What clamps, nothing included, is two instructions in the middle of a loop; what
+    /// does not has loops of its own.
+    pub(crate) fn is_smooth(self) -> bool {
+        matches!(self, Self::Silu | Self::Sigmoid)
+    }
+
+    /// Borders of what clamps: `high.min(low.max(x))`, which keeps a NaN and the sign of a zero.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`; as for all functions here.
+    #[inline(always)]
+    pub(crate) unsafe fn bounds<V: Lanes>(self) -> (V, V) {
+        let (low, high) = match self {
+            Self::Relu => (0.0, f32::INFINITY),
+            Self::Relu6 => (0.0, 6.0),
+            Self::None | Self::Silu | Self::Sigmoid => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        // SAFETY: the caller's.
+        unsafe { (V::splat(low), V::splat(high)) }
+    }
+
+    /// The activation of `x`.
     #[inline(always)]
     pub(crate) unsafe fn apply<V: Lanes>(self, x: V) -> V {
         // SAFETY: the caller's.
         unsafe {
             match self {
-                Self::None => x,
-                Self::Relu => V::splat(0.0).max(x),
-                Self::Relu6 => V::splat(6.0).min(V::splat(0.0).max(x)),
                 Self::Silu => x.mul(sigmoid(x)),
                 Self::Sigmoid => sigmoid(x),
+                _ => {
+                    let (low, high) = self.bounds::<V>();
+                    high.min(low.max(x))
+                }
             }
         }
     }
@@ -48,8 +67,10 @@ impl Activation {
         unsafe {
             match self {
                 Self::None => g,
-                Self::Relu => x.open(V::splat(0.0), V::splat(f32::INFINITY), g),
-                Self::Relu6 => x.open(V::splat(0.0), V::splat(6.0), g),
+                Self::Relu | Self::Relu6 => {
+                    let (low, high) = self.bounds::<V>();
+                    x.open(low, high, g)
+                }
                 Self::Silu => {
                     let (one, s) = (V::splat(1.0), sigmoid(x));
                     g.mul(s.mul(x.fma(one.sub(s), one)))

@@ -286,6 +286,9 @@ mod x86 {
 
 /// Declares `unsafe fn name(isa, ...)` from one that is generic over [`Lanes`], compiled once per instruction set.
 ///
+/// The body inlines all that it calls, as functions marked so. It hands on no closure: one that the compiler does not
+/// inline is compiled without the instruction set, which costs more than all else here.
+///
 /// To the safety that the function itself asks for comes one thing: the CPU has the instructions of `isa`. A
 /// [`Runtime`](crate::Runtime) is only made where that holds.
 macro_rules! kernel {

@@ -3,23 +3,10 @@
 mod reference;
 
 use proptest::prelude::*;
-use reference::{Rng, close, conv_backward, conv_forward};
+use reference::{Rng, close, conv_backward, conv_forward, shapes};
 use sandglass_ops::conv::After;
 use sandglass_ops::map::{Gradient, Operand, Sink};
 use sandglass_ops::{ConvShape, Isa, Runtime, conv};
-
-fn shapes() -> impl Strategy<Value = ConvShape> {
-    let depthwise = (1usize..40, prop::sample::select(vec![3usize, 5]), 1usize..3);
-    let dense = (1usize..40, 1usize..40, prop::sample::select(vec![1usize, 1, 3, 7]), 1usize..3);
-    let kind = prop_oneof![
-        depthwise.prop_map(|(c, kernel, stride)| (c, c, kernel, stride, true)),
-        dense.prop_map(|(input, output, kernel, stride)| (input, output, kernel, stride, false)),
-    ];
-    (kind, 1usize..20, 1usize..12, 1usize..12).prop_map(|((input, output, kernel, stride, depthwise), images, h, w)| {
-        let images = if kernel == 7 { images.min(3) } else { images };
-        ConvShape { images, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, depthwise }
-    })
-}
 
 struct Results {
     y: Vec<f32>,

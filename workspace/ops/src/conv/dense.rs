@@ -152,19 +152,22 @@ kernel! {
     }
 }
 
-/// Calls `each(tap, pixel)` for the taps of output `at` of the whole batch, in order: the pixel of the input that a tap
-/// reads, None where that is padding.
+/// The taps of output `at` of the whole batch that are not padding, by rows of the kernel: the first of a row, how many, and
+/// the pixel that the first reads. A row's taps follow each other in the patch as their pixels do in the map.
+///
+/// Not a function that takes a closure: one that is not inlined would lose the instruction set.
 #[inline(always)]
-fn for_taps(shape: &ConvShape, at: usize, mut each: impl FnMut(usize, Option<usize>)) {
+fn runs(shape: &ConvShape, at: usize) -> impl Iterator<Item = (usize, usize, usize)> + Clone {
+    let ConvShape { height, width, kernel, stride, padding, .. } = *shape;
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let (image, oy, ox) = (at / (out_height * out_width), at / out_width % out_height, at % out_width);
-    for tap in 0..shape.kernel * shape.kernel {
-        let (iy, ix) = (oy * shape.stride + tap / shape.kernel, ox * shape.stride + tap % shape.kernel);
-        let inside = (shape.padding..shape.height + shape.padding).contains(&iy)
-            && (shape.padding..shape.width + shape.padding).contains(&ix);
-        let pixel = || (image * shape.height + iy - shape.padding) * shape.width + ix - shape.padding;
-        each(tap, inside.then(pixel));
-    }
+    let image = at / (out_height * out_width);
+    let (top, left) = (at / out_width % out_height * stride, at % out_width * stride);
+    let rows = padding.saturating_sub(top)..kernel.min(height + padding - top);
+    let columns = padding.saturating_sub(left)..kernel.min(width + padding - left);
+    rows.map(move |row| {
+        let pixel = (image * height + top + row - padding) * width + left + columns.start - padding;
+        (row * kernel + columns.start, columns.len(), pixel)
+    })
 }
 
 /// Fills `rows` rows of a tile with what outputs `first..` of the whole batch read: [tap, input] each.
@@ -180,18 +183,19 @@ unsafe fn load_patches<V: Lanes>(
     to: *mut f32,
     pitch: usize,
 ) {
-    let input = shape.input;
     for row in 0..rows {
-        for_taps(shape, first + row, |tap, pixel| {
-            // SAFETY: a tap's place in the row; exactly its channels are written.
-            unsafe {
-                let to = to.add(row * pitch + tap * input);
-                match pixel {
-                    Some(pixel) => load_exactly::<V>(x, pixel, input, to),
-                    None => std::ptr::write_bytes(to, 0, input),
-                }
+        let runs = runs(shape, first + row);
+        let inside: usize = runs.clone().map(|(_, taps, _)| taps).sum();
+        // SAFETY: a row of the tile, and places of taps in it; exactly their channels are written.
+        unsafe {
+            let to = to.add(row * pitch);
+            if inside < shape.kernel * shape.kernel {
+                std::ptr::write_bytes(to, 0, depth(shape));
             }
-        });
+            for (tap, taps, pixel) in runs {
+                load_exactly::<V>(x, pixel, taps, shape.input, to.add(tap * shape.input));
+            }
+        }
     }
 }
 
@@ -210,18 +214,17 @@ unsafe fn add_patches<V: Lanes>(
 ) {
     let input = shape.input;
     for row in 0..rows {
-        for_taps(shape, first + row, |tap, pixel| {
-            let Some(pixel) = pixel else { return };
-            let mut c = 0;
-            while c < input {
-                let n = (input - c).min(V::N);
-                // SAFETY: channels of the tap in the row, and of the pixel.
+        for (tap, taps, pixel) in runs(shape, first + row) {
+            let mut at = 0;
+            while at < taps * input {
+                let n = (taps * input - at).min(V::N);
+                // SAFETY: channels of the taps in the row, and of their pixels.
                 unsafe {
-                    let (from, to) = (from.add(row * pitch + tap * input + c), out.at(pixel * input + c));
+                    let (from, to) = (from.add(row * pitch + tap * input + at), out.at(pixel * input + at));
                     V::load_first(to, n).add(V::load_first(from, n)).store_first(to, n);
                 }
-                c += V::N;
+                at += V::N;
             }
-        });
+        }
     }
 }

@@ -120,10 +120,11 @@ unsafe fn forward_of<V: Lanes, const K: usize, const S: usize>(call: &Forward<'_
         for image in images {
             ring.restart();
             for oy in 0..out_height {
-                let rows = ring.window::<K>(oy * S, |row, to| {
+                while let Some((row, to)) = ring.wanted(oy * S) {
                     let first = (image * shape.height + row) * shape.width;
                     load_operand::<V>(x, first, shape.width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(oy * S);
                 let to = y.at((start + written) * channels);
                 convolve::<V, K, S>(&rows, taps.as_ptr(), pitch, channels, out_width, to);
                 written += out_width;
@@ -183,9 +184,10 @@ unsafe fn same_backward<V: Lanes, const K: usize>(
             ring.restart();
             for y in 0..height {
                 let first = (image * height + y) * width;
-                let rows = ring.window::<K>(y, |row, to| {
+                while let Some((row, to)) = ring.wanted(y) {
                     load_gradient::<V>(gradient, (image * height + row) * width, width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(y);
                 load_operand::<V>(x, first, width, channels, row, pitch);
                 correlate::<V, K, 1>(&rows, row, pitch, channels, width, share);
                 written += width;
@@ -232,9 +234,10 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
             load_gradient::<V>(gradient, image * area, area, channels, map, pitch);
             ring.restart();
             for oy in 0..out_height {
-                let rows = ring.window::<K>(oy * S, |row, to| {
+                while let Some((row, to)) = ring.wanted(oy * S) {
                     load_operand::<V>(x, (image * height + row) * width, width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(oy * S);
                 correlate::<V, K, S>(&rows, map.add(oy * out_width * pitch), pitch, channels, out_width, share);
             }
             let Some((walk, out)) = &mut walk else { continue };

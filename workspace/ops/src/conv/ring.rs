@@ -44,24 +44,23 @@ impl Ring {
         Self { data, kernel, row, lead: padding * pitch, height, padding, next: 0 }
     }
 
-    /// Rows `top..top + K` of the padded map, `K` the ring's kernel; `load(row, to)` writes those that are new. The window
-    /// only moves down.
-    ///
-    /// # Safety
-    /// `load` writes no more than a row's pixels, padding left out.
+    /// The next row of the map that a window at `top` of the padded map wants, and where its first pixel goes; None when
+    /// all are there. The window only moves down.
     #[inline(always)]
-    pub unsafe fn window<const K: usize>(
-        &mut self,
-        top: usize,
-        mut load: impl FnMut(usize, *mut f32),
-    ) -> [*const f32; K] {
-        let end = (top + K).saturating_sub(self.padding).min(self.height);
-        self.next = self.next.max(top.saturating_sub(self.padding));
-        while self.next < end {
-            // SAFETY: one of the first `kernel` rows.
-            load(self.next, unsafe { self.data.add(self.next % self.kernel * self.row + self.lead) });
-            self.next += 1;
+    pub fn wanted(&mut self, top: usize) -> Option<(usize, *mut f32)> {
+        let end = (top + self.kernel).saturating_sub(self.padding).min(self.height);
+        let row = self.next.max(top.saturating_sub(self.padding));
+        if row >= end {
+            return None;
         }
+        self.next = row + 1;
+        // SAFETY: one of the first `kernel` rows.
+        Some((row, unsafe { self.data.add(row % self.kernel * self.row + self.lead) }))
+    }
+
+    /// Rows `top..top + K` of the padded map, `K` the ring's kernel, once nothing is [wanted](Ring::wanted).
+    #[inline(always)]
+    pub fn window<const K: usize>(&self, top: usize) -> [*const f32; K] {
         std::array::from_fn(|ky| {
             let padded = top + ky;
             let inside = (self.padding..self.height + self.padding).contains(&padded);

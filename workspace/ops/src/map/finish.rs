@@ -71,27 +71,35 @@ impl Finish<'_> {
             let n = (span.end - c).min(V::N);
             // SAFETY: the pixels are there, and factors are as long as a pixel.
             unsafe {
-                let affine = self.affine.as_ref().map(|affine| affine.load::<V>(c, n));
-                let side = skip.and_then(|skip| skip.affine.as_ref()).map(|affine| affine.load::<V>(c, n));
                 for i in 0..block {
                     let place = i * channels + c;
-                    let mut x = load::<V>(from.add(place), n);
-                    if let Some((scale, shift)) = affine {
-                        x = x.fma(scale, shift);
-                    }
-                    x = self.inner.apply(x);
+                    let mut x = value::<V>(from.add(place), &self.affine, self.inner, c, n);
                     if let Some(skip) = skip {
-                        let mut other = load::<V>(skip.data.as_ptr().add(start * channels + place), n);
-                        if let Some((scale, shift)) = side {
-                            other = other.fma(scale, shift);
-                        }
-                        x = x.add(skip.activation.apply(other));
+                        let other = skip.data.as_ptr().add(start * channels + place);
+                        x = x.add(value::<V>(other, &skip.affine, skip.activation, c, n));
                     }
                     store(self.activation.apply(x), to.add(place), n);
                 }
             }
             c += V::N;
         }
+    }
+}
+
+/// `activation(affine(x))` of channels `c..c + n`.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, `n` floats can be read, and the factors have such channels.
+#[inline(always)]
+unsafe fn value<V: Lanes>(x: *const f32, affine: &Option<Affine<'_>>, activation: Activation, c: usize, n: usize) -> V {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut x = load::<V>(x, n);
+        if let Some(affine) = affine {
+            let (scale, shift) = affine.load::<V>(c, n);
+            x = x.fma(scale, shift);
+        }
+        activation.apply(x)
     }
 }
 

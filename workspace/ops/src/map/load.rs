@@ -1,6 +1,7 @@
 //! Loading maps into scratch, factors applied.
 
 use super::{Affine, Gradient, Operand};
+use crate::Activation;
 use crate::lanes::Lanes;
 
 /// Pixels handled together, so that per-channel factors are loaded once for all.
@@ -22,61 +23,123 @@ pub(crate) unsafe fn load_operand<V: Lanes>(
     pitch: usize,
 ) {
     // SAFETY: the caller's; a vector that begins at a channel ends within the channels rounded up to 16.
-    unsafe { read(operand, start, pixels, channels, |pixel, c, vector: V, _| vector.store(to.add(pixel * pitch + c))) }
+    unsafe { copy::<V, false>(operand, start, pixels, channels, to, pitch) }
 }
 
-/// As [`load_operand`] for one pixel, but exactly its channels: for patches, where the next tap follows at once.
+/// As [`load_operand`], but exactly the channels, without a gap: for patches, where the next tap follows at once.
 ///
 /// # Safety
-/// As for [`load_operand`], with room for `channels` floats.
+/// As for [`load_operand`], with room for `pixels * channels` floats.
 #[inline(always)]
-pub(crate) unsafe fn load_exactly<V: Lanes>(operand: &Operand<'_>, pixel: usize, channels: usize, to: *mut f32) {
-    // SAFETY: the caller's.
-    unsafe { read(operand, pixel, 1, channels, |_, c, vector: V, n| store(vector, to.add(c), n)) }
-}
-
-/// Calls `put(pixel, channel, vector, lanes of it)` for all of some pixels.
-///
-/// # Safety
-/// The CPU has the instructions of `V`; the operand was checked for `channels` and holds the pixels.
-#[inline(always)]
-unsafe fn read<V: Lanes>(
+pub(crate) unsafe fn load_exactly<V: Lanes>(
     operand: &Operand<'_>,
     start: usize,
     pixels: usize,
     channels: usize,
-    put: impl Fn(usize, usize, V, usize),
+    to: *mut f32,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match operand.affine {
+            Some(_) => copy::<V, true>(operand, start, pixels, channels, to, channels),
+            None if operand.activation == Activation::None => {
+                copy_floats(operand.data.as_ptr().add(start * channels), to, pixels * channels);
+            }
+            // All the same to each float: one long pixel, so that few channels do not mean short vectors.
+            None => {
+                let run = Operand { data: &operand.data[start * channels..], ..*operand };
+                copy::<V, true>(&run, 0, 1, pixels * channels, to, 0)
+            }
+        }
+    }
+}
+
+/// Copies `n` floats. A patch of an image is a handful of them, for which a call of `memcpy` takes longer than the copy:
+/// eights, the last of which overlaps the one before.
+///
+/// # Safety
+/// They can be read and written, and do not overlap.
+#[inline(always)]
+unsafe fn copy_floats(from: *const f32, to: *mut f32, n: usize) {
+    const EIGHT: usize = 8;
+    // SAFETY: the caller's.
+    unsafe {
+        if n < EIGHT {
+            return std::ptr::copy_nonoverlapping(from, to, n);
+        }
+        let mut i = 0;
+        while i < n {
+            let at = i.min(n - EIGHT);
+            let eight = from.add(at).cast::<[f32; EIGHT]>().read_unaligned();
+            to.add(at).cast::<[f32; EIGHT]>().write_unaligned(eight);
+            i += EIGHT;
+        }
+    }
+}
+
+/// [`load_exactly`] with a pitch, or [`load_operand`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn copy<V: Lanes, const EXACTLY: bool>(
+    operand: &Operand<'_>,
+    start: usize,
+    pixels: usize,
+    channels: usize,
+    to: *mut f32,
+    pitch: usize,
 ) {
     let activation = operand.activation;
     // SAFETY: pixels and channels are the operand's, and its factors are `channels` long.
     unsafe {
         let from = operand.data.as_ptr().add(start * channels);
-        let mut first = 0;
-        while first < pixels {
-            let block = first..pixels.min(first + BLOCK);
+        let (low, high) = activation.bounds::<V>();
+        let mut pixel = 0;
+        while pixel < pixels {
+            let block = BLOCK.min(pixels - pixel);
+            let (from, to) = (from.add(pixel * channels), to.add(pixel * pitch));
             let mut c = 0;
             while c < channels {
                 let n = (channels - c).min(V::N);
                 match &operand.affine {
                     None => {
-                        for pixel in block.clone() {
-                            let x = load::<V>(from.add(pixel * channels + c), n);
-                            put(pixel, c, activation.apply(x), n);
+                        for i in 0..block {
+                            let x = load::<V>(from.add(i * channels + c), n);
+                            put::<V, EXACTLY>(high.min(low.max(x)), to.add(i * pitch + c), n);
                         }
                     }
                     Some(affine) => {
                         let (scale, shift) = affine.load::<V>(c, n);
-                        for pixel in block.clone() {
-                            let x = load::<V>(from.add(pixel * channels + c), n).fma(scale, shift);
-                            put(pixel, c, activation.apply(x), n);
+                        for i in 0..block {
+                            let x = load::<V>(from.add(i * channels + c), n).fma(scale, shift);
+                            put::<V, EXACTLY>(high.min(low.max(x)), to.add(i * pitch + c), n);
                         }
                     }
                 }
                 c += V::N;
             }
-            first += BLOCK;
+            pixel += block;
+        }
+        // What does not clamp is a pass of its own over scratch: the loop above stays short.
+        if activation.is_smooth() {
+            for pixel in 0..pixels {
+                let mut c = 0;
+                while c < channels {
+                    let (at, n) = (to.add(pixel * pitch + c), (channels - c).min(V::N));
+                    put::<V, EXACTLY>(activation.apply(load::<V>(at, n)), at, n);
+                    c += V::N;
+                }
+            }
         }
     }
+}
+
+/// Writes `n` lanes, or all.
+#[inline(always)]
+unsafe fn put<V: Lanes, const EXACTLY: bool>(vector: V, to: *mut f32, n: usize) {
+    // SAFETY: the caller's.
+    unsafe { if EXACTLY { store(vector, to, n) } else { vector.store(to) } }
 }
 
 impl Affine<'_> {
@@ -108,7 +171,7 @@ pub(crate) unsafe fn load_gradient<V: Lanes>(
         // SAFETY: the caller's.
         return unsafe { load_operand::<V>(&Operand::plain(gradient.data), start, pixels, channels, to, pitch) };
     };
-    // SAFETY: as in `read`; `h` is as long as the gradient.
+    // SAFETY: as in `copy`; `h` is as long as the gradient.
     unsafe {
         let from = gradient.data.as_ptr().add(start * channels);
         let raw = norm.h.as_ptr().add(start * channels);

@@ -102,6 +102,13 @@ pub enum Mask<'a> {
     Stored { data: &'a [f32], activation: Activation },
 }
 
+impl Mask<'_> {
+    fn activation(&self) -> Activation {
+        let (Self::Norm { activation, .. } | Self::Stored { activation, .. }) = self;
+        *activation
+    }
+}
+
 /// The batch norm that produced a map: its raw input `h`, and the statistics it was normalised by.
 #[derive(Clone, Copy, Debug)]
 pub struct Producer<'a> {

@@ -1,7 +1,10 @@
 //! Gradients on their way into a map: shares added, masks applied, sums taken.
 
+use std::ops::Range;
+
 use super::load::{load, store};
 use super::{Mask, Producer, TILE};
+use crate::Activation;
 use crate::lanes::{Lanes, kernel};
 use crate::scratch::Shared;
 
@@ -105,6 +108,37 @@ impl<'a> SinkWalk<'a> {
         }
     }
 
+    /// Turns the gradients of channels `c..c + n` by a derivative that is more than a mask.
+    #[inline(always)]
+    unsafe fn turn<V: Lanes>(
+        &self,
+        producer: &Producer<'_>,
+        mask: &Mask<'_>,
+        pixels: Range<usize>,
+        c: usize,
+        n: usize,
+    ) {
+        for pixel in pixels {
+            let place = pixel * self.channels + c;
+            // SAFETY: the producer's maps are as long as `out`, its factors as long as a pixel.
+            unsafe {
+                let at = self.sink.out.at(place);
+                let g = load::<V>(at, n);
+                let g = match mask {
+                    Mask::Norm { affine, activation } => {
+                        let (scale, shift) = affine.load::<V>(c, n);
+                        let x = load::<V>(producer.h.as_ptr().add(place), n).fma(scale, shift);
+                        activation.backward(x, g)
+                    }
+                    Mask::Stored { data, activation } => {
+                        activation.backward_by_output(load::<V>(data.as_ptr().add(place), n), g)
+                    }
+                };
+                store(g, at, n);
+            }
+        }
+    }
+
     /// Masks channels `c..c + n`, and adds what is left to the totals.
     #[inline(always)]
     unsafe fn mask_and_sum<V: Lanes>(&self, producer: &Producer<'_>, start: usize, pixels: usize, c: usize, n: usize) {
@@ -115,8 +149,17 @@ impl<'a> SinkWalk<'a> {
             let mean = load::<V>(producer.mean.as_ptr().add(c), n);
             let inv_std = load::<V>(producer.inv_std.as_ptr().add(c), n);
             let (mut sum, mut product) = (V::splat(0.0), V::splat(0.0));
+            // What is left of the mask, if it does more than clamp, is nothing.
+            let mask = match &producer.mask {
+                Some(mask) if mask.activation().is_smooth() => {
+                    self.turn::<V>(producer, mask, start..start + pixels, c, n);
+                    None
+                }
+                Some(mask) if mask.activation() == Activation::None => None,
+                mask => mask.as_ref(),
+            };
             // One loop for each kind of mask: what they load differs.
-            match &producer.mask {
+            match mask {
                 None => {
                     for pixel in 0..pixels {
                         let (g, h) = (load::<V>(out.add(pixel * step), n), load::<V>(h.add(pixel * step), n));
@@ -126,10 +169,11 @@ impl<'a> SinkWalk<'a> {
                 }
                 Some(Mask::Norm { affine, activation }) => {
                     let (scale, shift) = affine.load::<V>(c, n);
+                    let (low, high) = activation.bounds::<V>();
                     for pixel in 0..pixels {
                         let at = out.add(pixel * step);
                         let h = load::<V>(h.add(pixel * step), n);
-                        let g = activation.backward(h.fma(scale, shift), load::<V>(at, n));
+                        let g = h.fma(scale, shift).open(low, high, load::<V>(at, n));
                         store(g, at, n);
                         sum = sum.add(g);
                         product = h.sub(mean).fma(g, product);
@@ -137,9 +181,10 @@ impl<'a> SinkWalk<'a> {
                 }
                 Some(Mask::Stored { data, activation }) => {
                     let data = data.as_ptr().add(base);
+                    let (low, high) = activation.bounds::<V>();
                     for pixel in 0..pixels {
                         let at = out.add(pixel * step);
-                        let g = activation.backward_by_output(load::<V>(data.add(pixel * step), n), load::<V>(at, n));
+                        let g = load::<V>(data.add(pixel * step), n).open(low, high, load::<V>(at, n));
                         store(g, at, n);
                         sum = sum.add(g);
                         product = load::<V>(h.add(pixel * step), n).sub(mean).fma(g, product);
