@@ -31,8 +31,8 @@ pub enum OpError {
     Convolution(ConvShape),
     #[error("a max-pool that does not fit its map: {0:?}")]
     MaxPool(pool::MaxPoolShape),
-    #[error("weights packed for {packed:?} on {isa:?} are not those of {shape:?}")]
-    Packed { packed: ConvShape, isa: Isa, shape: ConvShape },
+    #[error("weights that were packed on {isa:?} for {packed:?} do not fit this call")]
+    Packed { packed: ConvShape, isa: Isa },
     #[error("a map without pixels or channels: {0:?}")]
     Empty(MapShape),
     #[error("the gradient of {0:?} does not follow from its output")]

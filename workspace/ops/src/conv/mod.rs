@@ -329,7 +329,7 @@ pub fn forward_packed(
 ) -> Result<(), OpError> {
     shape.check()?;
     if shape.filter() != weights.filter || runtime.isa() != weights.isa {
-        return Err(OpError::Packed { packed: weights.filter, isa: weights.isa, shape: *shape });
+        return Err(OpError::Packed { packed: weights.filter, isa: weights.isa });
     }
     run(runtime, shape, x, &weights.data, y, after)
 }
