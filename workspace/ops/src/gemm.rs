@@ -2,6 +2,9 @@
 //!
 //! `C[r, :] (+)= sum over k of A[r, k] * B[k, :]`, lanes along the columns. Each element of C is one chain of fused
 //! multiply-adds in the order of k, whatever the tile: tiles split rows and columns, never the sum.
+//!
+//! B is packed so that its panel of a few vectors is one stream, read again for every tile of rows while it stays in the
+//! first cache. A is read a float at a time, each spread over a vector, so that it may lie in either order.
 
 use crate::lanes::{Lanes, kernel};
 
@@ -19,7 +22,7 @@ pub(crate) struct Left {
 /// B in one of two forms.
 #[derive(Clone, Copy)]
 pub(crate) enum Right {
-    /// Made by [`pack`]: panels of `PANEL` vectors, each `depth` rows, zeros beyond the last column.
+    /// Made by `pack`: panels of `PANEL` vectors, each `depth` rows, zeros beyond the last column.
     Packed(*const f32),
     /// Rows `stride` apart, each readable up to a whole number of vectors.
     Rows(*const f32, usize),
@@ -41,8 +44,12 @@ pub(crate) const fn packed_len(depth: usize, columns: usize) -> usize {
 
 /// Copies a matrix, element (k, j) at `from + k * step + j * column`, to panels of up to `PANEL` vectors, each `depth`
 /// rows, with zeros beyond the last column.
+///
+/// # Safety
+/// The matrix can be read, and `to` has room for [`packed_len`] floats.
 #[inline(always)]
 unsafe fn pack<V: Lanes>(from: *const f32, step: usize, column: usize, depth: usize, columns: usize, to: *mut f32) {
+    // SAFETY: the caller's; a panel is at most the columns left, rounded up to a vector.
     unsafe {
         let mut to = to;
         let mut start = 0;
@@ -66,21 +73,34 @@ unsafe fn pack<V: Lanes>(from: *const f32, step: usize, column: usize, depth: us
 
 kernel! {
     /// Packs the transpose of `rows` [columns, depth]: row-major weights [output, input] for the forward pass.
-    pub(crate) fn pack_columns<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
-        pack::<V>(rows.as_ptr(), 1, depth, depth, columns, to.as_mut_ptr());
+    ///
+    /// # Safety
+    /// `rows` are `columns * depth` floats, `to` is [`packed_len`] long.
+    pub(crate) unsafe fn pack_columns<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+        // SAFETY: the caller's.
+        unsafe { pack::<V>(rows.as_ptr(), 1, depth, depth, columns, to.as_mut_ptr()) }
     }
 }
 
 kernel! {
     /// Packs `rows` [depth, columns] as they are.
-    pub(crate) fn pack_rows<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
-        pack::<V>(rows.as_ptr(), columns, 1, depth, columns, to.as_mut_ptr());
+    ///
+    /// # Safety
+    /// As for `pack_columns`.
+    pub(crate) unsafe fn pack_rows<V>(rows: &[f32], depth: usize, columns: usize, to: &mut [f32]) {
+        // SAFETY: the caller's.
+        unsafe { pack::<V>(rows.as_ptr(), columns, 1, depth, columns, to.as_mut_ptr()) }
     }
 }
 
 /// See the head of this file.
+///
+/// # Safety
+/// The CPU has the instructions of `V`. A holds `rows` by `depth` elements, B `depth` rows as its form says, packed for the
+/// same instruction set; C has room for `rows` rows of `columns` floats and is neither of them.
 #[inline(always)]
 pub(crate) unsafe fn gemm<V: Lanes>(rows: usize, columns: usize, depth: usize, a: Left, b: Right, c: Out) {
+    // SAFETY: the caller's.
     unsafe {
         let mut start = 0;
         let mut packed = 0;
@@ -107,6 +127,11 @@ pub(crate) unsafe fn gemm<V: Lanes>(rows: usize, columns: usize, depth: usize, a
     }
 }
 
+/// All rows of A by a panel of B, `NV` vectors of which the last has `last` lanes (`TAIL`: fewer than all). A tile is as tall
+/// as registers allow: 8 rows on AVX-512's 32, 4 on AVX2's 16.
+///
+/// # Safety
+/// As for [`gemm`].
 #[inline(always)]
 unsafe fn panel<V: Lanes, const NV: usize, const TAIL: bool>(
     rows: usize,
@@ -117,6 +142,7 @@ unsafe fn panel<V: Lanes, const NV: usize, const TAIL: bool>(
     c: Out,
     last: usize,
 ) {
+    // SAFETY: the caller's.
     unsafe {
         let mut row = 0;
         if V::N == 16 {
@@ -137,6 +163,9 @@ unsafe fn panel<V: Lanes, const NV: usize, const TAIL: bool>(
 }
 
 /// `MR` rows by `NV` vectors, held in registers over the whole sum.
+///
+/// # Safety
+/// As for [`gemm`].
 #[inline(always)]
 unsafe fn micro<V: Lanes, const MR: usize, const NV: usize, const TAIL: bool>(
     row: usize,
@@ -147,6 +176,7 @@ unsafe fn micro<V: Lanes, const MR: usize, const NV: usize, const TAIL: bool>(
     c: Out,
     last: usize,
 ) {
+    // SAFETY: the caller's; only the last vector of a row of C is cut.
     unsafe {
         let mut sums = [[V::splat(0.0); NV]; MR];
         if c.accumulate {

@@ -6,27 +6,44 @@
 
 use crate::Isa;
 
-/// Lanes of f32. All methods are unsafe: pointers must be valid, and the CPU must have the instruction set.
+/// Lanes of f32.
+///
+/// A value can only be made where the CPU has the instruction set, as `splat` and the loads demand; so that arithmetic on
+/// values is safe, and what is left to be careful about is memory.
 pub(crate) trait Lanes: Copy {
     const N: usize;
 
+    /// # Safety
+    /// The CPU has the instruction set.
     unsafe fn splat(x: f32) -> Self;
+    /// # Safety
+    /// As for `splat`, and `N` floats can be read, at any alignment.
     unsafe fn load(from: *const f32) -> Self;
-    /// The first `n` lanes; the others are zero and their memory is not touched.
+    /// The first `n` lanes, `n` from 0 to `N`; the others are zero and their memory is not touched.
+    /// # Safety
+    /// As for `splat`, and `n` floats can be read.
     unsafe fn load_first(from: *const f32, n: usize) -> Self;
+    /// # Safety
+    /// `N` floats can be written, at any alignment.
     unsafe fn store(self, to: *mut f32);
+    /// The first `n` lanes, `n` from 0 to `N`.
+    /// # Safety
+    /// `n` floats can be written.
     unsafe fn store_first(self, to: *mut f32, n: usize);
-    unsafe fn add(self, other: Self) -> Self;
-    unsafe fn sub(self, other: Self) -> Self;
-    unsafe fn mul(self, other: Self) -> Self;
+    fn add(self, other: Self) -> Self;
+    fn sub(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
     /// `self * factor + addend`, rounded once.
-    unsafe fn fma(self, factor: Self, addend: Self) -> Self;
+    fn fma(self, factor: Self, addend: Self) -> Self;
     /// `self` where it is greater, else `other`.
-    unsafe fn max(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
     /// `self` where it is less, else `other`.
-    unsafe fn min(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
     /// `value` where `low < self < high`, else 0.
-    unsafe fn open(self, low: Self, high: Self, value: Self) -> Self;
+    fn open(self, low: Self, high: Self, value: Self) -> Self;
+    /// 2 to the power of `self`, whole numbers from -126 to 127.
+    fn pow2(self) -> Self;
 }
 
 /// The reference: plain Rust, on every architecture.
@@ -66,31 +83,39 @@ impl Lanes for Portable {
         }
     }
     #[inline(always)]
-    unsafe fn add(self, other: Self) -> Self {
+    fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
     #[inline(always)]
-    unsafe fn sub(self, other: Self) -> Self {
+    fn sub(self, other: Self) -> Self {
         self.zip(other, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(self, other: Self) -> Self {
+    fn mul(self, other: Self) -> Self {
         self.zip(other, |a, b| a * b)
     }
     #[inline(always)]
-    unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn pow2(self) -> Self {
+        Self(self.0.map(|x| f32::from_bits(((x as i32).wrapping_add(127) as u32) << 23)))
+    }
+    #[inline(always)]
+    fn fma(self, factor: Self, addend: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i].mul_add(factor.0[i], addend.0[i])))
     }
     #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
+    fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
-    unsafe fn min(self, other: Self) -> Self {
+    fn min(self, other: Self) -> Self {
         self.zip(other, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
-    unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+    fn open(self, low: Self, high: Self, value: Self) -> Self {
         Self(std::array::from_fn(|i| if low.0[i] < self.0[i] && self.0[i] < high.0[i] { value.0[i] } else { 0.0 }))
     }
 }
@@ -136,31 +161,42 @@ mod x86 {
             unsafe { _mm512_mask_storeu_ps(to, first(n), self.0) }
         }
         #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
+        fn add(self, other: Self) -> Self {
             unsafe { Self(_mm512_add_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
+        fn sub(self, other: Self) -> Self {
             unsafe { Self(_mm512_sub_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn mul(self, other: Self) -> Self {
+        fn mul(self, other: Self) -> Self {
             unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+        fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm512_div_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn pow2(self) -> Self {
+            unsafe {
+                let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        fn fma(self, factor: Self, addend: Self) -> Self {
             unsafe { Self(_mm512_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
-        unsafe fn max(self, other: Self) -> Self {
+        fn max(self, other: Self) -> Self {
             unsafe { Self(_mm512_max_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn min(self, other: Self) -> Self {
+        fn min(self, other: Self) -> Self {
             unsafe { Self(_mm512_min_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+        fn open(self, low: Self, high: Self, value: Self) -> Self {
             unsafe {
                 let above = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(low.0, self.0);
                 let inside = _mm512_mask_cmp_ps_mask::<_CMP_LT_OQ>(above, self.0, high.0);
@@ -203,31 +239,42 @@ mod x86 {
             unsafe { _mm256_maskstore_ps(to, first8(n), self.0) }
         }
         #[inline(always)]
-        unsafe fn add(self, other: Self) -> Self {
+        fn add(self, other: Self) -> Self {
             unsafe { Self(_mm256_add_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn sub(self, other: Self) -> Self {
+        fn sub(self, other: Self) -> Self {
             unsafe { Self(_mm256_sub_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn mul(self, other: Self) -> Self {
+        fn mul(self, other: Self) -> Self {
             unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn fma(self, factor: Self, addend: Self) -> Self {
+        fn div(self, other: Self) -> Self {
+            unsafe { Self(_mm256_div_ps(self.0, other.0)) }
+        }
+        #[inline(always)]
+        fn pow2(self) -> Self {
+            unsafe {
+                let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+            }
+        }
+        #[inline(always)]
+        fn fma(self, factor: Self, addend: Self) -> Self {
             unsafe { Self(_mm256_fmadd_ps(self.0, factor.0, addend.0)) }
         }
         #[inline(always)]
-        unsafe fn max(self, other: Self) -> Self {
+        fn max(self, other: Self) -> Self {
             unsafe { Self(_mm256_max_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn min(self, other: Self) -> Self {
+        fn min(self, other: Self) -> Self {
             unsafe { Self(_mm256_min_ps(self.0, other.0)) }
         }
         #[inline(always)]
-        unsafe fn open(self, low: Self, high: Self, value: Self) -> Self {
+        fn open(self, low: Self, high: Self, value: Self) -> Self {
             unsafe {
                 let above = _mm256_cmp_ps::<_CMP_LT_OQ>(low.0, self.0);
                 let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, high.0);
@@ -237,25 +284,32 @@ mod x86 {
     }
 }
 
-/// Declares `fn name(isa, ...)` from a body that is generic over [`Lanes`], compiled once per instruction set.
+/// Declares `unsafe fn name(isa, ...)` from one that is generic over [`Lanes`], compiled once per instruction set.
+///
+/// The body inlines all that it calls, as functions marked so. It hands on no closure: one that the compiler does not
+/// inline is compiled without the instruction set, which costs more than all else here.
+///
+/// To the safety that the function itself asks for comes one thing: the CPU has the instructions of `isa`. A
+/// [`Runtime`](crate::Runtime) is only made where that holds.
 macro_rules! kernel {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident<$lanes:ident>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident<$lanes:ident>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        $vis unsafe fn $name(isa: $crate::Isa, $($arg: $type),*) $(-> $out)? {
+        $vis unsafe fn $name(isa: $crate::Isa, $($arg: $type),*) {
             #[inline(always)]
-            unsafe fn generic<$lanes: $crate::lanes::Lanes>($($arg: $type),*) $(-> $out)? {
-                unsafe { $body }
-            }
+            unsafe fn generic<$lanes: $crate::lanes::Lanes>($($arg: $type),*) $body
+
+            // What is inlined into a function with these features is compiled with them.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-            unsafe fn avx512($($arg: $type),*) $(-> $out)? {
+            unsafe fn avx512($($arg: $type),*) {
                 unsafe { generic::<$crate::lanes::Avx512>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
-            unsafe fn avx2($($arg: $type),*) $(-> $out)? {
+            unsafe fn avx2($($arg: $type),*) {
                 unsafe { generic::<$crate::lanes::Avx2>($($arg),*) }
             }
+            // SAFETY: the caller's, who vouches for `isa` too.
             unsafe {
                 match isa {
                     #[cfg(target_arch = "x86_64")]

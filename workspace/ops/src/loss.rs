@@ -1,8 +1,9 @@
 //! Cross-entropy with label smoothing.
 
 use crate::OpError;
+use crate::shape::product;
 
-/// Of one batch.
+/// The loss of one batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loss {
     /// Mean over the batch.
@@ -15,8 +16,11 @@ pub struct Loss {
 
 /// Against the distribution (1 - `smoothing`) one-hot + `smoothing` / classes. `logits` is [n, classes] with n = targets.
 /// In f64, images and classes in order.
+///
+/// # Errors
+/// Logits of another shape, no targets, or a target that is no class.
 pub fn cross_entropy(logits: &[f32], targets: &[u32], classes: usize, smoothing: f64) -> Result<Loss, OpError> {
-    if targets.is_empty() || logits.len() != targets.len() * classes {
+    if targets.is_empty() || classes == 0 || logits.len() != product([targets.len(), classes]) {
         return Err(OpError::Logits { logits: logits.len(), targets: targets.len(), classes });
     }
     let count = targets.len() as f64;

@@ -1,8 +1,12 @@
 //! Batch norm per channel: from sums to factors, in f64. The passes over maps are fused elsewhere ([`crate::map`]).
 
-use crate::map::{Affine, Gradient, NormGradient, Operand, Producer, Sink, SinkPart, chunk_moments, chunk_sink};
+use crate::conv::add_chunks;
+use crate::map::{
+    Affine, ChunkSink, Gradient, NormGradient, Operand, Producer, Sink, SinkPart, Sums, chunk_moments, chunk_sink,
+    write, write_gradient,
+};
 use crate::scratch::Shared;
-use crate::{Moments, OpError, Runtime};
+use crate::{Activation, MapShape, Moments, OpError, Runtime};
 
 /// What a batch norm divides by and adds: all per channel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,27 +45,33 @@ impl Norm {
         Self::new(wide(running_mean).into_iter(), wide(running_var).into_iter(), eps, weight, bias)
     }
 
-    /// By the batch's own statistics over `count` values a channel: training mode. The running statistics move by
-    /// `momentum` towards them, the variance unbiased, as in PyTorch.
+    /// By the batch's own statistics over `count` values a channel: training mode. The running statistics move towards
+    /// them, the variance unbiased, as in PyTorch.
+    ///
+    /// # Errors
+    /// Fewer than two values a channel, or lengths that differ.
     pub fn train(
         moments: &Moments,
         count: usize,
         eps: f32,
         weight: &[f32],
         bias: &[f32],
-        momentum: f32,
-        running_mean: &mut [f32],
-        running_var: &mut [f32],
+        running: Running<'_>,
     ) -> Result<Self, OpError> {
         if count < 2 {
             return Err(OpError::OneValuePerChannel);
+        }
+        let channels = moments.sum.len();
+        let Running { mean: running_mean, var: running_var, momentum } = running;
+        for found in [moments.square.len(), weight.len(), bias.len(), running_mean.len(), running_var.len()] {
+            OpError::length("batch norm", channels, found)?;
         }
         let n = count as f64;
         let mean: Vec<_> = moments.sum.iter().map(|sum| sum / n).collect();
         let var: Vec<_> = moments.square.iter().zip(&mean).map(|(square, mean)| square / n - mean * mean).collect();
         let var: Vec<_> = var.into_iter().map(|var| if var < 0.0 { 0.0 } else { var }).collect();
         let step = f64::from(momentum);
-        for c in 0..mean.len() {
+        for c in 0..channels {
             running_mean[c] = (f64::from(running_mean[c]) * (1.0 - step) + mean[c] * step) as f32;
             let unbiased = var[c] * n / (n - 1.0);
             running_var[c] = (f64::from(running_var[c]) * (1.0 - step) + unbiased * step) as f32;
@@ -69,10 +79,18 @@ impl Norm {
         Ok(Self::new(mean.into_iter(), var.into_iter(), eps, weight, bias))
     }
 
-    /// The batch norm as its output is read, clamped to `low..=high`.
-    pub fn affine(&self, low: f32, high: f32) -> Affine<'_> {
-        Affine { scale: &self.scale, shift: &self.shift, low, high }
+    /// The batch norm as its output is read.
+    pub fn affine(&self) -> Affine<'_> {
+        Affine { scale: &self.scale, shift: &self.shift }
     }
+}
+
+/// Running statistics, and the share of a batch's own in what they become.
+#[derive(Debug)]
+pub struct Running<'a> {
+    pub mean: &'a mut [f32],
+    pub var: &'a mut [f32],
+    pub momentum: f32,
 }
 
 /// The backward of a batch norm: factors of [`NormGradient`]. The gradients of bias and weight are the two sums.
@@ -114,83 +132,97 @@ pub(crate) fn image_chunks(images: usize) -> usize {
     images.min(16)
 }
 
-/// Sums of a map [images, area, channels] that is already there.
-pub fn moments(runtime: &Runtime, x: &[f32], images: usize, area: usize, channels: usize) -> Result<Moments, OpError> {
-    OpError::length("map", images * area * channels, x.len())?;
+/// Sums of a map that is already there.
+///
+/// # Errors
+/// A map of another length.
+pub fn moments(runtime: &Runtime, x: &[f32], shape: MapShape) -> Result<Moments, OpError> {
+    shape.check("map", x.len())?;
+    let MapShape { images, area, channels } = shape;
     let chunks = image_chunks(images);
     let mut totals = vec![0f64; chunks * 2 * channels];
     let shared = Shared::new(&mut totals);
     runtime.run(chunks, &|chunk| {
         let (start, end) = (chunk * images / chunks * area, (chunk + 1) * images / chunks * area);
-        let totals = unsafe { shared.at(chunk * 2 * channels) };
-        unsafe { chunk_moments(runtime.isa(), x[start * channels..].as_ptr(), end - start, channels, totals) };
+        // SAFETY: a chunk's own totals, and pixels of a map whose length was checked.
+        unsafe {
+            let totals = shared.at(chunk * 2 * channels);
+            chunk_moments(runtime.isa(), x[start * channels..].as_ptr(), end - start, channels, totals);
+        }
     });
     let mut moments = Moments { sum: vec![0.0; channels], square: vec![0.0; channels] };
-    crate::conv::add_chunks(&totals, channels, &mut moments.sum, &mut moments.square);
+    add_chunks(&totals, [&mut moments.sum, &mut moments.square]);
     Ok(moments)
 }
 
-/// A sink's work where `out` [images, area, channels] already holds the gradient.
-pub fn sink(runtime: &Runtime, sink: Sink<'_>, images: usize, area: usize, channels: usize) -> Result<(), OpError> {
-    sink_from(runtime, sink, images, area, channels, |_, _| ())
+/// A sink's work where `out` already holds the gradient.
+///
+/// # Errors
+/// Lengths that do not fit the shape.
+pub fn sink(runtime: &Runtime, sink: Sink<'_>, shape: MapShape) -> Result<(), OpError> {
+    sink_from(runtime, sink, shape, |_, _| ())
 }
 
 /// As [`sink`], after `fill(image, its gradient)` has written each image.
 pub(crate) fn sink_from(
     runtime: &Runtime,
     sink: Sink<'_>,
-    images: usize,
-    area: usize,
-    channels: usize,
+    shape: MapShape,
     fill: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Result<(), OpError> {
-    sink.check(images * area * channels, channels)?;
-    let Sink { out, skip, producer, sums } = sink;
+    shape.check("gradient", sink.out.len())?;
+    sink.check(shape.len(), shape.channels)?;
+    let MapShape { images, area, channels } = shape;
+    let Sink { out, skip, producer } = sink;
+    let (producer, sums) = producer.unzip();
     let chunks = image_chunks(images);
     let mut totals = vec![0f64; chunks * 2 * channels];
     let (shared, out) = (Shared::new(&mut totals), Shared::new(out));
     let part = SinkPart { skip, producer };
-    let len = area * channels;
+    let len = shape.image_len();
     runtime.run(chunks, &|chunk| {
         let (first, end) = (chunk * images / chunks, (chunk + 1) * images / chunks);
         for image in first..end {
+            // SAFETY: an image of the chunk's own, in a map whose length was checked.
             fill(image, unsafe { std::slice::from_raw_parts_mut(out.at(image * len), len) });
         }
+        // SAFETY: the sink was checked; a chunk's own totals.
         unsafe {
-            let totals = shared.at(chunk * 2 * channels);
-            chunk_sink(runtime.isa(), part, out, channels, first * area, (end - first) * area, totals);
+            let sink = ChunkSink { part, out, totals: shared.at(chunk * 2 * channels) };
+            chunk_sink(runtime.isa(), sink, channels, first * area, (end - first) * area);
         }
     });
-    if producer.is_some() {
-        crate::conv::add_chunks(&totals, channels, sums.0, sums.1);
+    if let Some(Sums { gradient, product }) = sums {
+        add_chunks(&totals, [gradient, product]);
     }
     Ok(())
 }
 
-/// The gradient of a batch norm's input, and the two sums, for code that does not fuse: `dy` is [images, area,
-/// channels] and is left as it is.
+/// The gradient of a batch norm's input, and the two sums, for code that does not fuse; `dy` is left as it is.
+///
+/// # Errors
+/// Lengths that do not fit the shape.
 pub fn backward(
     runtime: &Runtime,
     norm: &Norm,
     x: &[f32],
     dy: &[f32],
-    images: usize,
-    area: usize,
+    shape: MapShape,
     training: bool,
 ) -> Result<BatchNormGradient, OpError> {
-    let channels = norm.mean.len();
-    OpError::length("map", images * area * channels, x.len())?;
-    OpError::length("gradient", x.len(), dy.len())?;
+    let MapShape { images, area, channels } = shape;
+    shape.check("map", x.len())?;
+    shape.check("gradient", dy.len())?;
     let mut input = dy.to_vec();
     let (mut bias, mut weight) = (vec![0.0; channels], vec![0.0; channels]);
     let producer = Producer { h: x, mean: &norm.mean, inv_std: &norm.inv_std, mask: None };
-    let place = Sink { out: &mut input, skip: None, producer: Some(producer), sums: (&mut bias, &mut weight) };
-    sink(runtime, place, images, area, channels)?;
+    let sums = Sums { gradient: &mut bias, product: &mut weight };
+    sink(runtime, Sink { out: &mut input, skip: None, producer: Some((producer, sums)) }, shape)?;
     let factors = match training {
         true => NormFactors::train(norm, &bias, &weight, images * area),
         false => NormFactors::eval(norm),
     };
-    crate::map::write_gradient(runtime, factors.gradient(norm, x, dy), channels, &mut input)?;
+    write_gradient(runtime, factors.gradient(norm, x, dy), channels, &mut input)?;
     Ok(BatchNormGradient { input, weight, bias })
 }
 
@@ -201,8 +233,11 @@ pub struct BatchNormGradient {
     pub bias: Vec<f64>,
 }
 
-/// `y = operand`, normalised, activated and written out: see [`crate::map::write`].
-pub fn forward(runtime: &Runtime, norm: &Norm, x: &[f32], low: f32, high: f32, y: &mut [f32]) -> Result<(), OpError> {
-    let operand = Operand { data: x, affine: Some(norm.affine(low, high)) };
-    crate::map::write(runtime, operand, None, (f32::NEG_INFINITY, f32::INFINITY), norm.mean.len(), y)
+/// `y` = `x` normalised and written out, for code that does not fuse.
+///
+/// # Errors
+/// Lengths that differ.
+pub fn forward(runtime: &Runtime, norm: &Norm, x: &[f32], y: &mut [f32]) -> Result<(), OpError> {
+    let operand = Operand { data: x, affine: Some(norm.affine()), activation: Activation::None };
+    write(runtime, operand, None, Activation::None, norm.mean.len(), y)
 }

@@ -1,71 +1,55 @@
 //! Pooling: the global average before a classifier, and ResNet's max-pool.
 
 use crate::lanes::kernel;
-use crate::map::{Operand, Sink};
+use crate::map::{Operand, Sink, load_operand};
 use crate::norm::sink_from;
 use crate::scratch::{self, Shared};
-use crate::{OpError, Runtime};
+use crate::shape::{outputs, product};
+use crate::{MapShape, OpError, Runtime};
 
-/// `y` [images, channels] = mean over the pixels of `x` [images, area, channels].
-pub fn average(
-    runtime: &Runtime,
-    x: Operand<'_>,
-    images: usize,
-    area: usize,
-    channels: usize,
-    y: &mut [f32],
-) -> Result<(), OpError> {
-    OpError::length("map", images * area * channels, x.data.len())?;
+/// `y` [images, channels] = mean over the pixels of `x`.
+///
+/// # Errors
+/// Lengths that do not fit the shape.
+pub fn average(runtime: &Runtime, x: Operand<'_>, shape: MapShape, y: &mut [f32]) -> Result<(), OpError> {
+    let MapShape { images, area, channels } = shape;
+    shape.check("map", x.data.len())?;
     OpError::length("means", images * channels, y.len())?;
     x.check(channels)?;
     let out = Shared::new(y);
     runtime.run(images, &|image| {
-        scratch::for_task(channels.next_multiple_of(16), |scratch| unsafe {
-            average_image(
-                runtime.isa(),
-                &x,
-                image * area,
-                area,
-                channels,
-                out.at(image * channels),
-                scratch.as_mut_ptr(),
-            );
+        scratch::for_task(channels.next_multiple_of(16), |scratch| {
+            // SAFETY: an image's own row of `y`.
+            let row = unsafe { std::slice::from_raw_parts_mut(out.at(image * channels), channels) };
+            row.fill(0.0);
+            for pixel in image * area..(image + 1) * area {
+                // SAFETY: lengths are checked, and the scratch is one pixel.
+                unsafe { load_pixel(runtime.isa(), &x, pixel, channels, scratch) };
+                row.iter_mut().zip(&*scratch).for_each(|(sum, x)| *sum += x);
+            }
+            row.iter_mut().for_each(|sum| *sum /= area as f32);
         });
     });
     Ok(())
 }
 
 kernel! {
-    fn average_image<V>(
-        x: &Operand<'_>, start: usize, area: usize, channels: usize, y: *mut f32, scratch: *mut f32,
-    ) {
-        for c in 0..channels {
-            *y.add(c) = 0.0;
-        }
-        for pixel in 0..area {
-            crate::map::load_operand::<V>(x, start + pixel, 1, channels, scratch, 0);
-            for c in 0..channels {
-                *y.add(c) += *scratch.add(c);
-            }
-        }
-        for c in 0..channels {
-            *y.add(c) /= area as f32;
-        }
-        let _ = V::N;
+    /// # Safety
+    /// As for [`load_operand`].
+    unsafe fn load_pixel<V>(x: &Operand<'_>, pixel: usize, channels: usize, to: &mut [f32]) {
+        // SAFETY: the caller's.
+        unsafe { load_operand::<V>(x, pixel, 1, channels, to.as_mut_ptr(), 0) }
     }
 }
 
-/// The gradient of [`average`]'s input, into a sink.
-pub fn average_backward(
-    runtime: &Runtime,
-    gradient: &[f32],
-    images: usize,
-    area: usize,
-    channels: usize,
-    sink: Sink<'_>,
-) -> Result<(), OpError> {
-    OpError::length("gradient", images * channels, gradient.len())?;
-    sink_from(runtime, sink, images, area, channels, |image, out| {
+/// The gradient of [`average`]'s input, into a sink. `gradient` is [images, channels].
+///
+/// # Errors
+/// Lengths that do not fit the shape.
+pub fn average_backward(runtime: &Runtime, gradient: &[f32], shape: MapShape, sink: Sink<'_>) -> Result<(), OpError> {
+    let MapShape { area, channels, .. } = shape;
+    MapShape { area: 1, ..shape }.check("gradient", gradient.len())?;
+    sink_from(runtime, sink, shape, |image, out| {
         let row = &gradient[image * channels..][..channels];
         for pixel in out.chunks_exact_mut(channels) {
             for (to, g) in pixel.iter_mut().zip(row) {
@@ -88,12 +72,31 @@ pub struct MaxPoolShape {
 }
 
 impl MaxPoolShape {
+    /// 0 where the kernel does not fit.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        outputs(self.height, self.kernel, self.stride, self.padding)
     }
 
+    /// 0 where the kernel does not fit.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        outputs(self.width, self.kernel, self.stride, self.padding)
+    }
+
+    fn input(&self) -> MapShape {
+        MapShape { images: self.images, area: product([self.height, self.width]), channels: self.channels }
+    }
+
+    fn output(&self) -> MapShape {
+        MapShape { area: product([self.out_height(), self.out_width()]), ..self.input() }
+    }
+
+    /// Every window has a pixel of the map: padding alone does not fill one.
+    fn check(&self, input: usize, output: usize) -> Result<(), OpError> {
+        if self.output().is_empty() || self.padding >= self.kernel {
+            return Err(OpError::MaxPool(*self));
+        }
+        self.input().check("map", input)?;
+        self.output().check("maxima", output)
     }
 
     /// Input pixels of the window of output pixel (`oy`, `ox`), in order.
@@ -112,14 +115,16 @@ impl MaxPoolShape {
 }
 
 /// `y` = the greatest value of each window of `x`, both NHWC.
+///
+/// # Errors
+/// A window that does not fit, or lengths that do not fit the shape.
 pub fn max(runtime: &Runtime, shape: &MaxPoolShape, x: &[f32], y: &mut [f32]) -> Result<(), OpError> {
-    let (area, out_width) = (shape.height * shape.width, shape.out_width());
-    let out_len = shape.out_height() * out_width * shape.channels;
-    OpError::length("map", shape.images * area * shape.channels, x.len())?;
-    OpError::length("maxima", shape.images * out_len, y.len())?;
+    shape.check(x.len(), y.len())?;
+    let (out_width, len, out_len) = (shape.out_width(), shape.input().image_len(), shape.output().image_len());
     let out = Shared::new(y);
     runtime.run(shape.images, &|image| {
-        let x = &x[image * area * shape.channels..][..area * shape.channels];
+        let x = &x[image * len..][..len];
+        // SAFETY: an image's own part of `y`, whose length was checked.
         let y = unsafe { std::slice::from_raw_parts_mut(out.at(image * out_len), out_len) };
         for (pixel, y) in y.chunks_exact_mut(shape.channels).enumerate() {
             for (c, y) in y.iter_mut().enumerate() {
@@ -132,6 +137,9 @@ pub fn max(runtime: &Runtime, shape: &MaxPoolShape, x: &[f32], y: &mut [f32]) ->
 }
 
 /// The gradient of [`max`]'s input, into a sink.
+///
+/// # Errors
+/// As for [`max`].
 pub fn max_backward(
     runtime: &Runtime,
     shape: &MaxPoolShape,
@@ -139,12 +147,11 @@ pub fn max_backward(
     gradient: &[f32],
     sink: Sink<'_>,
 ) -> Result<(), OpError> {
-    let (area, out_width, channels) = (shape.height * shape.width, shape.out_width(), shape.channels);
-    let out_len = shape.out_height() * out_width * channels;
-    OpError::length("map", shape.images * area * channels, x.len())?;
-    OpError::length("gradient", shape.images * out_len, gradient.len())?;
-    sink_from(runtime, sink, shape.images, area, channels, |image, out| {
-        let x = &x[image * area * channels..][..area * channels];
+    shape.check(x.len(), gradient.len())?;
+    let (out_width, channels) = (shape.out_width(), shape.channels);
+    let (len, out_len) = (shape.input().image_len(), shape.output().image_len());
+    sink_from(runtime, sink, shape.input(), |image, out| {
+        let x = &x[image * len..][..len];
         out.fill(0.0);
         for (pixel, row) in gradient[image * out_len..][..out_len].chunks_exact(channels).enumerate() {
             for (c, g) in row.iter().enumerate() {

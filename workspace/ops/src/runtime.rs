@@ -108,8 +108,8 @@ struct Job {
 unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
-/// How long to spin: longer than most serial stretches between two operators, far shorter than a scheduler's slice.
-const SPIN: Duration = Duration::from_micros(50);
+/// How long to spin: as long as most serial stretches between two operators, far shorter than a scheduler's slice.
+const SPIN: Duration = Duration::from_micros(20);
 
 /// Spins until `ready` gives something; None after [`SPIN`].
 fn spin<T>(ready: impl Fn() -> Option<T>) -> Option<T> {

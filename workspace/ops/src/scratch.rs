@@ -36,7 +36,7 @@ pub(crate) fn for_task<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(*mut T);
 
-// Tasks take disjoint parts: see the callers.
+// SAFETY: a pointer alone; who follows it answers for that, at `at`.
 unsafe impl<T: Send> Sync for Shared<T> {}
 unsafe impl<T: Send> Send for Shared<T> {}
 
@@ -48,6 +48,7 @@ impl<T> Shared<T> {
     /// # Safety
     /// Inside the place, and no other task uses that part.
     pub unsafe fn at(&self, offset: usize) -> *mut T {
+        // SAFETY: the caller's.
         unsafe { self.0.add(offset) }
     }
 }

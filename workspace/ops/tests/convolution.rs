@@ -3,22 +3,10 @@
 mod reference;
 
 use proptest::prelude::*;
-use reference::{Rng, close, conv_backward, conv_forward};
+use reference::{Rng, close, conv_backward, conv_forward, shapes};
+use sandglass_ops::conv::After;
 use sandglass_ops::map::{Gradient, Operand, Sink};
 use sandglass_ops::{ConvShape, Isa, Runtime, conv};
-
-fn shapes() -> impl Strategy<Value = ConvShape> {
-    let depthwise = (1usize..40, prop::sample::select(vec![3usize, 5]), 1usize..3);
-    let dense = (1usize..40, 1usize..40, prop::sample::select(vec![1usize, 1, 3, 7]), 1usize..3);
-    let kind = prop_oneof![
-        depthwise.prop_map(|(c, kernel, stride)| (c, c, kernel, stride, true)),
-        dense.prop_map(|(input, output, kernel, stride)| (input, output, kernel, stride, false)),
-    ];
-    (kind, 1usize..20, 1usize..12, 1usize..12).prop_map(|((input, output, kernel, stride, depthwise), images, h, w)| {
-        let images = if kernel == 7 { images.min(3) } else { images };
-        ConvShape { images, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, depthwise }
-    })
-}
 
 struct Results {
     y: Vec<f32>,
@@ -30,11 +18,10 @@ struct Results {
 fn run(runtime: &Runtime, shape: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> Results {
     let mut y = vec![0.0; shape.output_len()];
     let mut moments = conv::Moments::default();
-    conv::forward(runtime, shape, Operand::plain(x), w, &mut y, Some(&mut moments)).unwrap();
+    conv::forward(runtime, shape, Operand::plain(x), w, &mut y, After::Moments(&mut moments)).unwrap();
     let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-    let sink = Sink { out: &mut dx, skip: None, producer: None, sums: (&mut [], &mut []) };
     let gradient = Gradient { data: dy, norm: None };
-    conv::backward(runtime, shape, Operand::plain(x), w, gradient, &mut dw, Some(sink)).unwrap();
+    conv::backward(runtime, shape, Operand::plain(x), w, gradient, &mut dw, Some(Sink::plain(&mut dx))).unwrap();
     Results { y, moments, dx, dw }
 }
 
@@ -91,6 +78,6 @@ fn what_does_not_fit_is_refused() {
         depthwise: false,
     };
     let runtime = Runtime::with_isa(1, Isa::Portable).unwrap();
-    let outcome = conv::forward(&runtime, &shape, Operand::plain(&[0.0; 16]), &[0.0; 784], &mut [], None);
+    let outcome = conv::forward(&runtime, &shape, Operand::plain(&[0.0; 16]), &[0.0; 784], &mut [], After::Raw);
     assert!(outcome.is_err());
 }

@@ -181,7 +181,7 @@ proptest! {
         check(
             seed,
             &arguments,
-            |ops, t| Ok(ops.batch_norm(&t[0], &t[1], &t[2], &zeros, &zeros, 0.1, 1e-3)?.output),
+            |ops, t| Ok(ops.batch_norm(&t[0], &t[1], &t[2], (&zeros, &zeros), 0.1, 1e-3)?.output),
             |t| batch_norm(&t[0], &t[1], &t[2], c, h * w, None),
         )?;
     }
@@ -199,7 +199,7 @@ proptest! {
         check(
             seed,
             &arguments,
-            |ops, t| ops.batch_norm_eval(&t[0], &t[1], &t[2], &mean_t, &var_t, 1e-3),
+            |ops, t| ops.batch_norm_eval(&t[0], &t[1], &t[2], (&mean_t, &var_t), 1e-3),
             |t| batch_norm(&t[0], &t[1], &t[2], c, h * w, Some((&mean, &var))),
         )?;
     }
@@ -266,23 +266,29 @@ proptest! {
     }
 }
 
+/// By hand: two channels of a 2x3 map, of which a 3x3 kernel with stride 2 and padding 1 makes one row of two pixels.
 #[test]
-fn the_reference_is_the_definition_that_convolution_tests_use() {
+fn the_reference_convolves_a_worked_example() {
     let shape = ConvShape {
-        images: 2,
-        height: 3,
-        width: 4,
+        images: 1,
+        height: 2,
+        width: 3,
         input: 2,
-        output: 3,
+        output: 1,
         kernel: 3,
         stride: 2,
         padding: 1,
         depthwise: false,
     };
-    let mut rng = Rng(1);
-    let (x, w) = (rng.vec(shape.input_len()), rng.vec(shape.weight_len()));
-    let wide = |v: &[f32]| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
-    assert_eq!(conv_forward(&shape, &x, &w), reference::conv_forward_f64(&shape, &wide(&x), &wide(&w)));
+    // NHWC: the first channel counts 1 to 6, the second is ten times that.
+    let x = [1.0, 10.0, 2.0, 20.0, 3.0, 30.0, 4.0, 40.0, 5.0, 50.0, 6.0, 60.0];
+    // OIHW: the first channel's filter is 0 to 8 in reading order, the second's picks the tap in the middle of the lowest row.
+    let w = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+    // Left: 4 * 1 + 5 * 2 + 7 * 4 + 8 * 5 + 40. Right: 3 * 2 + 4 * 3 + 6 * 5 + 7 * 6 + 60.
+    assert_eq!(conv_forward(&shape, &x, &w), [122.0, 150.0]);
+    let each = ConvShape { output: 2, depthwise: true, ..shape };
+    // Depthwise: a filter each, so that the sums stay apart.
+    assert_eq!(conv_forward(&each, &x, &w), [82.0, 40.0, 90.0, 60.0]);
 }
 
 #[test]
@@ -305,6 +311,6 @@ fn what_does_not_fit_is_an_error() {
     assert!(ops.cross_entropy(&zeros(&[1, 3]), &[3], 0.0).is_err());
     let one = zeros(&[1, 3, 1, 1]);
     let c = zeros(&[3]);
-    let outcome = ops.batch_norm(&one, &c, &c, &c, &c, 0.1, 1e-5).map(|_| ());
+    let outcome = ops.batch_norm(&one, &c, &c, (&c, &c), 0.1, 1e-5).map(|_| ());
     assert!(outcome.unwrap_err().to_string().contains("more than one value"));
 }

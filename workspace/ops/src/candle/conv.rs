@@ -5,16 +5,18 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::{Dims, Ops, tensor, to_vec, values};
+use crate::conv::After;
 use crate::map::{Gradient, Operand, Sink};
 use crate::{ConvShape, Runtime, conv};
 
 impl Ops {
     /// A convolution with square kernel, stride and padding: `x` [n, c, h, w], `weight` [out, c / groups, k, k].
     ///
-    /// `groups` is 1, or c = out (depthwise: k 3 or 5, stride 1 or 2), both in one op; others are sliced.
+    /// `groups` is 1, or c = out (depthwise: k 3 or 5, stride 1 or 2, padding k / 2), both in one op; others are sliced.
     pub fn conv2d(&self, x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
         let (input, output) = (x.dim(1)?, weight.dim(0)?);
-        let built = matches!(weight.dim(2)?, 3 | 5) && matches!(stride, 1 | 2);
+        let kernel = weight.dim(2)?;
+        let built = matches!(kernel, 3 | 5) && matches!(stride, 1 | 2) && padding == kernel / 2;
         let depthwise = built && groups == input && groups == output;
         if groups == 1 || depthwise {
             let op = Conv { runtime: self.runtime.clone(), stride, padding, depthwise };
@@ -50,10 +52,7 @@ impl Conv {
         if group != expected || kernel != columns {
             candle_core::bail!("weights {weight:?} do not fit an input of {} channels", x.channels);
         }
-        if self.stride == 0 || x.height + 2 * self.padding < kernel || x.width + 2 * self.padding < kernel {
-            candle_core::bail!("a {kernel}x{kernel} kernel does not fit a {}x{} map", x.height, x.width);
-        }
-        Ok(ConvShape {
+        let shape = ConvShape {
             images: x.images,
             height: x.height,
             width: x.width,
@@ -63,7 +62,11 @@ impl Conv {
             stride: self.stride,
             padding: self.padding,
             depthwise: self.depthwise,
-        })
+        };
+        if shape.output_len() == 0 || shape.output_len() == usize::MAX {
+            candle_core::bail!("a {kernel}x{kernel} kernel does not fit a {}x{} map", x.height, x.width);
+        }
+        Ok(shape)
     }
 }
 
@@ -81,7 +84,7 @@ impl CustomOp2 for Conv {
         let shape = self.shape(dims, l2.shape())?;
         let x = dims.to_nhwc(&self.runtime, values(s1, l1)?);
         let mut y = vec![0.0; shape.output_len()];
-        conv::forward(&self.runtime, &shape, Operand::plain(&x), values(s2, l2)?, &mut y, None)?;
+        conv::forward(&self.runtime, &shape, Operand::plain(&x), values(s2, l2)?, &mut y, After::Raw)?;
         let out = output(&shape);
         Ok((CpuStorage::F32(out.to_nchw(&self.runtime, &y)), out.shape().into()))
     }
@@ -94,7 +97,7 @@ impl CustomOp2 for Conv {
         let dy = output(&shape).to_nhwc(runtime, &to_vec(dy)?);
         let mut dw = vec![0.0; w.len()];
         let mut dx = x.track_op().then(|| vec![0.0; map.len()]);
-        let sink = dx.as_mut().map(|out| Sink { out, skip: None, producer: None, sums: (&mut [], &mut []) });
+        let sink = dx.as_mut().map(|out| Sink::plain(out));
         let gradient = Gradient { data: &dy, norm: None };
         conv::backward(runtime, &shape, Operand::plain(&map), &w, gradient, &mut dw, sink)?;
         let dx = dx.map(|dx| tensor(dims.to_nchw(runtime, &dx), x.shape().clone())).transpose()?;

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, Device, Error, Layout, Result, Shape, Tensor};
 
 use crate::scratch::Shared;
-use crate::{OpError, Runtime};
+use crate::{MapShape, OpError, Runtime};
 
 /// Candle ops on one [`Runtime`].
 #[derive(Clone)]
@@ -95,6 +95,7 @@ fn transpose(runtime: &Runtime, x: &[f32], rows: usize, columns: usize) -> Vec<f
     let out = Shared::new(&mut y);
     runtime.run(x.len() / plane, &|index| {
         let x = &x[index * plane..][..plane];
+        // SAFETY: planes are disjoint, and as many as in `x`.
         let y = unsafe { std::slice::from_raw_parts_mut(out.at(index * plane), plane) };
         for row in (0..rows).step_by(BLOCK) {
             for column in (0..columns).step_by(BLOCK) {
@@ -126,6 +127,10 @@ impl Dims {
 
     fn area(&self) -> usize {
         self.height * self.width
+    }
+
+    fn map(&self) -> MapShape {
+        MapShape { images: self.images, area: self.area(), channels: self.channels }
     }
 
     fn shape(&self) -> (usize, usize, usize, usize) {

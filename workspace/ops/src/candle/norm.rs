@@ -5,30 +5,28 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
 use super::{BatchNorm, Dims, Ops, tensor, to_vec, values};
-use crate::norm::{self, Norm};
+use crate::norm::{self, Norm, Running};
 use crate::{Moments, Runtime};
 
 impl Ops {
-    /// Batch norm by the statistics of `x` [n, c, h, w] itself; `momentum` is the share of the new value in the running
-    /// ones. One value per channel is an error.
+    /// Batch norm by the statistics of `x` [n, c, h, w] itself; `running` are mean and variance so far, and `momentum` is
+    /// the share of the new value in them. One value per channel is an error.
     pub fn batch_norm(
         &self,
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        running_mean: &Tensor,
-        running_var: &Tensor,
+        running: (&Tensor, &Tensor),
         momentum: f32,
         eps: f32,
     ) -> Result<BatchNorm> {
         let dims = Dims::of(x.shape())?;
         let map = dims.to_nhwc(&self.runtime, &to_vec(x)?);
-        let moments = norm::moments(&self.runtime, &map, dims.images, dims.area(), dims.channels)?;
-        let (mut mean, mut var) = (to_vec(running_mean)?, to_vec(running_var)?);
+        let moments = norm::moments(&self.runtime, &map, dims.map())?;
+        let (mut mean, mut var) = (to_vec(running.0)?, to_vec(running.1)?);
         let count = dims.images * dims.area();
         let (w, b) = (to_vec(weight)?, to_vec(bias)?);
-        check(dims.channels, &[&mean, &var, &w, &b])?;
-        Norm::train(&moments, count, eps, &w, &b, momentum, &mut mean, &mut var)?;
+        Norm::train(&moments, count, eps, &w, &b, Running { mean: &mut mean, var: &mut var, momentum })?;
         let op = Norms { runtime: self.runtime.clone(), statistics: Statistics::Batch(moments), eps };
         Ok(BatchNorm {
             output: x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?,
@@ -37,17 +35,16 @@ impl Ops {
         })
     }
 
-    /// Batch norm by running statistics, which are constants.
+    /// Batch norm by running mean and variance, which are constants.
     pub fn batch_norm_eval(
         &self,
         x: &Tensor,
         weight: &Tensor,
         bias: &Tensor,
-        running_mean: &Tensor,
-        running_var: &Tensor,
+        running: (&Tensor, &Tensor),
         eps: f32,
     ) -> Result<Tensor> {
-        let (mean, var) = (to_vec(running_mean)?, to_vec(running_var)?);
+        let (mean, var) = (to_vec(running.0)?, to_vec(running.1)?);
         check(x.dim(1)?, &[&mean, &var, &to_vec(weight)?, &to_vec(bias)?])?;
         let op = Norms { runtime: self.runtime.clone(), statistics: Statistics::Running(mean, var), eps };
         x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
@@ -79,7 +76,8 @@ impl Norms {
             Statistics::Batch(moments) => {
                 // The running statistics were moved when the op was made.
                 let (mut mean, mut var) = (vec![0.0; weight.len()], vec![0.0; weight.len()]);
-                Norm::train(moments, count, self.eps, weight, bias, 0.0, &mut mean, &mut var)?
+                let running = Running { mean: &mut mean, var: &mut var, momentum: 0.0 };
+                Norm::train(moments, count, self.eps, weight, bias, running)?
             }
         })
     }
@@ -103,7 +101,7 @@ impl CustomOp3 for Norms {
         let x = dims.to_nhwc(&self.runtime, values(s1, l1)?);
         let norm = self.norm(dims.images * dims.area(), values(s2, l2)?, values(s3, l3)?)?;
         let mut y = vec![0.0; x.len()];
-        norm::forward(&self.runtime, &norm, &x, f32::NEG_INFINITY, f32::INFINITY, &mut y)?;
+        norm::forward(&self.runtime, &norm, &x, &mut y)?;
         Ok((CpuStorage::F32(dims.to_nchw(&self.runtime, &y)), l1.shape().clone()))
     }
 
@@ -120,7 +118,7 @@ impl CustomOp3 for Norms {
         let norm = self.norm(dims.images * dims.area(), &to_vec(weight)?, &to_vec(bias)?)?;
         let (map, dy) = (dims.to_nhwc(runtime, &to_vec(x)?), dims.to_nhwc(runtime, &to_vec(dy)?));
         let training = matches!(self.statistics, Statistics::Batch(_));
-        let gradient = norm::backward(runtime, &norm, &map, &dy, dims.images, dims.area(), training)?;
+        let gradient = norm::backward(runtime, &norm, &map, &dy, dims.map(), training)?;
         let narrow = |sums: Vec<f64>| tensor(sums.into_iter().map(|sum| sum as f32).collect(), dims.channels);
         Ok((
             Some(tensor(dims.to_nchw(runtime, &gradient.input), x.shape().clone())?),

@@ -137,15 +137,14 @@ impl CustomOp1 for GlobalAvgPool {
         let dims = Dims::of(layout.shape())?;
         let x = dims.to_nhwc(&self.runtime, values(storage, layout)?);
         let mut y = vec![0.0; dims.images * dims.channels];
-        pool::average(&self.runtime, Operand::plain(&x), dims.images, dims.area(), dims.channels, &mut y)?;
+        pool::average(&self.runtime, Operand::plain(&x), dims.map(), &mut y)?;
         Ok((CpuStorage::F32(y), (dims.images, dims.channels).into()))
     }
 
     fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
         let dims = Dims::of(x.shape())?;
         let mut dx = vec![0.0; x.elem_count()];
-        let sink = Sink { out: &mut dx, skip: None, producer: None, sums: (&mut [], &mut []) };
-        pool::average_backward(&self.runtime, &to_vec(dy)?, dims.images, dims.area(), dims.channels, sink)?;
+        pool::average_backward(&self.runtime, &to_vec(dy)?, dims.map(), Sink::plain(&mut dx))?;
         Ok(Some(tensor(dims.to_nchw(&self.runtime, &dx), x.shape().clone())?))
     }
 }

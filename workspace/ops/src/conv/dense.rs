@@ -1,9 +1,12 @@
 //! Convolutions of any kernel over all channels: patches of the input as rows of a matrix product.
+//!
+//! As a 1x1 convolution, but a row of the tile is the patch that one output reads. A patch's taps follow each other
+//! without a gap, [tap, input], so that the sum over them is one loop.
 
-use super::{Backward, ChunkSink, Form, Forward, tile_pitch};
+use super::{Backward, Form, Forward, tile_pitch};
 use crate::gemm::{self, Left, Out, Right, gemm};
 use crate::lanes::{Lanes, kernel};
-use crate::map::{MomentWalk, Operand, SinkWalk, TILE, load_gradient};
+use crate::map::{ChunkSink, Operand, SinkWalk, TILE, load_exactly, load_gradient};
 use crate::scratch::Shared;
 use crate::{ConvShape, Isa, Runtime};
 
@@ -15,15 +18,15 @@ fn depth(shape: &ConvShape) -> usize {
 }
 
 impl Form for Dense {
-    fn packed(&self, shape: &ConvShape) -> (usize, usize) {
+    fn packed_len(&self, shape: &ConvShape) -> (usize, usize) {
         (gemm::packed_len(depth(shape), shape.output), gemm::packed_len(shape.output, depth(shape)))
     }
 
-    fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
+    unsafe fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
         unsafe { gemm::pack_columns(isa, &dense_rows(shape, weights), depth(shape), shape.output, to) };
     }
 
-    fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
+    unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
         unsafe { gemm::pack_rows(isa, &dense_rows(shape, weights), shape.output, depth(shape), to) };
     }
 
@@ -42,7 +45,7 @@ impl Form for Dense {
         call: &Backward<'_>,
         chunk: usize,
         share: &mut [f32],
-        sink: ChunkSink<'_>,
+        sink: Option<ChunkSink<'_>>,
         scratch: &mut [f32],
     ) {
         unsafe { backward(isa, call, chunk, share, sink, scratch) }
@@ -77,24 +80,26 @@ fn dense_rows(shape: &ConvShape, weights: &[f32]) -> Vec<f32> {
 }
 
 kernel! {
-    fn forward<V>(call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
+    /// # Safety
+    /// As for [`Form::forward`].
+    unsafe fn forward<V>(call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
         let Forward { shape, x, packed, y, .. } = call;
-        let totals = call.totals(chunk);
         let (depth, output) = (depth(shape), shape.output);
-        let area = shape.out_height() * shape.out_width();
+        let area = shape.out_area();
         let images = shape.chunk(chunk);
         let (start, pixels) = (images.start * area, images.len() * area);
-        let mut walk = totals.map(|totals| MomentWalk::new(y.at(start * output), output, totals));
-        let pitch = tile_pitch(depth);
+        let (tile, pitch) = (scratch.as_mut_ptr(), tile_pitch(depth));
         let mut pixel = 0;
-        while pixel < pixels {
-            let rows = TILE.min(pixels - pixel);
-            load_patches::<V>(shape, x, start + pixel, rows, scratch.as_mut_ptr(), pitch);
-            let a = Left { data: scratch.as_ptr(), row: pitch, step: 1 };
-            let c = Out { data: y.at((start + pixel) * output), stride: output, accumulate: false };
-            gemm::<V>(rows, output, depth, a, Right::Packed(packed.as_ptr()), c);
-            pixel += rows;
-            if let Some(walk) = &mut walk {
+        // SAFETY: the scratch is one tile; pixels are the chunk's own.
+        unsafe {
+            let mut walk = call.walk(chunk);
+            while pixel < pixels {
+                let rows = TILE.min(pixels - pixel);
+                load_patches::<V>(shape, x, start + pixel, rows, tile, pitch);
+                let a = Left { data: tile, row: pitch, step: 1 };
+                let c = Out { data: y.at((start + pixel) * output), stride: output, accumulate: false };
+                gemm::<V>(rows, output, depth, a, Right::Packed(packed.as_ptr()), c);
+                pixel += rows;
                 walk.advance::<V>(pixel, pixel == pixels);
             }
         }
@@ -102,13 +107,15 @@ kernel! {
 }
 
 kernel! {
-    fn backward<V>(
-        call: &Backward<'_>, chunk: usize, share: &mut [f32], sink: ChunkSink<'_>, scratch: &mut [f32],
+    /// # Safety
+    /// As for [`Form::backward`].
+    unsafe fn backward<V>(
+        call: &Backward<'_>, chunk: usize, share: &mut [f32], sink: Option<ChunkSink<'_>>, scratch: &mut [f32],
     ) {
-        let Backward { shape, x, packed, gradient, .. } = call;
+        let Backward { shape, x, packed, gradient } = call;
         let share = share.as_mut_ptr();
         let (input, output, depth) = (shape.input, shape.output, depth(shape));
-        let (area, out_area) = (shape.height * shape.width, shape.out_height() * shape.out_width());
+        let (area, out_area) = (shape.height * shape.width, shape.out_area());
         let images = shape.chunk(chunk);
         let (start, pixels) = (images.start * out_area, images.len() * out_area);
         let (x_pitch, g_pitch) = (tile_pitch(depth), tile_pitch(output));
@@ -116,32 +123,57 @@ kernel! {
         let (p_tile, g_tile) = rest.split_at_mut(TILE * x_pitch);
         let (x_tile, p_tile, g_tile) = (x_tile.as_mut_ptr(), p_tile.as_mut_ptr(), g_tile.as_mut_ptr());
         let first = images.start * area;
-        if let Some((_, out, _)) = &sink {
-            std::ptr::write_bytes(out.at(first * input), 0, images.len() * area * input);
-        }
         let mut pixel = 0;
-        while pixel < pixels {
-            let rows = TILE.min(pixels - pixel);
-            load_patches::<V>(shape, x, start + pixel, rows, x_tile, x_pitch);
-            load_gradient::<V>(gradient, start + pixel, rows, output, g_tile, g_pitch);
-            let turned = Left { data: g_tile, row: 1, step: g_pitch };
-            let to = Out { data: share, stride: depth, accumulate: pixel > 0 };
-            gemm::<V>(output, depth, rows, turned, Right::Rows(x_tile, x_pitch), to);
-            if let Some((_, out, _)) = &sink {
-                let a = Left { data: g_tile, row: g_pitch, step: 1 };
-                let c = Out { data: p_tile, stride: x_pitch, accumulate: false };
-                gemm::<V>(rows, depth, output, a, Right::Packed(packed.as_ptr()), c);
-                add_patches::<V>(shape, p_tile, x_pitch, start + pixel, rows, *out);
+        // SAFETY: the scratch is three tiles; pixels are the chunk's own, in and out, and so is the share.
+        unsafe {
+            // Patches overlap, so that their gradients are added to what is there.
+            if let Some(sink) = &sink {
+                std::ptr::write_bytes(sink.out.at(first * input), 0, images.len() * area * input);
             }
-            pixel += rows;
-        }
-        if let Some((part, out, totals)) = sink {
-            SinkWalk::new(part, out, input, first, totals).advance::<V>(images.len() * area, true);
+            while pixel < pixels {
+                let rows = TILE.min(pixels - pixel);
+                load_patches::<V>(shape, x, start + pixel, rows, x_tile, x_pitch);
+                load_gradient::<V>(gradient, start + pixel, rows, output, g_tile, g_pitch);
+                let turned = Left { data: g_tile, row: 1, step: g_pitch };
+                let to = Out { data: share, stride: depth, accumulate: pixel > 0 };
+                gemm::<V>(output, depth, rows, turned, Right::Rows(x_tile, x_pitch), to);
+                if let Some(sink) = &sink {
+                    let a = Left { data: g_tile, row: g_pitch, step: 1 };
+                    let c = Out { data: p_tile, stride: x_pitch, accumulate: false };
+                    gemm::<V>(rows, depth, output, a, Right::Packed(packed.as_ptr()), c);
+                    add_patches::<V>(shape, p_tile, x_pitch, start + pixel, rows, sink.out);
+                }
+                pixel += rows;
+            }
+            if let Some(sink) = sink {
+                SinkWalk::new(sink, input, first).advance::<V>(images.len() * area, true);
+            }
         }
     }
 }
 
+/// The taps of output `at` of the whole batch that are not padding, by rows of the kernel: the first of a row, how many, and
+/// the pixel that the first reads. A row's taps follow each other in the patch as their pixels do in the map.
+///
+/// Not a function that takes a closure: one that is not inlined would lose the instruction set.
+#[inline(always)]
+fn runs(shape: &ConvShape, at: usize) -> impl Iterator<Item = (usize, usize, usize)> + Clone {
+    let ConvShape { height, width, kernel, stride, padding, .. } = *shape;
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let image = at / (out_height * out_width);
+    let (top, left) = (at / out_width % out_height * stride, at % out_width * stride);
+    let rows = padding.saturating_sub(top)..kernel.min(height + padding - top);
+    let columns = padding.saturating_sub(left)..kernel.min(width + padding - left);
+    rows.map(move |row| {
+        let pixel = (image * height + top + row - padding) * width + left + columns.start - padding;
+        (row * kernel + columns.start, columns.len(), pixel)
+    })
+}
+
 /// Fills `rows` rows of a tile with what outputs `first..` of the whole batch read: [tap, input] each.
+///
+/// # Safety
+/// The operand was checked and holds the maps; `to` has `rows` rows of `pitch` floats, each as long as a patch at least.
 #[inline(always)]
 unsafe fn load_patches<V: Lanes>(
     shape: &ConvShape,
@@ -149,95 +181,49 @@ unsafe fn load_patches<V: Lanes>(
     first: usize,
     rows: usize,
     to: *mut f32,
-    tile: usize,
+    pitch: usize,
 ) {
-    let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let input = shape.input;
-    // A tap of few channels is written as a whole vector: from the last tap to the first, so that what spills
-    // over is overwritten; the tile's rows leave room behind the last one.
     for row in 0..rows {
-        let at = first + row;
-        let (image, oy, ox) = (at / (out_height * out_width), at / out_width % out_height, at % out_width);
+        let runs = runs(shape, first + row);
+        let inside: usize = runs.clone().map(|(_, taps, _)| taps).sum();
+        // SAFETY: a row of the tile, and places of taps in it; exactly their channels are written.
         unsafe {
-            let to = to.add(row * tile);
-            for tap in 0..shape.kernel * shape.kernel {
-                let (iy, ix) = (oy * shape.stride + tap / shape.kernel, ox * shape.stride + tap % shape.kernel);
-                let to = to.add(tap * input);
-                let inside = (shape.padding..shape.height + shape.padding).contains(&iy)
-                    && (shape.padding..shape.width + shape.padding).contains(&ix);
-                if inside {
-                    let pixel = (image * shape.height + iy - shape.padding) * shape.width + ix - shape.padding;
-                    copy_pixel::<V>(x, pixel, input, to);
-                } else {
-                    for i in 0..input {
-                        *to.add(i) = 0.0;
-                    }
-                }
+            let to = to.add(row * pitch);
+            if inside < shape.kernel * shape.kernel {
+                std::ptr::write_bytes(to, 0, depth(shape));
             }
-        }
-    }
-}
-
-/// One pixel of an operand, no float beyond its channels.
-#[inline(always)]
-unsafe fn copy_pixel<V: Lanes>(x: &Operand<'_>, pixel: usize, channels: usize, to: *mut f32) {
-    unsafe {
-        let from = x.data.as_ptr().add(pixel * channels);
-        let mut c = 0;
-        if channels < 4 && x.affine.is_none() {
-            while c < channels {
-                *to.add(c) = *from.add(c);
-                c += 1;
+            for (tap, taps, pixel) in runs {
+                load_exactly::<V>(x, pixel, taps, shape.input, to.add(tap * shape.input));
             }
-            return;
-        }
-        while c < channels {
-            let n = (channels - c).min(V::N);
-            let mut value = V::load_first(from.add(c), n);
-            if let Some(affine) = &x.affine {
-                let scale = V::load_first(affine.scale.as_ptr().add(c), n);
-                let shift = V::load_first(affine.shift.as_ptr().add(c), n);
-                value = V::splat(affine.high).min(V::splat(affine.low).max(value.fma(scale, shift)));
-            }
-            value.store_first(to.add(c), n);
-            c += V::N;
         }
     }
 }
 
 /// The reverse of [`load_patches`]: adds each tap's gradient to the pixel that it read.
+///
+/// # Safety
+/// As there; the pixels that the outputs read are this task's in `out`.
 #[inline(always)]
 unsafe fn add_patches<V: Lanes>(
     shape: &ConvShape,
     from: *const f32,
-    tile: usize,
+    pitch: usize,
     first: usize,
     rows: usize,
     out: Shared<f32>,
 ) {
-    let (out_height, out_width) = (shape.out_height(), shape.out_width());
     let input = shape.input;
     for row in 0..rows {
-        let at = first + row;
-        let (image, oy, ox) = (at / (out_height * out_width), at / out_width % out_height, at % out_width);
-        for tap in 0..shape.kernel * shape.kernel {
-            let (iy, ix) = (oy * shape.stride + tap / shape.kernel, ox * shape.stride + tap % shape.kernel);
-            let inside = (shape.padding..shape.height + shape.padding).contains(&iy)
-                && (shape.padding..shape.width + shape.padding).contains(&ix);
-            if !inside {
-                continue;
-            }
-            let pixel = (image * shape.height + iy - shape.padding) * shape.width + ix - shape.padding;
-            unsafe {
-                let from = from.add(row * tile + tap * input);
-                let to = out.at(pixel * input);
-                let mut c = 0;
-                while c < input {
-                    let n = (input - c).min(V::N);
-                    let sum = V::load_first(to.add(c), n).add(V::load_first(from.add(c), n));
-                    sum.store_first(to.add(c), n);
-                    c += V::N;
+        for (tap, taps, pixel) in runs(shape, first + row) {
+            let mut at = 0;
+            while at < taps * input {
+                let n = (taps * input - at).min(V::N);
+                // SAFETY: channels of the taps in the row, and of their pixels.
+                unsafe {
+                    let (from, to) = (from.add(row * pitch + tap * input + at), out.at(pixel * input + at));
+                    V::load_first(to, n).add(V::load_first(from, n)).store_first(to, n);
                 }
+                at += V::N;
             }
         }
     }

@@ -1,10 +1,16 @@
 //! Depthwise convolutions: rows of pixels through a window.
+//!
+//! A lane is a channel, and each has a filter of its own, so that weights are packed [tap, channel]. Channels are padded to
+//! whole vectors in scratch and in the packed weights, never in maps.
+//!
+//! The backward of stride 1 is the forward with the filter turned round: the gradient of pixel p sums over the outputs that
+//! read it, of which tap k is the one at p - k. One window over the gradient then serves both the input and the weights.
 
 use super::ring::Ring;
 use super::rows::{convolve, correlate, gather};
-use super::{Backward, ChunkSink, Form, Forward, pitch};
+use super::{Backward, Form, Forward, pitch};
 use crate::lanes::{Lanes, kernel};
-use crate::map::{MomentWalk, SinkWalk, load_gradient, load_operand};
+use crate::map::{ChunkSink, SinkWalk, load_gradient, load_operand};
 use crate::{ConvShape, Isa, Runtime};
 
 pub(super) struct Depthwise;
@@ -14,32 +20,27 @@ fn taps_len(shape: &ConvShape) -> usize {
     shape.kernel * shape.kernel * pitch(shape.output)
 }
 
-/// A convolution whose backward is one with the filter turned round.
-fn is_same(shape: &ConvShape) -> bool {
-    shape.stride == 1 && 2 * shape.padding + 1 == shape.kernel
+/// The place of a tap where the filter is turned round, as it is for the backward of stride 1.
+fn turned(shape: &ConvShape, tap: usize) -> usize {
+    if shape.stride == 1 { shape.kernel * shape.kernel - 1 - tap } else { tap }
 }
 
 impl Form for Depthwise {
-    fn packed(&self, shape: &ConvShape) -> (usize, usize) {
+    fn packed_len(&self, shape: &ConvShape) -> (usize, usize) {
         (taps_len(shape), taps_len(shape))
     }
 
-    fn pack_forward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
+    unsafe fn pack_forward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
         taps_first(weights, shape, to, |tap| tap);
     }
 
-    fn pack_backward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        let taps = shape.kernel * shape.kernel;
-        if is_same(shape) {
-            taps_first(weights, shape, to, |tap| taps - 1 - tap);
-        } else {
-            taps_first(weights, shape, to, |tap| tap);
-        }
+    unsafe fn pack_backward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
+        taps_first(weights, shape, to, |tap| turned(shape, tap));
     }
 
     fn scratch(&self, shape: &ConvShape) -> (usize, usize) {
         let ring = Ring::len(shape);
-        let pixels = if is_same(shape) { shape.width } else { shape.out_height() * shape.out_width() };
+        let pixels = if shape.stride == 1 { shape.width } else { shape.out_area() };
         (ring, ring + pixels * pitch(shape.output))
     }
 
@@ -53,7 +54,7 @@ impl Form for Depthwise {
         call: &Backward<'_>,
         chunk: usize,
         share: &mut [f32],
-        sink: ChunkSink<'_>,
+        sink: Option<ChunkSink<'_>>,
         scratch: &mut [f32],
     ) {
         unsafe { backward(isa, call, chunk, share, sink, scratch) }
@@ -67,7 +68,7 @@ impl Form for Depthwise {
         let (taps, pitch) = (shape.kernel * shape.kernel, pitch(shape.output));
         for (at, sum) in to.iter_mut().enumerate() {
             let (c, tap) = (at / taps, at % taps);
-            let place = if is_same(shape) { taps - 1 - tap } else { tap } * pitch + c;
+            let place = turned(shape, tap) * pitch + c;
             *sum = shares.chunks_exact(taps * pitch).map(|share| share[place]).fold(0.0, |a, b| a + b);
         }
     }
@@ -85,93 +86,108 @@ fn taps_first(weights: &[f32], shape: &ConvShape, to: &mut [f32], place: impl Fn
 }
 
 kernel! {
-    fn forward<V>(call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
-        match (call.shape.kernel, call.shape.stride) {
-            (3, 1) => forward_of::<V, 3, 1>(call, chunk, scratch),
-            (3, _) => forward_of::<V, 3, 2>(call, chunk, scratch),
-            (_, 1) => forward_of::<V, 5, 1>(call, chunk, scratch),
-            _ => forward_of::<V, 5, 2>(call, chunk, scratch),
+    /// # Safety
+    /// As for [`Form::forward`].
+    unsafe fn forward<V>(call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
+        // SAFETY: the caller's; `check_filter` lets no other kernel or stride pass.
+        unsafe {
+            match (call.shape.kernel, call.shape.stride) {
+                (3, 1) => forward_of::<V, 3, 1>(call, chunk, scratch),
+                (3, _) => forward_of::<V, 3, 2>(call, chunk, scratch),
+                (_, 1) => forward_of::<V, 5, 1>(call, chunk, scratch),
+                _ => forward_of::<V, 5, 2>(call, chunk, scratch),
+            }
         }
     }
 }
 
+/// # Safety
+/// As for [`Form::forward`], of a kernel `K` and a stride `S`.
 #[inline(always)]
 unsafe fn forward_of<V: Lanes, const K: usize, const S: usize>(call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
+    let Forward { shape, x, packed: taps, y, .. } = call;
+    let channels = shape.input;
+    let pitch = pitch(channels);
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let images = shape.chunk(chunk);
+    let start = images.start * out_height * out_width;
+    let pixels = images.len() * out_height * out_width;
+    let mut written = 0;
+    // SAFETY: the scratch is one ring; pixels are the chunk's own.
     unsafe {
-        let Forward { shape, x, packed: taps, y, .. } = call;
-        let totals = call.totals(chunk);
-        let channels = shape.input;
-        let pitch = pitch(channels);
-        let (out_height, out_width) = (shape.out_height(), shape.out_width());
-        let images = shape.chunk(chunk);
-        let start = images.start * out_height * out_width;
-        let mut walk = totals.map(|totals| MomentWalk::new(y.at(start * channels), channels, totals));
+        let mut walk = call.walk(chunk);
         let mut ring = Ring::new(scratch.as_mut_ptr(), K, shape.height, shape.width, shape.padding, pitch);
-        let mut written = 0;
-        for image in images.clone() {
+        for image in images {
             ring.restart();
             for oy in 0..out_height {
-                let rows = ring.window::<K>(oy * S, |row, to| {
+                while let Some((row, to)) = ring.wanted(oy * S) {
                     let first = (image * shape.height + row) * shape.width;
                     load_operand::<V>(x, first, shape.width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(oy * S);
                 let to = y.at((start + written) * channels);
                 convolve::<V, K, S>(&rows, taps.as_ptr(), pitch, channels, out_width, to);
                 written += out_width;
-                if let Some(walk) = &mut walk {
-                    walk.advance::<V>(written, written == images.len() * out_height * out_width);
-                }
+                walk.advance::<V>(written, written == pixels);
             }
         }
     }
 }
 
 kernel! {
-    fn backward<V>(
-        call: &Backward<'_>, chunk: usize, share: &mut [f32], sink: ChunkSink<'_>, scratch: &mut [f32],
+    /// # Safety
+    /// As for [`Form::backward`].
+    unsafe fn backward<V>(
+        call: &Backward<'_>, chunk: usize, share: &mut [f32], sink: Option<ChunkSink<'_>>, scratch: &mut [f32],
     ) {
         let share = share.as_mut_ptr();
-        match (call.shape.kernel, call.shape.stride, is_same(call.shape)) {
-            (3, 1, true) => same_backward::<V, 3>(call, chunk, share, sink, scratch),
-            (_, 1, true) => same_backward::<V, 5>(call, chunk, share, sink, scratch),
-            (3, 1, _) => strided_backward::<V, 3, 1>(call, chunk, share, sink, scratch),
-            (_, 1, _) => strided_backward::<V, 5, 1>(call, chunk, share, sink, scratch),
-            (3, ..) => strided_backward::<V, 3, 2>(call, chunk, share, sink, scratch),
-            _ => strided_backward::<V, 5, 2>(call, chunk, share, sink, scratch),
+        // SAFETY: the caller's; `check_filter` lets no other kernel, stride or padding pass.
+        unsafe {
+            match (call.shape.kernel, call.shape.stride) {
+                (3, 1) => same_backward::<V, 3>(call, chunk, share, sink, scratch),
+                (_, 1) => same_backward::<V, 5>(call, chunk, share, sink, scratch),
+                (3, _) => strided_backward::<V, 3, 2>(call, chunk, share, sink, scratch),
+                _ => strided_backward::<V, 5, 2>(call, chunk, share, sink, scratch),
+            }
         }
     }
 }
 
 /// Stride 1, as many rows out as in: one window over the gradient serves both the input and the weights.
+///
+/// # Safety
+/// As for [`Form::backward`], of a kernel `K`, stride 1 and a padding of `K / 2`.
 #[inline(always)]
 unsafe fn same_backward<V: Lanes, const K: usize>(
     call: &Backward<'_>,
     chunk: usize,
     share: *mut f32,
-    sink: ChunkSink<'_>,
+    sink: Option<ChunkSink<'_>>,
     scratch: &mut [f32],
 ) {
+    let Backward { shape, x, packed: turned, gradient } = call;
+    let channels = shape.input;
+    let pitch = pitch(channels);
+    let (height, width) = (shape.height, shape.width);
+    let images = shape.chunk(chunk);
+    let start = images.start * height * width;
+    let pixels = images.len() * height * width;
+    let (ring, row) = scratch.split_at_mut(Ring::len(shape));
+    let row = row.as_mut_ptr();
+    let mut walk = sink.map(|sink| (SinkWalk::new(sink, channels, start), sink.out));
+    let mut written = 0;
+    // SAFETY: the scratch is a ring and a row; pixels are the chunk's own, and so is the share.
     unsafe {
-        let Backward { shape, x, packed: turned, gradient, .. } = call;
-        let channels = shape.input;
-        let pitch = pitch(channels);
-        let (height, width) = (shape.height, shape.width);
-        let images = shape.chunk(chunk);
-        let start = images.start * height * width;
-        let pixels = images.len() * height * width;
-        let (ring, row) = scratch.split_at_mut(Ring::len(shape));
-        let row = row.as_mut_ptr();
         let mut ring = Ring::new(ring.as_mut_ptr(), K, height, width, shape.padding, pitch);
         std::ptr::write_bytes(share, 0, K * K * pitch);
-        let mut walk = sink.map(|(part, out, totals)| (SinkWalk::new(part, out, channels, start, totals), out));
-        let mut written = 0;
         for image in images {
             ring.restart();
             for y in 0..height {
                 let first = (image * height + y) * width;
-                let rows = ring.window::<K>(y, |row, to| {
+                while let Some((row, to)) = ring.wanted(y) {
                     load_gradient::<V>(gradient, (image * height + row) * width, width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(y);
                 load_operand::<V>(x, first, width, channels, row, pitch);
                 correlate::<V, K, 1>(&rows, row, pitch, channels, width, share);
                 written += width;
@@ -184,42 +200,50 @@ unsafe fn same_backward<V: Lanes, const K: usize>(
     }
 }
 
-/// Any other: the weights by windows over the input, the input pixel by pixel.
+/// Stride 2: the weights by windows over the input; the input pixel by pixel, since which taps reach one depends on its
+/// place.
+///
+/// # Safety
+/// As for [`Form::backward`], of a kernel `K` and a stride `S`.
 #[inline(always)]
 unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
     call: &Backward<'_>,
     chunk: usize,
     share: *mut f32,
-    sink: ChunkSink<'_>,
+    sink: Option<ChunkSink<'_>>,
     scratch: &mut [f32],
 ) {
+    let Backward { shape, x, packed: taps, gradient } = call;
+    let channels = shape.input;
+    let pitch = pitch(channels);
+    let (height, width, padding) = (shape.height, shape.width, shape.padding);
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    let images = shape.chunk(chunk);
+    let start = images.start * height * width;
+    let pixels = images.len() * height * width;
+    let (ring, map) = scratch.split_at_mut(Ring::len(shape));
+    let map = map.as_mut_ptr();
+    let mut walk = sink.map(|sink| (SinkWalk::new(sink, channels, start), sink.out));
+    let mut written = 0;
+    // SAFETY: the scratch is a ring and an image's gradient; pixels are the chunk's own, and so is the share.
     unsafe {
-        let Backward { shape, x, packed: taps, gradient, .. } = call;
-        let channels = shape.input;
-        let pitch = pitch(channels);
-        let (height, width, padding) = (shape.height, shape.width, shape.padding);
-        let (out_height, out_width) = (shape.out_height(), shape.out_width());
-        let images = shape.chunk(chunk);
-        let start = images.start * height * width;
-        let (ring, maps) = scratch.split_at_mut(Ring::len(shape));
-        let map = maps.as_mut_ptr();
         let mut ring = Ring::new(ring.as_mut_ptr(), K, height, width, padding, pitch);
         std::ptr::write_bytes(share, 0, K * K * pitch);
-        let mut walk = sink.map(|(part, out, totals)| (SinkWalk::new(part, out, channels, start, totals), out));
-        let mut written = 0;
-        for image in images.clone() {
+        for image in images {
             let area = out_height * out_width;
             load_gradient::<V>(gradient, image * area, area, channels, map, pitch);
             ring.restart();
             for oy in 0..out_height {
-                let rows = ring.window::<K>(oy * S, |row, to| {
+                while let Some((row, to)) = ring.wanted(oy * S) {
                     load_operand::<V>(x, (image * height + row) * width, width, channels, to, pitch);
-                });
+                }
+                let rows = ring.window::<K>(oy * S);
                 correlate::<V, K, S>(&rows, map.add(oy * out_width * pitch), pitch, channels, out_width, share);
             }
             let Some((walk, out)) = &mut walk else { continue };
             for iy in 0..height {
                 for ix in 0..width {
+                    // Room for every tap of the largest kernel.
                     let mut terms = [(std::ptr::null(), std::ptr::null()); 25];
                     let mut count = 0;
                     for ky in 0..K {
@@ -235,7 +259,7 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
                     gather::<V>(&terms[..count], channels, to);
                 }
                 written += width;
-                walk.advance::<V>(written, written == images.len() * height * width);
+                walk.advance::<V>(written, written == pixels);
             }
         }
     }

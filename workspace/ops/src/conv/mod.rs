@@ -1,7 +1,12 @@
 //! Convolutions, forward and backward, on NHWC maps: pointwise, depthwise, and dense ones of any kernel.
 //!
 //! Work is cut into chunks of images by shape alone. A chunk sums its share of the weights' gradient and of batch
-//! norm's statistics; the shares are added in the order of the chunks. See [`crate::map`] for what is fused.
+//! norm's statistics; the shares are added in the order of the chunks. See [`crate::map`] for what is fused into the
+//! reading of a map, and [`After`] for what is fused into its writing.
+//!
+//! Kernels read and write without bounds. What they rely on is checked once, here: each slice is as long as its shape says
+//! ([`ConvShape::check`], [`Operand::check`] and their like), and lengths do not wrap. All other lengths (packed weights,
+//! scratch, shares) are products of fewer or smaller sizes, times small constants, than those that slices proved to have.
 
 mod dense;
 mod depthwise;
@@ -9,9 +14,13 @@ mod pointwise;
 mod ring;
 mod rows;
 
-use crate::map::{Gradient, Operand, Sink, SinkPart};
+use std::ops::Range;
+
+use crate::lanes::Lanes;
+use crate::map::{Affine, ChunkSink, Finish, FinishWalk, Gradient, MomentWalk, Operand, Sink, SinkPart, Skip, Sums};
 use crate::scratch::{self, Shared};
-use crate::{Isa, OpError, Runtime};
+use crate::shape::{outputs, product};
+use crate::{Activation, Buffer, Isa, OpError, Runtime};
 
 /// A convolution of `images` maps [height, width, input] with zero padding on all sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +38,30 @@ pub struct ConvShape {
 }
 
 impl ConvShape {
+    /// 0 where the kernel does not fit.
     pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel) / self.stride + 1
+        outputs(self.height, self.kernel, self.stride, self.padding)
     }
 
+    /// 0 where the kernel does not fit.
     pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel) / self.stride + 1
+        outputs(self.width, self.kernel, self.stride, self.padding)
     }
 
+    /// Floats of the input; this and the other lengths are `usize::MAX` where they overflow.
     pub fn input_len(&self) -> usize {
-        self.images * self.height * self.width * self.input
+        product([self.images, self.height, self.width, self.input])
     }
 
+    /// Floats of the output.
     pub fn output_len(&self) -> usize {
-        self.images * self.out_height() * self.out_width() * self.output
+        product([self.images, self.out_height(), self.out_width(), self.output])
     }
 
     /// Elements of the weights [output, input per group, kernel, kernel].
     pub fn weight_len(&self) -> usize {
         let group = if self.depthwise { 1 } else { self.input };
-        self.output * group * self.kernel * self.kernel
+        product([self.output, group, self.kernel, self.kernel])
     }
 
     fn form(&self) -> &'static dyn Form {
@@ -59,18 +72,36 @@ impl ConvShape {
         }
     }
 
-    fn check(&self) -> Result<(), OpError> {
-        let Self { images, height, width, input, output, kernel, stride, padding, depthwise } = *self;
-        let known = !depthwise || (matches!(kernel, 3 | 5) && matches!(stride, 1 | 2) && input == output);
-        let sizes = [images, height, width, input, output, kernel, stride];
-        let fits = sizes.iter().all(|size| (1..1 << 24).contains(size))
-            && height + 2 * padding >= kernel
-            && width + 2 * padding >= kernel
-            && padding < kernel;
-        if known && fits { Ok(()) } else { Err(OpError::Convolution(*self)) }
+    /// Pixels of an image's output.
+    fn out_area(&self) -> usize {
+        self.out_height() * self.out_width()
     }
 
-    /// Chunks of images, fewer where each one's share of the weights' gradient is large.
+    /// What decides how the weights are packed: all but the size of the maps.
+    fn filter(&self) -> Self {
+        Self { images: 1, height: 1, width: 1, ..*self }
+    }
+
+    /// A filter that is built. The bound on sizes keeps sums of a few of them, and their small multiples, from wrapping.
+    fn check_filter(&self) -> Result<(), OpError> {
+        let Self { input, output, kernel, stride, padding, depthwise, .. } = *self;
+        let depthwise_built =
+            matches!(kernel, 3 | 5) && matches!(stride, 1 | 2) && padding == kernel / 2 && input == output;
+        let sizes = [input, output, kernel, stride];
+        let built = sizes.iter().all(|size| (1..1 << 24).contains(size)) && padding < kernel;
+        if built && (!depthwise || depthwise_built) { Ok(()) } else { Err(OpError::Convolution(*self)) }
+    }
+
+    fn check(&self) -> Result<(), OpError> {
+        self.check_filter()?;
+        let sizes = [self.images, self.height, self.width];
+        let fits =
+            sizes.iter().all(|size| (1..1 << 24).contains(size)) && self.out_height() > 0 && self.out_width() > 0;
+        if fits { Ok(()) } else { Err(OpError::Convolution(*self)) }
+    }
+
+    /// Chunks of images, fewer where each one's share of the weights' gradient is large. More than a few threads need, so
+    /// that one which loses its core does not hold up a large part of a call.
     fn chunks(&self) -> usize {
         let most = match self.weight_len() {
             0..=16384 => 16,
@@ -80,7 +111,7 @@ impl ConvShape {
         most.min(self.images)
     }
 
-    fn chunk(&self, index: usize) -> std::ops::Range<usize> {
+    fn chunk(&self, index: usize) -> Range<usize> {
         let chunks = self.chunks();
         index * self.images / chunks..(index + 1) * self.images / chunks
     }
@@ -91,7 +122,8 @@ fn pitch(channels: usize) -> usize {
     channels.next_multiple_of(16)
 }
 
-/// As [`pitch`], but an odd number of cache lines, for tiles that are read down their columns.
+/// As [`pitch`], but an odd number of cache lines, for tiles that are read down their columns: with an even number, the
+/// lines of a column would share few sets of the cache.
 fn tile_pitch(channels: usize) -> usize {
     (channels.div_ceil(16) | 1) * 16
 }
@@ -103,38 +135,62 @@ pub struct Moments {
     pub square: Vec<f64>,
 }
 
+/// What happens to a convolution's output while it is written.
+#[derive(Debug)]
+pub enum After<'a> {
+    /// It stays as it is.
+    Raw,
+    /// It stays as it is, and its sums are taken for the batch norm that follows.
+    Moments(&'a mut Moments),
+    /// `activation(affine(raw) + skip)`: a folded batch norm or a bias, and perhaps a block's shortcut. The same bits as
+    /// [`map::write`](crate::map::write) makes of a raw output.
+    Finish { affine: Affine<'a>, skip: Option<Skip<'a>>, activation: Activation },
+}
+
 /// Adds chunk totals ([chunks, 2, channels]) in order.
-pub(crate) fn add_chunks(totals: &[f64], channels: usize, sum: &mut [f64], square: &mut [f64]) {
-    sum.fill(0.0);
-    square.fill(0.0);
+pub(crate) fn add_chunks(totals: &[f64], to: [&mut [f64]; 2]) {
+    let [first, second] = to;
+    let channels = first.len();
+    first.fill(0.0);
+    second.fill(0.0);
     for chunk in totals.chunks_exact(2 * channels) {
         for c in 0..channels {
-            sum[c] += chunk[c];
-            square[c] += chunk[channels + c];
+            first[c] += chunk[c];
+            second[c] += chunk[channels + c];
         }
     }
 }
 
-/// How one kind of convolution does its work. Pairs are for the forward and the backward pass.
+/// How one kind of convolution does its work, for a shape that was checked. Pairs are for the forward and the backward
+/// pass.
 trait Form: Sync {
     /// Floats that the packed weights take.
-    fn packed(&self, shape: &ConvShape) -> (usize, usize);
-    fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
-    fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
+    fn packed_len(&self, shape: &ConvShape) -> (usize, usize);
+    /// # Safety
+    /// `weights` are as long as the shape says, `to` as `packed_len`, and the CPU has the instructions.
+    unsafe fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
+    /// # Safety
+    /// As for `pack_forward`.
+    unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
     /// Floats of scratch that a task takes.
     fn scratch(&self, shape: &ConvShape) -> (usize, usize);
+    /// One chunk, below the shape's `chunks`.
+    ///
     /// # Safety
-    /// The call's lengths are those of its shape, and the CPU has the instructions.
+    /// The call's lengths are those of its shape, `scratch` is as long as asked for, no other task has the chunk, and the
+    /// CPU has the instructions.
     unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]);
+    /// As `forward`; `share` is overwritten with the chunk's part of the weights' gradient.
+    ///
     /// # Safety
-    /// As for `forward`.
+    /// As for `forward`, and `share` is `share_len` long.
     unsafe fn backward(
         &self,
         isa: Isa,
         call: &Backward<'_>,
         chunk: usize,
         share: &mut [f32],
-        sink: ChunkSink<'_>,
+        sink: Option<ChunkSink<'_>>,
         scratch: &mut [f32],
     );
     /// Floats of a chunk's share of the weights' gradient.
@@ -149,13 +205,59 @@ struct Forward<'a> {
     x: Operand<'a>,
     packed: &'a [f32],
     y: Shared<f32>,
-    totals: Option<Shared<f64>>,
+    after: ChunkAfter<'a>,
 }
 
-impl Forward<'_> {
-    /// Where a chunk's moments go.
-    unsafe fn totals(&self, chunk: usize) -> Option<*mut f64> {
-        self.totals.map(|totals| unsafe { totals.at(chunk * 2 * self.shape.output) })
+/// [`After`], as chunks see it.
+enum ChunkAfter<'a> {
+    Raw,
+    /// Totals of all chunks, [chunks, 2, channels].
+    Moments(Shared<f64>),
+    Finish(Finish<'a>),
+}
+
+/// What is done to a chunk's pixels once they are written.
+enum AfterWalk<'a> {
+    Raw,
+    Moments(MomentWalk),
+    Finish(FinishWalk<'a>),
+}
+
+impl<'a> Forward<'a> {
+    /// # Safety
+    /// No other task has the chunk.
+    unsafe fn walk(&self, chunk: usize) -> AfterWalk<'a> {
+        let channels = self.shape.output;
+        let start = self.shape.chunk(chunk).start * self.shape.out_area();
+        // SAFETY: inside the output, which is as long as its shape says.
+        let data = unsafe { self.y.at(start * channels) };
+        match &self.after {
+            ChunkAfter::Raw => AfterWalk::Raw,
+            ChunkAfter::Moments(totals) => {
+                // SAFETY: a chunk's own totals.
+                let totals = unsafe { totals.at(chunk * 2 * channels) };
+                AfterWalk::Moments(MomentWalk::new(data, channels, totals))
+            }
+            ChunkAfter::Finish(finish) => AfterWalk::Finish(FinishWalk::new(*finish, data, start)),
+        }
+    }
+}
+
+impl AfterWalk<'_> {
+    /// `written` pixels of the chunk are there, `last`: all of them.
+    ///
+    /// # Safety
+    /// They are, and the CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn advance<V: Lanes>(&mut self, written: usize, last: bool) {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Self::Raw => (),
+                Self::Moments(walk) => walk.advance::<V>(written, last),
+                Self::Finish(walk) => walk.advance::<V>(written),
+            }
+        }
     }
 }
 
@@ -167,42 +269,113 @@ struct Backward<'a> {
     gradient: Gradient<'a>,
 }
 
-/// Where a chunk's gradient of the input goes, and its sums.
-type ChunkSink<'a> = Option<(SinkPart<'a>, Shared<f32>, *mut f64)>;
+/// Weights in the order in which a forward reads them, for maps of any size: packed once, run many times.
+pub struct Packed {
+    filter: ConvShape,
+    isa: Isa,
+    data: Buffer,
+}
 
-/// `y = conv(x, weights)`, raw; with `moments`, its batch norm's sums. `weights` as in a state dict: OIHW.
+impl Packed {
+    /// Of `weights` as in a state dict: OIHW. The size of the maps in `shape` plays no part.
+    ///
+    /// # Errors
+    /// A filter that is not built, or another number of weights.
+    pub fn new(runtime: &Runtime, shape: &ConvShape, weights: &[f32]) -> Result<Self, OpError> {
+        let (filter, isa) = (shape.filter(), runtime.isa());
+        filter.check_filter()?;
+        OpError::length("weights", filter.weight_len(), weights.len())?;
+        let form = filter.form();
+        let mut data = Buffer::zeros(form.packed_len(&filter).0);
+        // SAFETY: lengths are checked, and the runtime has its instructions.
+        unsafe { form.pack_forward(isa, &filter, weights, &mut data) };
+        Ok(Self { filter, isa, data })
+    }
+}
+
+/// `y = after(conv(x, weights))`, the weights packed for this call. `weights` as in a state dict: OIHW.
+///
+/// # Errors
+/// A convolution that is not built, or lengths that do not fit its shape.
 pub fn forward(
     runtime: &Runtime,
     shape: &ConvShape,
     x: Operand<'_>,
     weights: &[f32],
     y: &mut [f32],
-    moments: Option<&mut Moments>,
+    after: After<'_>,
 ) -> Result<(), OpError> {
     shape.check()?;
-    OpError::length("input", shape.input_len(), x.data.len())?;
     OpError::length("weights", shape.weight_len(), weights.len())?;
+    let form = shape.form();
+    scratch::for_call(form.packed_len(shape).0, |packed| {
+        // SAFETY: lengths are checked, and the runtime has its instructions.
+        unsafe { form.pack_forward(runtime.isa(), shape, weights, packed) };
+        run(runtime, shape, x, packed, y, after)
+    })
+}
+
+/// As [`forward`], with weights that were packed before.
+///
+/// # Errors
+/// As for [`forward`]; weights packed for another filter or another instruction set.
+pub fn forward_packed(
+    runtime: &Runtime,
+    shape: &ConvShape,
+    x: Operand<'_>,
+    weights: &Packed,
+    y: &mut [f32],
+    after: After<'_>,
+) -> Result<(), OpError> {
+    shape.check()?;
+    if shape.filter() != weights.filter || runtime.isa() != weights.isa {
+        return Err(OpError::Packed { packed: weights.filter, isa: weights.isa });
+    }
+    run(runtime, shape, x, &weights.data, y, after)
+}
+
+/// Of a checked shape, with weights packed for it.
+fn run(
+    runtime: &Runtime,
+    shape: &ConvShape,
+    x: Operand<'_>,
+    packed: &[f32],
+    y: &mut [f32],
+    after: After<'_>,
+) -> Result<(), OpError> {
+    OpError::length("input", shape.input_len(), x.data.len())?;
     OpError::length("output", shape.output_len(), y.len())?;
     x.check(shape.input)?;
-    let (form, isa, chunks) = (shape.form(), runtime.isa(), shape.chunks());
-    let mut totals = vec![0f64; chunks * 2 * shape.output];
-    scratch::for_call(form.packed(shape).0, |packed| {
-        form.pack_forward(isa, shape, weights, packed);
-        let totals = moments.is_some().then(|| Shared::new(&mut totals));
-        let call = Forward { shape, x, packed, y: Shared::new(y), totals };
-        runtime.run(chunks, &|chunk| {
+    let (form, isa, channels) = (shape.form(), runtime.isa(), shape.output);
+    let run = |y: &mut [f32], after| {
+        let call = Forward { shape, x, packed, y: Shared::new(y), after };
+        runtime.run(shape.chunks(), &|chunk| {
+            // SAFETY: lengths are checked, and the runtime has its instructions.
             scratch::for_task(form.scratch(shape).0, |scratch| unsafe { form.forward(isa, &call, chunk, scratch) });
         });
-    });
-    if let Some(moments) = moments {
-        moments.sum.resize(shape.output, 0.0);
-        moments.square.resize(shape.output, 0.0);
-        add_chunks(&totals, shape.output, &mut moments.sum, &mut moments.square);
+    };
+    match after {
+        After::Raw => run(y, ChunkAfter::Raw),
+        After::Moments(Moments { sum, square }) => {
+            let mut totals = vec![0f64; shape.chunks() * 2 * channels];
+            run(y, ChunkAfter::Moments(Shared::new(&mut totals)));
+            sum.resize(channels, 0.0);
+            square.resize(channels, 0.0);
+            add_chunks(&totals, [sum, square]);
+        }
+        After::Finish { affine, skip, activation } => {
+            let finish = Finish { channels, affine: Some(affine), inner: Activation::None, skip, activation };
+            finish.check(y.len())?;
+            run(y, ChunkAfter::Finish(finish));
+        }
     }
     Ok(())
 }
 
 /// The gradients of a convolution: `weights_gradient` (overwritten) and, with a sink, that of `x`.
+///
+/// # Errors
+/// A convolution that is not built, or lengths that do not fit its shape.
 pub fn backward(
     runtime: &Runtime,
     shape: &ConvShape,
@@ -224,30 +397,33 @@ pub fn backward(
     }
     let (form, isa, chunks) = (shape.form(), runtime.isa(), shape.chunks());
     let mut totals = vec![0f64; chunks * 2 * shape.input];
-    let (packed_len, share_len) = (form.packed(shape).1, form.share_len(shape));
+    let (packed_len, share_len) = (form.packed_len(shape).1, form.share_len(shape));
     let (sink, sums) = match sink {
-        Some(Sink { out, skip, producer, sums }) => {
-            (Some((SinkPart { skip, producer }, Shared::new(out))), producer.map(|_| sums))
+        Some(Sink { out, skip, producer }) => {
+            let (producer, sums) = producer.unzip();
+            (Some((SinkPart { skip, producer }, Shared::new(out))), sums)
         }
         None => (None, None),
     };
     scratch::for_call(packed_len + chunks * share_len, |call| {
         let (packed, shares) = call.split_at_mut(packed_len);
-        form.pack_backward(isa, shape, weights, packed);
+        // SAFETY: lengths are checked, and the runtime has its instructions.
+        unsafe { form.pack_backward(isa, shape, weights, packed) };
         let call = Backward { shape, x, packed, gradient };
         let (parts, totals) = (Shared::new(shares), Shared::new(&mut totals));
         runtime.run(chunks, &|chunk| {
+            // SAFETY: as above; a chunk has its own share and its own totals.
             scratch::for_task(form.scratch(shape).1, |scratch| unsafe {
                 let share = std::slice::from_raw_parts_mut(parts.at(chunk * share_len), share_len);
                 let totals = totals.at(chunk * 2 * shape.input);
-                let sink = sink.map(|(part, out)| (part, out, totals));
+                let sink = sink.map(|(part, out)| ChunkSink { part, out, totals });
                 form.backward(isa, &call, chunk, share, sink, scratch);
             });
         });
         form.add_shares(runtime, shape, shares, weights_gradient);
     });
-    if let Some((sum, product)) = sums {
-        add_chunks(&totals, shape.input, sum, product);
+    if let Some(Sums { gradient, product }) = sums {
+        add_chunks(&totals, [gradient, product]);
     }
     Ok(())
 }
@@ -259,6 +435,7 @@ fn add_in_order(runtime: &Runtime, shares: &[f32], to: &mut [f32]) {
     let to = Shared::new(to);
     runtime.run(len.div_ceil(PART), &|task| {
         let range = task * PART..len.min((task + 1) * PART);
+        // SAFETY: parts are disjoint and inside `to`.
         let to = unsafe { std::slice::from_raw_parts_mut(to.at(range.start), range.len()) };
         for (index, share) in shares.chunks_exact(len).enumerate() {
             let share = &share[range.clone()];

@@ -1,4 +1,9 @@
 //! A window that moves down a padded map.
+//!
+//! A depthwise kernel of size k reads each row of the map k times. The ring holds the k rows that the window covers, loaded
+//! once (batch norm and activation applied, channels padded to whole vectors, zeros at both ends), and one row of zeros for
+//! what lies above and below the map: so that kernels know neither borders nor tails. That is a few rows of one image, which
+//! stay in the first caches, where the whole map would not.
 
 use crate::ConvShape;
 
@@ -21,7 +26,10 @@ impl Ring {
         (shape.kernel + 1) * (shape.width + 2 * shape.padding) * super::pitch(shape.input)
     }
 
-    /// `data`: `kernel + 1` rows of `width + 2 * padding` pixels; all become zero.
+    /// `data`: `kernel + 1` rows of `width + 2 * padding` pixels; all become zero. The last row stays so.
+    ///
+    /// # Safety
+    /// `data` holds [`Ring::len`] floats, while the ring is used.
     pub unsafe fn new(
         data: *mut f32,
         kernel: usize,
@@ -31,27 +39,33 @@ impl Ring {
         pitch: usize,
     ) -> Self {
         let row = (width + 2 * padding) * pitch;
+        // SAFETY: the caller's.
         unsafe { std::ptr::write_bytes(data, 0, (kernel + 1) * row) };
         Self { data, kernel, row, lead: padding * pitch, height, padding, next: 0 }
     }
 
-    /// Rows `top..top + K` of the padded map; `load(row, to)` writes those that are new.
+    /// The next row of the map that a window at `top` of the padded map wants, and where its first pixel goes; None when
+    /// all are there. The window only moves down.
     #[inline(always)]
-    pub unsafe fn window<const K: usize>(
-        &mut self,
-        top: usize,
-        mut load: impl FnMut(usize, *mut f32),
-    ) -> [*const f32; K] {
-        let end = (top + K).saturating_sub(self.padding).min(self.height);
-        self.next = self.next.max(top.saturating_sub(self.padding));
-        while self.next < end {
-            load(self.next, unsafe { self.data.add(self.next % self.kernel * self.row + self.lead) });
-            self.next += 1;
+    pub fn wanted(&mut self, top: usize) -> Option<(usize, *mut f32)> {
+        let end = (top + self.kernel).saturating_sub(self.padding).min(self.height);
+        let row = self.next.max(top.saturating_sub(self.padding));
+        if row >= end {
+            return None;
         }
+        self.next = row + 1;
+        // SAFETY: one of the first `kernel` rows.
+        Some((row, unsafe { self.data.add(row % self.kernel * self.row + self.lead) }))
+    }
+
+    /// Rows `top..top + K` of the padded map, `K` the ring's kernel, once nothing is [wanted](Ring::wanted).
+    #[inline(always)]
+    pub fn window<const K: usize>(&self, top: usize) -> [*const f32; K] {
         std::array::from_fn(|ky| {
             let padded = top + ky;
             let inside = (self.padding..self.height + self.padding).contains(&padded);
             let slot = if inside { (padded - self.padding) % self.kernel } else { self.kernel };
+            // SAFETY: one of `kernel + 1` rows.
             unsafe { self.data.add(slot * self.row).cast_const() }
         })
     }

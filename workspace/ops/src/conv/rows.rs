@@ -2,14 +2,21 @@
 //!
 //! All maps here are scratch: rows of pixels, each pixel `pitch` floats (the channels, rounded up to whole vectors),
 //! with zeros where the map is padded. A tap is one (row, column) of the kernel, in row-major order.
+//!
+//! Safety, of all functions here: the CPU has the instructions of `V`; a row has a pixel for every tap of every output (its
+//! padding included), each of `pitch` floats; weights and sums are [K * K, pitch].
 
 use crate::lanes::Lanes;
 
-/// Output pixels that share loads of the same input pixels.
+/// Output pixels that share loads of the same weights: as many sums as hide the latency of a multiply-add, few enough for
+/// 16 registers.
 const BLOCK: usize = 4;
 
 /// One output row: `to[x] = sum over taps of rows[ky][x * S + kx] * weights[ky, kx]`.
-/// `weights` is [K * K, pitch]; `to` has pixels of `channels` floats, the last vector cut.
+/// `to` has pixels of `channels` floats, the last vector cut: it is a map, where the next pixel follows at once.
+///
+/// # Safety
+/// See the head of this file; `to` has room for `width` pixels.
 #[inline(always)]
 pub(crate) unsafe fn convolve<V: Lanes, const K: usize, const S: usize>(
     rows: &[*const f32; K],
@@ -19,6 +26,7 @@ pub(crate) unsafe fn convolve<V: Lanes, const K: usize, const S: usize>(
     width: usize,
     to: *mut f32,
 ) {
+    // SAFETY: the caller's; a vector at channel `c` ends inside `pitch`.
     unsafe {
         let mut c = 0;
         while c < channels {
@@ -39,6 +47,10 @@ pub(crate) unsafe fn convolve<V: Lanes, const K: usize, const S: usize>(
     }
 }
 
+/// `B` output pixels from `x` on, for one vector of channels, of which `last` lanes are written.
+///
+/// # Safety
+/// As for [`convolve`].
 #[inline(always)]
 unsafe fn pixels<V: Lanes, const K: usize, const S: usize, const B: usize>(
     rows: &[*const f32; K],
@@ -49,6 +61,7 @@ unsafe fn pixels<V: Lanes, const K: usize, const S: usize, const B: usize>(
     x: usize,
     to: *mut f32,
 ) {
+    // SAFETY: the caller's.
     unsafe {
         let mut sums = [V::splat(0.0); B];
         for ky in 0..K {
@@ -68,6 +81,11 @@ unsafe fn pixels<V: Lanes, const K: usize, const S: usize, const B: usize>(
 }
 
 /// Sums over one row: `sums[ky, kx] += sum over x of rows[ky][x * S + kx] * other[x]`; `sums` is [K * K, pitch].
+///
+/// One row of the kernel at a time: K sums stay in registers, where K * K would not fit AVX2's sixteen.
+///
+/// # Safety
+/// See the head of this file; `other` has `width` pixels.
 #[inline(always)]
 pub(crate) unsafe fn correlate<V: Lanes, const K: usize, const S: usize>(
     rows: &[*const f32; K],
@@ -77,6 +95,7 @@ pub(crate) unsafe fn correlate<V: Lanes, const K: usize, const S: usize>(
     width: usize,
     sums: *mut f32,
 ) {
+    // SAFETY: the caller's; a vector at channel `c` ends inside `pitch`.
     unsafe {
         let mut c = 0;
         while c < channels {
@@ -106,6 +125,10 @@ pub(crate) unsafe fn correlate<V: Lanes, const K: usize, const S: usize>(
     }
 }
 
+/// `B` pixels of one row of [`correlate`], in order.
+///
+/// # Safety
+/// As for [`correlate`].
 #[inline(always)]
 unsafe fn products<V: Lanes, const K: usize, const S: usize, const B: usize>(
     row: *const f32,
@@ -114,6 +137,7 @@ unsafe fn products<V: Lanes, const K: usize, const S: usize, const B: usize>(
     x: usize,
     taps: &mut [V; K],
 ) {
+    // SAFETY: the caller's.
     unsafe {
         for b in 0..B {
             let factor = V::load(other.add((x + b) * pitch));
@@ -125,8 +149,12 @@ unsafe fn products<V: Lanes, const K: usize, const S: usize, const B: usize>(
 }
 
 /// One pixel: `to = sum over terms of values * weights`, each term a pair of pointers to pixels.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; terms point at pixels of whole vectors; `to` has room for `channels` floats.
 #[inline(always)]
 pub(crate) unsafe fn gather<V: Lanes>(terms: &[(*const f32, *const f32)], channels: usize, to: *mut f32) {
+    // SAFETY: the caller's.
     unsafe {
         let mut c = 0;
         while c < channels {

@@ -5,42 +5,45 @@
 //! affine form applied while its convolution's backward loads ([`Gradient`]), and the mask of the activation and the
 //! sums that batch norm needs are taken while a gradient is written ([`Sink`]).
 
+mod finish;
 mod load;
 mod moments;
 mod sink;
 
-pub(crate) use load::{load_gradient, load_operand};
+pub(crate) use finish::{Finish, FinishWalk};
+pub(crate) use load::{load_exactly, load_gradient, load_operand};
 pub(crate) use moments::{MomentWalk, chunk_moments};
-pub(crate) use sink::{SinkPart, SinkWalk, chunk_sink};
+pub(crate) use sink::{ChunkSink, SinkPart, SinkWalk, chunk_sink};
 
-use load::{load, store};
+use finish::finish_part;
 
 use crate::lanes::kernel;
 use crate::scratch::{self, Shared};
-use crate::{OpError, Runtime};
+use crate::{Activation, OpError, Runtime};
 
-/// Pixels whose sums are kept in f32 before they are added to f64 totals. Part of the definition of the result.
+/// Pixels whose sums are kept in f32 before they are added to f64 totals. Part of the definition of the result: a larger
+/// tile loses more of a sum, a smaller one adds to the totals more often.
 pub(crate) const TILE: usize = 64;
 
-/// Per channel `scale * x + shift`, clamped to `low..=high`: batch norm and activation.
+/// Per channel `scale * x + shift`: a batch norm, or a bias where the scale is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a> {
     pub scale: &'a [f32],
     pub shift: &'a [f32],
-    pub low: f32,
-    pub high: f32,
 }
 
-/// A map as an operator reads it.
+/// A map as an operator reads it: `activation(affine(data))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
     pub data: &'a [f32],
     pub affine: Option<Affine<'a>>,
+    pub activation: Activation,
 }
 
 impl<'a> Operand<'a> {
+    /// As it is stored.
     pub fn plain(data: &'a [f32]) -> Self {
-        Self { data, affine: None }
+        Self { data, affine: None, activation: Activation::None }
     }
 
     /// Kernels read without bounds: every length is checked before.
@@ -54,6 +57,13 @@ impl Affine<'_> {
         OpError::length("scale", channels, self.scale.len())?;
         OpError::length("shift", channels, self.shift.len())
     }
+}
+
+/// A map whose first `channels` are added to another's: a shortcut.
+#[derive(Clone, Copy, Debug)]
+pub struct Skip<'a> {
+    pub map: Operand<'a>,
+    pub channels: usize,
 }
 
 /// The backward of batch norm, per channel: `a * g + b * (h - mean) + c` is the gradient of the raw value `h`, where
@@ -82,13 +92,21 @@ impl Gradient<'_> {
     }
 }
 
-/// Where an activation let the gradient through: strictly between its borders.
+/// What turns the gradient of an activation's output into that of its input.
 #[derive(Clone, Copy, Debug)]
 pub enum Mask<'a> {
     /// The activation's input is `scale * h + shift`, `h` the producer's raw output.
-    Norm(Affine<'a>),
-    /// The activation's output is stored.
-    Stored { data: &'a [f32], low: f32, high: f32 },
+    Norm { affine: Affine<'a>, activation: Activation },
+    /// The activation's output is stored. Not every derivative follows from it:
+    /// see [`Activation::is_known_by_output`].
+    Stored { data: &'a [f32], activation: Activation },
+}
+
+impl Mask<'_> {
+    fn activation(&self) -> Activation {
+        let (Self::Norm { activation, .. } | Self::Stored { activation, .. }) = self;
+        *activation
+    }
 }
 
 /// The batch norm that produced a map: its raw input `h`, and the statistics it was normalised by.
@@ -100,6 +118,15 @@ pub struct Producer<'a> {
     pub mask: Option<Mask<'a>>,
 }
 
+/// Written for a producer, per channel: sums over the gradient `g` that a [`Sink`] writes.
+#[derive(Debug)]
+pub struct Sums<'a> {
+    /// Of `g`.
+    pub gradient: &'a mut [f64],
+    /// Of `g` times the normalised value.
+    pub product: &'a mut [f64],
+}
+
 /// Where the gradient of a map goes: a shortcut's share is added, the activation's mask applied, the result written
 /// to `out`, and its sums taken for the batch norm that produced the map.
 #[derive(Debug)]
@@ -107,27 +134,31 @@ pub struct Sink<'a> {
     pub out: &'a mut [f32],
     /// The gradient that arrives by a shortcut, and how many of the first channels it concerns.
     pub skip: Option<(&'a [f32], usize)>,
-    pub producer: Option<Producer<'a>>,
-    /// Per channel the sum of the written gradient, and of its product with the normalised value: what is written
-    /// when there is a producer. Both `channels` long.
-    pub sums: (&'a mut [f64], &'a mut [f64]),
+    pub producer: Option<(Producer<'a>, Sums<'a>)>,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    /// The gradient as it is.
+    pub fn plain(out: &'a mut [f32]) -> Self {
+        Self { out, skip: None, producer: None }
+    }
+
     pub(crate) fn check(&self, len: usize, channels: usize) -> Result<(), OpError> {
         OpError::length("input's gradient", len, self.out.len())?;
         if let Some((skip, first)) = self.skip {
             OpError::length("shortcut's gradient", len, skip.len())?;
             OpError::length("shortcut's channels", first.min(channels), first)?;
         }
-        let Some(Producer { h, mean, inv_std, mask }) = self.producer else { return Ok(()) };
+        let Some((Producer { h, mean, inv_std, mask }, sums)) = &self.producer else { return Ok(()) };
         OpError::length("producer's output", len, h.len())?;
-        let (sum, product) = &self.sums;
-        for found in [mean.len(), inv_std.len(), sum.len(), product.len()] {
+        for found in [mean.len(), inv_std.len(), sums.gradient.len(), sums.product.len()] {
             OpError::length("producer's batch norm", channels, found)?;
         }
         match mask {
-            Some(Mask::Norm(affine)) => affine.check(channels),
+            Some(Mask::Norm { affine, .. }) => affine.check(channels),
+            Some(Mask::Stored { activation, .. }) if !activation.is_known_by_output() => {
+                Err(OpError::MaskByOutput(*activation))
+            }
             Some(Mask::Stored { data, .. }) => OpError::length("activation", len, data.len()),
             None => Ok(()),
         }
@@ -135,45 +166,19 @@ impl Sink<'_> {
 }
 
 kernel! {
-    /// `to = operand + skip on its first channels`, then clamped: a block's sum, for `pixels` pixels from `start`.
-    pub(crate) fn chunk_add<V>(
-        operand: &Operand<'_>, skip: &Operand<'_>, first: usize, low: f32, high: f32,
-        start: usize, pixels: usize, channels: usize, to: *mut f32, scratch: *mut f32, pitch: usize,
-    ) {
-        let (low, high) = (V::splat(low), V::splat(high));
-        let (main, side) = (scratch, scratch.add(load::BLOCK * pitch));
-        let mut pixel = 0;
-        while pixel < pixels {
-            let block = load::BLOCK.min(pixels - pixel);
-            load_operand::<V>(operand, start + pixel, block, channels, main, pitch);
-            load_operand::<V>(skip, start + pixel, block, channels, side, pitch);
-            for i in 0..block {
-                let mut c = 0;
-                while c < channels {
-                    let n = (channels - c).min(V::N);
-                    let at = main.add(i * pitch + c);
-                    if c < first {
-                        // Only the lanes that the shortcut reaches: adding 0 would turn -0 into 0.
-                        let m = (first - c).min(n);
-                        store(load::<V>(at, m).add(load::<V>(side.add(i * pitch + c), m)), at, m);
-                    }
-                    store(high.min(low.max(V::load(at))), to.add((pixel + i) * channels + c), n);
-                    c += V::N;
-                }
-            }
-            pixel += block;
-        }
-    }
-}
-
-kernel! {
     /// `to = gradient`, exactly its channels, for `pixels` pixels from `start`.
-    fn chunk_gradient<V>(
+    ///
+    /// # Safety
+    /// The gradient was checked and holds the pixels; `to` has room for them, `scratch` for one, rounded up to 16.
+    unsafe fn chunk_gradient<V>(
         gradient: &Gradient<'_>, start: usize, pixels: usize, channels: usize, to: *mut f32, scratch: *mut f32,
     ) {
         for pixel in 0..pixels {
-            load_gradient::<V>(gradient, start + pixel, 1, channels, scratch, 0);
-            std::ptr::copy_nonoverlapping(scratch, to.add(pixel * channels), channels);
+            // SAFETY: the caller's.
+            unsafe {
+                load_gradient::<V>(gradient, start + pixel, 1, channels, scratch, 0);
+                std::ptr::copy_nonoverlapping(scratch, to.add(pixel * channels), channels);
+            }
         }
     }
 }
@@ -181,36 +186,41 @@ kernel! {
 /// Pixels of one task where no sum is taken.
 const PART: usize = 1024;
 
-/// `to = clamp(operand + skip)`, `skip` on its first channels only: a block's sum.
-pub fn write(
-    runtime: &Runtime,
-    operand: Operand<'_>,
-    skip: Option<(Operand<'_>, usize)>,
-    (low, high): (f32, f32),
-    channels: usize,
-    to: &mut [f32],
-) -> Result<(), OpError> {
-    OpError::length("map", operand.data.len(), to.len())?;
-    let (skip, first) = skip.unwrap_or((operand, 0));
-    OpError::length("shortcut", operand.data.len(), skip.data.len())?;
-    OpError::length("shortcut's channels", first.min(channels), first)?;
-    operand.check(channels)?;
-    skip.check(channels)?;
-    let pixels = to.len().checked_div(channels).unwrap_or(0);
-    let pitch = channels.next_multiple_of(16);
-    let to = Shared::new(to);
-    runtime.run(pixels.div_ceil(PART), &|part| {
-        let (start, count) = (part * PART, PART.min(pixels - part * PART));
-        scratch::for_task(2 * load::BLOCK * pitch, |scratch| unsafe {
-            let to = to.at(start * channels);
-            let scratch = scratch.as_mut_ptr();
-            chunk_add(runtime.isa(), &operand, &skip, first, low, high, start, count, channels, to, scratch, pitch);
-        });
-    });
+/// Calls `part(first pixel, pixels)` for all pixels of a map of `len` floats.
+fn in_parts(runtime: &Runtime, len: usize, channels: usize, part: impl Fn(usize, usize) + Sync) -> Result<(), OpError> {
+    let pixels = len.checked_div(channels).unwrap_or(0);
+    OpError::length("whole pixels", pixels * channels, len)?;
+    runtime.run(pixels.div_ceil(PART), &|index| part(index * PART, PART.min(pixels - index * PART)));
     Ok(())
 }
 
+/// `to = activation(operand + skip)`, `skip` on its first channels only: a block's sum.
+///
+/// # Errors
+/// Lengths that do not fit each other or `channels`.
+pub fn write(
+    runtime: &Runtime,
+    operand: Operand<'_>,
+    skip: Option<Skip<'_>>,
+    activation: Activation,
+    channels: usize,
+    to: &mut [f32],
+) -> Result<(), OpError> {
+    let finish = Finish { channels, affine: operand.affine, inner: operand.activation, skip, activation };
+    OpError::length("map", operand.data.len(), to.len())?;
+    finish.check(to.len())?;
+    let (len, to) = (to.len(), Shared::new(to));
+    in_parts(runtime, len, channels, |start, pixels| {
+        let from = operand.data[start * channels..].as_ptr();
+        // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
+        unsafe { finish_part(runtime.isa(), &finish, from, start, pixels, to.at(start * channels)) };
+    })
+}
+
 /// `to = gradient`.
+///
+/// # Errors
+/// Lengths that do not fit each other or `channels`.
 pub fn write_gradient(
     runtime: &Runtime,
     gradient: Gradient<'_>,
@@ -219,14 +229,12 @@ pub fn write_gradient(
 ) -> Result<(), OpError> {
     OpError::length("gradient", gradient.data.len(), to.len())?;
     gradient.check(channels)?;
-    let pixels = to.len().checked_div(channels).unwrap_or(0);
-    let to = Shared::new(to);
-    runtime.run(pixels.div_ceil(PART), &|part| {
-        let (start, count) = (part * PART, PART.min(pixels - part * PART));
+    let (len, to) = (to.len(), Shared::new(to));
+    in_parts(runtime, len, channels, |start, pixels| {
+        // SAFETY: as in `write`.
         scratch::for_task(channels.next_multiple_of(16), |scratch| unsafe {
             let to = to.at(start * channels);
-            chunk_gradient(runtime.isa(), &gradient, start, count, channels, to, scratch.as_mut_ptr());
+            chunk_gradient(runtime.isa(), &gradient, start, pixels, channels, to, scratch.as_mut_ptr());
         });
-    });
-    Ok(())
+    })
 }

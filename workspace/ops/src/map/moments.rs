@@ -7,8 +7,12 @@ use crate::lanes::{Lanes, kernel};
 /// Adds one tile's sum and sum of squares per channel to `totals` ([2, channels]).
 ///
 /// Squares are taken about the tile's own mean and moved in f64, so that a large mean costs no precision.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `data` holds `pixels` pixels of `channels` floats.
 #[inline(always)]
 unsafe fn tile_moments<V: Lanes>(data: *const f32, pixels: usize, channels: usize, totals: *mut f64) {
+    // SAFETY: the caller's; no vector has more than 16 lanes.
     unsafe {
         let share = V::splat(1.0 / pixels as f32);
         let mut c = 0;
@@ -53,9 +57,13 @@ impl MomentWalk {
         Self { data, channels, done: 0, totals }
     }
 
-    /// `written` pixels of the chunk are there, `last`: all of them.
+    /// `written` pixels of the chunk are there, `last`: all of them. Tiles begin with the chunk, whatever is written at once.
+    ///
+    /// # Safety
+    /// They are there, and the CPU has the instructions of `V`.
     #[inline(always)]
     pub unsafe fn advance<V: Lanes>(&mut self, written: usize, last: bool) {
+        // SAFETY: the caller's.
         unsafe {
             while self.done + TILE <= written || (last && self.done < written) {
                 let pixels = TILE.min(written - self.done);
@@ -68,7 +76,11 @@ impl MomentWalk {
 
 kernel! {
     /// Moments of a chunk that is already there.
-    pub(crate) fn chunk_moments<V>(data: *const f32, pixels: usize, channels: usize, totals: *mut f64) {
-        MomentWalk::new(data, channels, totals).advance::<V>(pixels, true);
+    ///
+    /// # Safety
+    /// `data` holds the pixels, `totals` is [2, channels].
+    pub(crate) unsafe fn chunk_moments<V>(data: *const f32, pixels: usize, channels: usize, totals: *mut f64) {
+        // SAFETY: the caller's.
+        unsafe { MomentWalk::new(data, channels, totals).advance::<V>(pixels, true) }
     }
 }

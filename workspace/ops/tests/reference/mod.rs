@@ -1,8 +1,36 @@
 //! The slow f64 reference that kernels are tested against: the definitions, loop by loop.
 #![allow(dead_code)]
 
+use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use sandglass_ops::ConvShape;
+use sandglass_ops::{Activation, ConvShape};
+
+pub const ACTIVATIONS: [Activation; 5] =
+    [Activation::None, Activation::Relu, Activation::Relu6, Activation::Silu, Activation::Sigmoid];
+
+pub fn activation(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::None => x,
+        Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    }
+}
+
+/// Convolutions of all three kinds.
+pub fn shapes() -> impl Strategy<Value = ConvShape> {
+    let depthwise = (1usize..40, prop::sample::select(vec![3usize, 5]), 1usize..3);
+    let dense = (1usize..40, 1usize..40, prop::sample::select(vec![1usize, 1, 3, 7]), 1usize..3);
+    let kind = prop_oneof![
+        depthwise.prop_map(|(c, kernel, stride)| (c, c, kernel, stride, true)),
+        dense.prop_map(|(input, output, kernel, stride)| (input, output, kernel, stride, false)),
+    ];
+    (kind, 1usize..20, 1usize..12, 1usize..12).prop_map(|((input, output, kernel, stride, depthwise), images, h, w)| {
+        let images = if kernel == 7 { images.min(3) } else { images };
+        ConvShape { images, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, depthwise }
+    })
+}
 
 /// splitmix64, values in -1..1.
 pub struct Rng(pub u64);

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use sandglass_ops::map::{Gradient, Mask, Producer, Sink};
+use sandglass_ops::map::{Gradient, Mask, Producer, Sink, Sums};
 use sandglass_ops::norm::{self, NormFactors};
 use sandglass_ops::pool::MaxPoolShape;
-use sandglass_ops::{conv, pool};
+use sandglass_ops::{Activation, conv, pool};
 
 use super::EngineError;
 use super::body::{Body, NormState, Share};
 use super::buffers::Map;
-use super::program::{ALL, Op, Place, Source, Step};
+use super::program::{Op, Place, Source, Step};
 
 /// What a backward reads, and what it writes beside maps.
 pub(super) struct Tensors<'a> {
@@ -105,9 +105,7 @@ impl Body {
                 Ok(pool::max_backward(&body.runtime, &shape, body.values(from)?, gradient.values(), sink)?)
             })?,
             Op::AveragePool { from } => self.share_to(index, from, |body, sink| {
-                let Place { height, width, channels, .. } = body.program.places[from];
-                let (n, area) = (body.images, height * width);
-                Ok(pool::average_backward(&body.runtime, gradient.values(), n, area, channels, sink)?)
+                Ok(pool::average_backward(&body.runtime, gradient.values(), body.shape(from), sink)?)
             })?,
             Op::Dropout { first, from } => self.share_to(index, from, |body, sink| {
                 sink.out.copy_from_slice(gradient.values());
@@ -232,7 +230,8 @@ impl Body {
         };
         let outcome = unit.map(|unit| self.producer(place, unit)).transpose().and_then(|producer| {
             let skip = arrived.as_ref().map(|share| (share.map.values(), share.channels));
-            write(self, Sink { out: map.values_mut(), skip, producer, sums: (&mut sum, &mut product) })
+            let sums = Sums { gradient: &mut sum, product: &mut product };
+            write(self, Sink { out: map.values_mut(), skip, producer: producer.map(|producer| (producer, sums)) })
         });
         if let Some(unit) = unit {
             (self.norms[unit].sum, self.norms[unit].product) = (sum, product);
@@ -256,22 +255,19 @@ impl Body {
     fn producer(&self, place: usize, unit: usize) -> Result<Producer<'_>, EngineError> {
         let norm = &self.norms[unit].norm;
         let mask = match self.program.places[place].source {
-            Source::Sum { limits: (low, high), .. } if (low, high) != ALL => {
-                Some(Mask::Stored { data: self.values(place)?, low, high })
-            }
-            Source::Raw { unit } if self.program.units[unit].limits != ALL => {
-                let (low, high) = self.program.units[unit].limits;
-                Some(Mask::Norm(norm.affine(low, high)))
-            }
-            _ => None,
+            Source::Sum { activation: Activation::None, .. } | Source::Plain => None,
+            Source::Sum { activation, .. } => Some(Mask::Stored { data: self.values(place)?, activation }),
+            Source::Raw { unit } => match self.program.units[unit].activation {
+                Activation::None => None,
+                activation => Some(Mask::Norm { affine: norm.affine(), activation }),
+            },
         };
         Ok(Producer { h: self.values(self.program.units[unit].to)?, mean: &norm.mean, inv_std: &norm.inv_std, mask })
     }
 
     /// A sink's work on the gradient of `place` that it already holds.
     fn finish(&self, place: usize, sink: Sink) -> Result<(), EngineError> {
-        let Place { height, width, channels, .. } = self.program.places[place];
-        Ok(norm::sink(&self.runtime, sink, self.images, height * width, channels)?)
+        Ok(norm::sink(&self.runtime, sink, self.shape(place))?)
     }
 
     /// The gradient of a projection's output, and so of its sum, after the sums for its batch norm are taken.

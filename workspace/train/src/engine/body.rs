@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sandglass_ops::map::Operand;
 use sandglass_ops::norm::Norm;
-use sandglass_ops::{ConvShape, Runtime};
+use sandglass_ops::{ConvShape, MapShape, Runtime};
 
 use super::EngineError;
 use super::buffers::{Buffers, Map};
@@ -107,11 +107,17 @@ impl Body {
         let data = self.values(place)?;
         Ok(match self.program.places[place].source {
             Source::Raw { unit } => {
-                let (low, high) = self.program.units[unit].limits;
-                Operand { data, affine: Some(self.norms[unit].norm.affine(low, high)) }
+                let activation = self.program.units[unit].activation;
+                Operand { data, affine: Some(self.norms[unit].norm.affine()), activation }
             }
             Source::Sum { .. } | Source::Plain => Operand::plain(data),
         })
+    }
+
+    /// Of a place's map.
+    pub fn shape(&self, place: usize) -> MapShape {
+        let Place { height, width, channels, .. } = self.program.places[place];
+        MapShape { images: self.images, area: height * width, channels }
     }
 
     pub fn conv_shape(&self, unit: usize) -> ConvShape {

@@ -1,13 +1,14 @@
 //! The forward pass.
 
-use sandglass_ops::map::Operand;
-use sandglass_ops::norm::Norm;
+use sandglass_ops::conv::After;
+use sandglass_ops::map::{Operand, Skip};
+use sandglass_ops::norm::{Norm, Running};
 use sandglass_ops::pool::MaxPoolShape;
-use sandglass_ops::{Moments, OpError, conv, map, pool};
+use sandglass_ops::{Activation, Moments, OpError, conv, map, pool};
 
 use super::EngineError;
 use super::body::Body;
-use super::program::{ALL, Op, Place, Source, Step};
+use super::program::{Op, Place, Source, Step};
 
 /// The weights of a pass, and with them the statistics that batch norms take.
 pub(super) enum Weights<'a> {
@@ -74,32 +75,32 @@ impl Body {
         match op {
             Op::Conv { unit, from } => {
                 let (x, weights) = (self.operand(from)?, &weights[self.program.units[unit].at]);
-                conv::forward(runtime, &self.conv_shape(unit), x, weights, out, moments)?;
+                let after = moments.map_or(After::Raw, After::Moments);
+                conv::forward(runtime, &self.conv_shape(unit), x, weights, out, after)?;
             }
-            Op::Add { main, skip, limits } => {
+            Op::Add { main, skip, activation } => {
                 let skip = match skip {
-                    Some(skip) => Some((self.operand(skip.place)?, skip.channels)),
+                    Some(skip) => Some(Skip { map: self.operand(skip.place)?, channels: skip.channels }),
                     None => None,
                 };
-                self.write(self.operand(main)?, skip, limits, to, out)?;
+                self.write(self.operand(main)?, skip, activation, to, out)?;
             }
             Op::MaxPool { shape, from } => {
                 let shape = MaxPoolShape { images: self.images, ..shape };
                 pool::max(runtime, &shape, self.values(from)?, out)?;
             }
             Op::AveragePool { from } => {
-                let Place { height, width, channels, .. } = self.program.places[from];
-                pool::average(runtime, self.operand(from)?, self.images, height * width, channels, out)?;
+                pool::average(runtime, self.operand(from)?, self.shape(from), out)?;
             }
             Op::Dropout { first, from } => {
-                self.write(self.operand(from)?, None, ALL, to, out)?;
+                self.write(self.operand(from)?, None, Activation::None, to, out)?;
                 if let Some(factors) = self.factors(first, to) {
                     out.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
                 }
             }
             Op::Linear { linear, from } => {
                 let (shape, at) = self.matrix(linear);
-                conv::forward(runtime, &shape, self.operand(from)?, &weights[at], out, None)?;
+                conv::forward(runtime, &shape, self.operand(from)?, &weights[at], out, After::Raw)?;
                 for row in out.chunks_exact_mut(shape.output) {
                     row.iter_mut().zip(&weights[at + 1]).for_each(|(y, bias)| *y += bias);
                 }
@@ -109,22 +110,22 @@ impl Body {
         Ok(())
     }
 
-    /// `out` = a map of the shape of `place` as its readers see it, with a shortcut, clamped.
+    /// `out` = a map of the shape of `place` as its readers see it, with a shortcut, activated.
     fn write(
         &self,
         main: Operand,
-        skip: Option<(Operand, usize)>,
-        limits: (f32, f32),
+        skip: Option<Skip>,
+        activation: Activation,
         place: usize,
         out: &mut [f32],
     ) -> Result<(), EngineError> {
-        Ok(map::write(&self.runtime, main, skip, limits, self.program.places[place].channels, out)?)
+        Ok(map::write(&self.runtime, main, skip, activation, self.program.places[place].channels, out)?)
     }
 
     /// A place's map in full.
     pub fn read(&self, place: usize) -> Result<Vec<f32>, EngineError> {
         let mut out = vec![0.0; self.len(place)];
-        self.write(self.operand(place)?, None, ALL, place, &mut out)?;
+        self.write(self.operand(place)?, None, Activation::None, place, &mut out)?;
         Ok(out)
     }
 
@@ -141,7 +142,7 @@ impl Body {
                 let found = values.len();
                 let [_, weight, bias, mean, var, ..] = &mut values[of.at..] else { return Err(lacking(found)) };
                 let count = self.len(of.to) / of.shape.output;
-                Norm::train(moments, count, of.eps, weight, bias, of.momentum, mean, var)?
+                Norm::train(moments, count, of.eps, weight, bias, Running { mean, var, momentum: of.momentum })?
             }
         };
         Ok(())

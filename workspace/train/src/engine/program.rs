@@ -4,17 +4,11 @@
 //! where it is a sum, or where a max-pool reads it. The gradient of a unit's place is always that of its batch norm's
 //! output: the mask is applied, and the shares of other readers are added, while it is written.
 
-use sandglass_models::{Activation, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Window};
-use sandglass_ops::ConvShape;
+use sandglass_models::{self as models, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Window};
 use sandglass_ops::pool::MaxPoolShape;
+use sandglass_ops::{Activation, ConvShape};
 
 use super::EngineError;
-
-/// Borders that values are clamped to.
-pub(super) type Limits = (f32, f32);
-
-/// No clamping.
-pub(super) const ALL: Limits = (f32::NEG_INFINITY, f32::INFINITY);
 
 /// Where a place's values come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -23,9 +17,9 @@ pub(super) enum Source {
     Plain,
     /// Raw output of a unit.
     Raw { unit: usize },
-    /// Stored in full, clamped: the output of `unit`, which nothing else reads, perhaps with a shortcut. So its gradient
+    /// Stored in full, activated: the output of `unit`, which nothing else reads, perhaps with a shortcut. So its gradient
     /// is also that of the unit's batch norm.
-    Sum { unit: usize, limits: Limits },
+    Sum { unit: usize, activation: Activation },
 }
 
 pub(super) struct Place {
@@ -66,7 +60,7 @@ pub(super) enum Op {
     Add {
         main: usize,
         skip: Option<Skip>,
-        limits: Limits,
+        activation: Activation,
     },
     MaxPool {
         /// For no images yet.
@@ -115,7 +109,7 @@ pub(super) struct NormUnit {
     pub shape: ConvShape,
     pub eps: f32,
     pub momentum: f32,
-    pub limits: Limits,
+    pub activation: Activation,
     /// Index of the convolution's weights; the batch norm's four tensors follow.
     pub at: usize,
     /// The place of its raw output.
@@ -141,13 +135,14 @@ pub(super) struct Program {
     pub dropout: usize,
 }
 
-/// Of activations that clamp; none for others, which are not built.
-fn limits(activation: Activation) -> Option<Limits> {
+/// An activation as the kernels name it.
+fn kernels(activation: models::Activation) -> Activation {
     match activation {
-        Activation::None => Some(ALL),
-        Activation::Relu => Some((0.0, f32::INFINITY)),
-        Activation::Relu6 => Some((0.0, 6.0)),
-        Activation::Silu | Activation::Sigmoid => None,
+        models::Activation::None => Activation::None,
+        models::Activation::Relu => Activation::Relu,
+        models::Activation::Relu6 => Activation::Relu6,
+        models::Activation::Silu => Activation::Silu,
+        models::Activation::Sigmoid => Activation::Sigmoid,
     }
 }
 
@@ -189,16 +184,19 @@ impl Program {
         let op = match node {
             Node::Conv { unit, from, .. } => self.unit(unit, *from, at, to)?,
             Node::Add { main, skip, channels, activation, .. } => {
-                let limits = limits(*activation).ok_or("this activation after a sum")?;
+                let activation = kernels(*activation);
+                if !activation.is_known_by_output() {
+                    return Err("an activation after a sum whose derivative does not follow from its output");
+                }
                 let (main, skip) = (main.index(), skip.index());
                 // The sum's gradient is written for one batch norm, in one go with the mask of its own activation.
                 match self.sole_source(main, uses) {
-                    Some(unit) => self.places[to].source = Source::Sum { unit, limits },
-                    None if limits == ALL => (),
+                    Some(unit) => self.places[to].source = Source::Sum { unit, activation },
+                    None if activation == Activation::None => (),
                     None => return Err("an activated sum of other than a unit without activation"),
                 }
                 let projection = *channels == self.places[skip].channels && self.sole_source(skip, uses).is_some();
-                Op::Add { main, skip: Some(Skip { place: skip, channels: *channels, projection }), limits }
+                Op::Add { main, skip: Some(Skip { place: skip, channels: *channels, projection }), activation }
             }
             Node::Pool { pool: Pool::Max(window), from, .. } => {
                 let from = self.stored(from.index(), uses);
@@ -229,7 +227,7 @@ impl Program {
 
     fn unit(&mut self, unit: &Unit, from: MapId, at: usize, to: usize) -> Result<Op, &'static str> {
         let After::Norm(norm) = &unit.after else { return Err("a convolution with bias") };
-        let limits = limits(unit.activation).ok_or("this activation")?;
+        let activation = kernels(unit.activation);
         let conv = &unit.conv;
         if conv.groups != 1 && !conv.is_depthwise() {
             return Err("a convolution of groups");
@@ -240,14 +238,14 @@ impl Program {
         self.places[to].source = Source::Raw { unit: index };
         let size = (self.places[from].height, self.places[from].width);
         let (name, shape) = (unit.name.clone(), conv_shape(conv, padding, size));
-        self.units.push(NormUnit { name, shape, eps: norm.eps, momentum: norm.momentum, limits, at, to });
+        self.units.push(NormUnit { name, shape, eps: norm.eps, momentum: norm.momentum, activation, at, to });
         Ok(Op::Conv { unit: index, from })
     }
 
     /// The unit without activation whose output is used once and so hands its reader's gradient on.
     fn sole_source(&self, place: usize, uses: &[usize]) -> Option<usize> {
         match self.places[place].source {
-            Source::Raw { unit } if uses[place] == 1 && self.units[unit].limits == ALL => Some(unit),
+            Source::Raw { unit } if uses[place] == 1 && self.units[unit].activation == Activation::None => Some(unit),
             _ => None,
         }
     }
@@ -255,12 +253,13 @@ impl Program {
     /// The place where a map is stored as it is read: for a unit's raw output, a new one.
     fn stored(&mut self, place: usize, uses: &[usize]) -> usize {
         let Source::Raw { unit } = self.places[place].source else { return place };
-        let limits = self.units[unit].limits;
-        let source = if uses[place] == 1 { Source::Sum { unit, limits } } else { Source::Plain };
+        let activation = self.units[unit].activation;
+        let is_sum = uses[place] == 1 && activation.is_known_by_output();
+        let source = if is_sum { Source::Sum { unit, activation } } else { Source::Plain };
         let Place { height, width, channels, .. } = self.places[place];
         let to = self.places.len();
         self.places.push(Place::new((height, width), channels, source));
-        self.steps.push(Step { op: Op::Add { main: place, skip: None, limits }, to });
+        self.steps.push(Step { op: Op::Add { main: place, skip: None, activation }, to });
         to
     }
 

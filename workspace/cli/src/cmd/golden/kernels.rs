@@ -62,10 +62,10 @@ impl Layers for Kernels {
         let Norm { weight, bias, running_mean: mean, running_var: var, eps, momentum } = *norm;
         let (eps, momentum) = (eps as f32, momentum as f32);
         if !train {
-            return self.ops.batch_norm_eval(x, weight, bias, mean, var, eps);
+            return self.ops.batch_norm_eval(x, weight, bias, (mean, var), eps);
         }
         let BatchNorm { output, running_mean, running_var } =
-            self.ops.batch_norm(x, weight, bias, mean, var, momentum, eps)?;
+            self.ops.batch_norm(x, weight, bias, (mean, var), momentum, eps)?;
         mean.set(&running_mean)?;
         var.set(&running_var)?;
         Ok(output)
