@@ -137,6 +137,8 @@ impl GraphBuilder {
         self.node(name.to_owned(), channels, |to| Node::Concat { from: maps, to })
     }
 
+    /// `x` below the pool's windows.
+    ///
     /// # Errors
     /// The id of another graph.
     pub fn pool(&mut self, name: &str, pool: Pool, x: MapId) -> Result<MapId, ModelError> {

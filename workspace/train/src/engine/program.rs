@@ -63,14 +63,14 @@ pub(super) enum Op {
         activation: Activation,
     },
     MaxPool {
-        /// For no images yet.
+        /// Its images are a pass's: none here.
         shape: MaxPoolShape,
         from: usize,
     },
     AveragePool {
         from: usize,
     },
-    /// `first`: an image's factors for earlier dropout.
+    /// `first`: how many factors an image has for dropout before this.
     Dropout {
         first: usize,
         from: usize,
@@ -105,7 +105,7 @@ pub(super) struct Step {
 pub(super) struct NormUnit {
     /// Of the convolution, for errors.
     pub name: String,
-    /// For no images yet.
+    /// Its images are a pass's: none here.
     pub shape: ConvShape,
     pub eps: f32,
     pub momentum: f32,
@@ -118,7 +118,7 @@ pub(super) struct NormUnit {
 
 /// A matrix, and the index of its weights; its bias follows.
 pub(super) struct Matrix {
-    /// As a 1x1 convolution of one pixel, for no images yet.
+    /// As a 1x1 convolution of one pixel; its images are a pass's: none here.
     pub shape: ConvShape,
     pub at: usize,
 }
@@ -131,7 +131,7 @@ pub(super) struct Program {
     pub linears: Vec<Matrix>,
     /// The places of the graph's outputs.
     pub outputs: Vec<usize>,
-    /// Dropout factors of an image.
+    /// How many factors an image has for all dropout.
     pub dropout: usize,
 }
 
