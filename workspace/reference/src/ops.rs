@@ -60,15 +60,28 @@ pub fn batch_norm(norm: &BatchNorm, x: &Tensor, train: bool) -> Result<Tensor> {
     norm.forward_t(x, train)
 }
 
+/// `x` with the least of numbers before and after it along `dim`.
+fn pad_with_least(x: &Tensor, dim: usize, (before, after): (usize, usize)) -> Result<Tensor> {
+    let least = |count: usize| -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        shape[dim] = count;
+        Tensor::full(f32::MIN, shape, x.device())?.to_dtype(x.dtype())
+    };
+    match (before, after) {
+        (0, 0) => Ok(x.clone()),
+        _ => Tensor::cat(&[&least(before)?, x, &least(after)?], dim),
+    }
+}
+
 /// The largest of the shifted maps. candle's own has neither padding nor, for overlapping windows, a gradient.
-/// Zeros pad it, so it is right after a ReLU only.
+/// What pads it never wins.
 pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let fits = |side| window.padding(side).zip(window.output_size(side));
     let Some(((rows, out_height), (columns, out_width))) = fits(height).zip(fits(width)) else {
         bail!("{window:?} does not fit on {height} x {width}")
     };
-    let x = x.pad_with_zeros(2, rows.0, rows.1)?.pad_with_zeros(3, columns.0, columns.1)?;
+    let x = pad_with_least(&pad_with_least(x, 2, rows)?, 3, columns)?;
     let places = |first: usize, count: usize| -> Result<Tensor> {
         let places: Vec<u32> = (0..count).map(|place| (place * window.stride + first) as u32).collect();
         Tensor::new(places, x.device())

@@ -59,8 +59,15 @@ fn tangle() -> Graph {
     let sum = g.add("sum2", (clamped, sum), 8, Activation::None).unwrap();
     let partly = unit(g, "partly", Conv::pointwise(8, 8), Activation::None, stem);
     let sum = g.add("sum3", (sum, partly), 3, Activation::None).unwrap();
+    // Activations that are more than clamping: read by a convolution, by a pool and by a sum, and after a sum.
+    let smooth = unit(g, "smooth", Conv::pointwise(8, 8), Activation::Silu, stem);
+    let pooled_smooth = g.pool("max3", Pool::Max(Window::centred(3, 2)), smooth).unwrap();
+    let lone_smooth = unit(g, "lone", Conv::depthwise(8, 3, 1), Activation::Silu, smooth);
+    let lone_smooth = g.pool("max4", Pool::Max(Window::centred(3, 2)), lone_smooth).unwrap();
+    let squashed = unit(g, "squashed", Conv::pointwise(8, 8), Activation::None, lone_smooth);
+    let squashed = g.add("squash", (squashed, pooled_smooth), 6, Activation::Sigmoid).unwrap();
     let _unused = unit(g, "unused", Conv::pointwise(12, 4), Activation::Relu, last);
-    let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled, 2), ("d", only_pooled, 5)]
+    let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled, 2), ("d", only_pooled, 5), ("e", squashed, 2)]
         .map(|(name, x, k)| head(g, name, x, k));
     g.clone().finish([&heads[..], &[plain, last, early, plain, given, sum]].concat()).unwrap()
 }
@@ -251,9 +258,7 @@ fn what_is_not_built_is_an_error_that_names_the_node() {
                 x,
             )
         }),
-        ("activation", |g, x| {
-            g.conv_norm(Conv::pointwise(8, 8), ["node".to_owned(), "norm".to_owned()], Activation::Silu, x)
-        }),
+        ("an activation after a sum", |g, x| g.add("node", (x, x), 8, Activation::Silu)),
         ("activated sum", |g, x| g.add("node", (x, x), 8, Activation::Relu)),
     ];
     for (want, build) in cases {

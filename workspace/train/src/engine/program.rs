@@ -259,7 +259,8 @@ impl Program {
         let Place { height, width, channels, .. } = self.places[place];
         let to = self.places.len();
         self.places.push(Place::new((height, width), channels, source));
-        self.steps.push(Step { op: Op::Add { main: place, skip: None, activation }, to });
+        // Reading the unit's output activates it.
+        self.steps.push(Step { op: Op::Add { main: place, skip: None, activation: Activation::None }, to });
         to
     }
 
