@@ -8,7 +8,7 @@ use crate::map::{
 use crate::scratch::Shared;
 use crate::{Activation, MapShape, Moments, OpError, Runtime};
 
-/// What a batch norm divides by and adds: all per channel.
+/// What a batch norm subtracts, divides by, scales and adds: all per channel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Norm {
     pub mean: Vec<f32>,
@@ -226,7 +226,7 @@ pub fn backward(
     Ok(BatchNormGradient { input, weight, bias })
 }
 
-/// Gradients of a batch norm.
+/// Gradients of a batch norm: of its input, as long as that, and of its weight and bias, per channel.
 pub struct BatchNormGradient {
     pub input: Vec<f32>,
     pub weight: Vec<f64>,

@@ -25,6 +25,7 @@ impl Isa {
     /// From the widest to the one that every CPU has.
     pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
 
+    /// As `SANDGLASS_ISA` spells it.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
@@ -39,6 +40,9 @@ impl Isa {
     }
 
     /// The widest one that this CPU has, or the one that the environment variable `SANDGLASS_ISA` names.
+    ///
+    /// # Errors
+    /// A name that is unknown, or of one that this CPU lacks.
     pub fn from_env() -> Result<Self, RuntimeError> {
         match std::env::var("SANDGLASS_ISA") {
             Ok(name) if !name.is_empty() => {
@@ -51,6 +55,7 @@ impl Isa {
     }
 }
 
+/// Why no [`Runtime`] could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     #[error("SANDGLASS_ISA={0} is not known: use avx512, avx2 or portable, or leave it unset")]
@@ -165,11 +170,17 @@ fn serve(jobs: &Receiver<Arc<Job>>) {
 
 impl Runtime {
     /// `threads` threads, the caller's included, on the instruction set of [`Isa::from_env`].
+    ///
+    /// # Errors
+    /// A number of threads out of range, an unknown or missing instruction set, or threads that could not be started.
     pub fn new(threads: usize) -> Result<Self, RuntimeError> {
         Self::with_isa(threads, Isa::from_env()?)
     }
 
-    /// As `new`, on a given instruction set; one that this CPU lacks is an error.
+    /// As `new`, on a given instruction set.
+    ///
+    /// # Errors
+    /// As for `new`.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self, RuntimeError> {
         if !isa.is_available() {
             return Err(RuntimeError::MissingIsa(isa.name()));
@@ -186,10 +197,12 @@ impl Runtime {
         Ok(runtime)
     }
 
+    /// The instruction set that kernels run on: one that this CPU has.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
+    /// Threads that share a call, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }

@@ -41,6 +41,7 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {
+    /// The place is borrowed for this call alone: who follows the pointer sees that it is still there.
     pub fn new(place: &mut [T]) -> Self {
         Self(place.as_mut_ptr())
     }

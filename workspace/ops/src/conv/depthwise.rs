@@ -109,7 +109,7 @@ unsafe fn forward_of<V: Lanes, const K: usize, const S: usize>(call: &Forward<'_
     let channels = shape.input;
     let pitch = pitch(channels);
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let images = shape.chunk(chunk);
+    let images = call.images(chunk);
     let start = images.start * out_height * out_width;
     let pixels = images.len() * out_height * out_width;
     let mut written = 0;

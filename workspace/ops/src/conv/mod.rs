@@ -17,7 +17,9 @@ mod rows;
 use std::ops::Range;
 
 use crate::lanes::Lanes;
-use crate::map::{Affine, ChunkSink, Finish, FinishWalk, Gradient, MomentWalk, Operand, Sink, SinkPart, Skip, Sums};
+use crate::map::{
+    Affine, ChunkSink, Finish, FinishWalk, Gradient, MomentWalk, Operand, Sink, SinkPart, Skip, Sums, TILE,
+};
 use crate::scratch::{self, Shared};
 use crate::shape::{outputs, product};
 use crate::{Activation, Buffer, Isa, OpError, Runtime};
@@ -111,10 +113,20 @@ impl ConvShape {
         most.min(self.images)
     }
 
-    fn chunk(&self, index: usize) -> Range<usize> {
-        let chunks = self.chunks();
-        index * self.images / chunks..(index + 1) * self.images / chunks
+    /// Chunks of a forward that takes no sums, whose result does not depend on them: smaller ones, while a tile is full.
+    fn small_chunks(&self) -> usize {
+        let pixels = product([self.images, self.out_area()]);
+        (pixels / (4 * TILE)).clamp(self.chunks(), self.images)
     }
+
+    fn chunk(&self, index: usize) -> Range<usize> {
+        part(self.images, self.chunks(), index)
+    }
+}
+
+/// Part `index` of `images` images in `chunks` chunks.
+fn part(images: usize, chunks: usize, index: usize) -> Range<usize> {
+    index * images / chunks..(index + 1) * images / chunks
 }
 
 /// Floats between pixels in scratch: whole vectors on every instruction set.
@@ -174,13 +186,13 @@ trait Form: Sync {
     unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
     /// Floats of scratch that a task takes.
     fn scratch(&self, shape: &ConvShape) -> (usize, usize);
-    /// One chunk, below the shape's `chunks`.
+    /// One chunk, below the call's `chunks`.
     ///
     /// # Safety
     /// The call's lengths are those of its shape, `scratch` is as long as asked for, no other task has the chunk, and the
     /// CPU has the instructions.
     unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]);
-    /// As `forward`; `share` is overwritten with the chunk's part of the weights' gradient.
+    /// One chunk, below the shape's `chunks`; `share` is overwritten with the chunk's part of the weights' gradient.
     ///
     /// # Safety
     /// As for `forward`, and `share` is `share_len` long.
@@ -202,6 +214,7 @@ trait Form: Sync {
 /// What the chunks of a forward share.
 struct Forward<'a> {
     shape: &'a ConvShape,
+    chunks: usize,
     x: Operand<'a>,
     packed: &'a [f32],
     y: Shared<f32>,
@@ -224,11 +237,15 @@ enum AfterWalk<'a> {
 }
 
 impl<'a> Forward<'a> {
+    fn images(&self, chunk: usize) -> Range<usize> {
+        part(self.shape.images, self.chunks, chunk)
+    }
+
     /// # Safety
     /// No other task has the chunk.
     unsafe fn walk(&self, chunk: usize) -> AfterWalk<'a> {
         let channels = self.shape.output;
-        let start = self.shape.chunk(chunk).start * self.shape.out_area();
+        let start = self.images(chunk).start * self.shape.out_area();
         // SAFETY: inside the output, which is as long as its shape says.
         let data = unsafe { self.y.at(start * channels) };
         match &self.after {
@@ -348,8 +365,9 @@ fn run(
     x.check(shape.input)?;
     let (form, isa, channels) = (shape.form(), runtime.isa(), shape.output);
     let run = |y: &mut [f32], after| {
-        let call = Forward { shape, x, packed, y: Shared::new(y), after };
-        runtime.run(shape.chunks(), &|chunk| {
+        let chunks = if matches!(after, ChunkAfter::Moments(_)) { shape.chunks() } else { shape.small_chunks() };
+        let call = Forward { shape, chunks, x, packed, y: Shared::new(y), after };
+        runtime.run(chunks, &|chunk| {
             // SAFETY: lengths are checked, and the runtime has its instructions.
             scratch::for_task(form.scratch(shape).0, |scratch| unsafe { form.forward(isa, &call, chunk, scratch) });
         });

@@ -61,7 +61,7 @@ kernel! {
         let Forward { shape, x, packed, y, .. } = call;
         let (input, output) = (shape.input, shape.output);
         let area = shape.out_area();
-        let images = shape.chunk(chunk);
+        let images = call.images(chunk);
         let (start, pixels) = (images.start * area, images.len() * area);
         let (tile, pitch) = (scratch.as_mut_ptr(), tile_pitch(input));
         let mut pixel = 0;
