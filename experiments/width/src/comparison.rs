@@ -112,7 +112,11 @@ fn column<'a>(
     set: &str,
     cells: impl Iterator<Item = &'a CellResult<'a, sandglass_lab::Classifier>>,
 ) -> Option<Column> {
-    let rows: Vec<_> = cells.filter_map(|cell| cell.row("top1")).collect();
+    let cells: Vec<_> = cells.collect();
+    let rows: Vec<_> = cells.iter().filter_map(|cell| cell.row("top1")).collect();
+    let copies = cells.iter().find_map(|cell| cell.value("copies_left_out")).map_or_else(String::new, |count| {
+        format!(" {count} training images are left out, for a validation image repeats them under another label.")
+    });
     let row = rows.iter().find(|row| row.status == Status::Ok).or(rows.first())?;
     let setup = &profile.setup;
     let images = if setup.given.is_empty() { String::new() } else { format!(", {} images", row.n) };
@@ -123,7 +127,7 @@ fn column<'a>(
         dataset: set.to_owned(),
         title: format!("{}, {1}x{1}{images}", profile.title, setup.input),
         synthetic: profile.synthetic,
-        note: format!("{facts} {}", profile.note).trim_end().to_owned(),
+        note: format!("{facts}{copies} {}", profile.note).trim_end().to_owned(),
     })
 }
 

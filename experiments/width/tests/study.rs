@@ -19,8 +19,8 @@ fn every_scale_has_its_networks_and_seeds() {
     let file = file();
     let counts = |profile| cells(&file, profile).len();
     assert_eq!(
-        ["smoke", "cifar10", "imagenet", "imagenet-subset", "imagewoof", "imagewoof-search"].map(counts),
-        [10, 10, 10, 2, 2 * (2 * 5 + 2 * 3 + 2), 24]
+        ["smoke", "cifar10", "imagenet", "imagenet-subset", "imagewoof", "imagewoof-search", "resolution"].map(counts),
+        [10, 10, 10, 2, 2 * (2 * 5 + 2 * 3 + 2), 24, 2 * 5 * 2]
     );
     // Seed 0 of all ten networks comes first.
     let first: Vec<u64> = cells(&file, "imagewoof").iter().take(11).map(|cell| cell.seed).collect();

@@ -496,7 +496,7 @@ mod tests {
         let (rest, names) = train.without_copies_of(&validation).unwrap();
         assert_eq!((rest.len(), rest.image_name(4), names), (5, "full.jpg".to_string(), vec!["half.jpg".to_string()]));
         let picked = train.subset("picked", &[5, 3, 0]);
-        assert_eq!(picked.runs(), [0..3]);
+        assert_eq!(picked.runs(), vec![Range { start: 0, end: 3 }]);
         assert_eq!(picked.without_copies_of(&validation).unwrap().1, ["half.jpg"]);
     }
     /// Whether there is room for all, for some or for none, a set is the same and its batches come in the same order.
@@ -555,7 +555,7 @@ mod tests {
     fn images_of_one_size_are_kept_without_room() {
         let set = Dataset::from_small("set", classes(), source(&["grey.png"; 4], 0), vec![0; 4], 0).unwrap();
         assert!(set.size().is_some());
-        assert_eq!(set.runs(), [0..4]);
+        assert_eq!(set.runs(), vec![Range { start: 0, end: 4 }]);
         let picture = set.picture(0).unwrap();
         let size = (picture.height, picture.width);
         let pixels = picture.pixels.repeat(4);

@@ -105,7 +105,8 @@ pub struct Compared<'a> {
 }
 
 impl ImageSetup {
-    /// The cells of the scale: seed by seed, so that one seed of all networks is there first.
+    /// The cells of the scale in the order in which they are run: seed by seed, so that one seed of all networks is there
+    /// first, and width by width.
     ///
     /// # Errors
     /// A recipe, network, input or width that there is not, or a protocol that contradicts itself.
@@ -127,19 +128,26 @@ impl ImageSetup {
         let widths = if self.widths.is_empty() { design.widths } else { &self.widths };
         let inputs = if self.inputs.is_empty() { std::slice::from_ref(&self.input) } else { &self.inputs };
         let data = self.data.clone().unwrap_or_default();
-        let mut cells = Vec::new();
+        let mut recipes = Vec::new();
         for Variant { network, .. } in design.networks {
             for (name, recipe) in self.recipes(network, design.recipes)? {
                 self.check(&recipe).map_err(|error| StudyError::refused(format!("recipe: {error}")))?;
-                for &width in widths {
-                    for &input in inputs {
-                        for &seed in self.seeds(width) {
-                            cells.push(Classifier {
-                                shown: Shown { input: input != self.input, recipe: name.clone() },
-                                work: Work::Train(recipe.clone()),
-                                ..self.blank(network, width, input, &data, seed)?
-                            });
-                        }
+                recipes.push((network, name, recipe));
+            }
+        }
+        // Networks innermost: what is compared is there together.
+        recipes
+            .sort_by_key(|(_, name, _)| self.vary.iter().position(|variation| Some(&variation.name) == name.as_ref()));
+        let mut cells = Vec::new();
+        for &width in widths {
+            for &input in inputs {
+                for (network, name, recipe) in &recipes {
+                    for &seed in self.seeds(width) {
+                        cells.push(Classifier {
+                            shown: Shown { input: input != self.input, recipe: name.clone() },
+                            work: Work::Train(recipe.clone()),
+                            ..self.blank(network, width, input, &data, seed)?
+                        });
                     }
                 }
             }

@@ -18,4 +18,4 @@ pub use ledger::{Ledger, Problem};
 pub use predictions::{Prediction, read_predictions, write_predictions};
 pub use row::{Axis, Row, Status, is_plain_name};
 pub use schema::{Column, SCHEMA_VERSION, schema_markdown};
-pub use stats::{Summary, median};
+pub use stats::{Summary, smallest_effect};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::borrow::Place;
 use crate::file::read_toml;
+use crate::opened::Placement;
 use crate::run::Lock;
 use crate::{Experiment, Opened, Project, StudyError};
 
@@ -74,7 +75,7 @@ impl Manifest {
         let old = Self::read(project)?;
         let mut new: Vec<Listed> =
             old.checkpoint.iter().filter(|entry| entry.study != study.head.name).cloned().collect();
-        for (profile, cells) in study.scales(None)? {
+        for Placement { profile, cells } in study.profiles(None)? {
             let asked = cells.iter().filter(|cell| !cell.is_borrowed);
             for cell in asked.filter(|cell| study.experiment.keeps(&profile.setup, &cell.keyed.cell)) {
                 let [name, profile, id] = cell.place.names();

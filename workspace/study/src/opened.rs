@@ -30,6 +30,12 @@ pub struct Placed<C> {
     pub is_borrowed: bool,
 }
 
+/// A profile and its cells.
+pub(crate) struct Placement<'a, E: Experiment> {
+    pub profile: &'a Profile<E::Setup>,
+    pub cells: &'a [Placed<E::Cell>],
+}
+
 /// Finds what another study lends: study, profile.
 pub(crate) type Lender<'a> = dyn Fn(&str, &str) -> Result<Vec<Lent>, StudyError> + 'a;
 
@@ -62,26 +68,23 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// Profiles with their cells: all, or the one named.
-    pub(crate) fn scales(
-        &self,
-        only: Option<&str>,
-    ) -> Result<impl Iterator<Item = (&Profile<E::Setup>, &[Placed<E::Cell>])>, StudyError> {
+    pub(crate) fn profiles(&self, only: Option<&str>) -> Result<Vec<Placement<'_, E>>, StudyError> {
         let only = only.map(|name| self.file.profile(Some(name))).transpose()?.map(|profile| profile.name.as_str());
-        let all = self.file.profile.iter().zip(self.cells.iter().map(Vec::as_slice));
-        Ok(all.filter(move |(profile, _)| only.is_none_or(|only| profile.name == only)))
+        let all = self.file.profile.iter().zip(&self.cells).map(|(profile, cells)| Placement { profile, cells });
+        Ok(all.filter(|placement| only.is_none_or(|only| placement.profile.name == only)).collect())
     }
 
     /// The one profile that is named, or the first.
-    pub(crate) fn scale(&self, name: Option<&str>) -> Result<(&Profile<E::Setup>, &[Placed<E::Cell>]), StudyError> {
-        let profile = self.file.profile(name)?;
-        let missing = || StudyError::Refused(format!("profile {} has no cells", profile.name));
-        self.scales(Some(&profile.name))?.next().ok_or_else(missing)
+    pub(crate) fn profile(&self, name: Option<&str>) -> Result<Placement<'_, E>, StudyError> {
+        let name = &self.file.profile(name)?.name;
+        let empty = || StudyError::Refused(format!("profile {name} has no cells"));
+        self.profiles(Some(name))?.pop().ok_or_else(empty)
     }
 
     /// Every cell with its rows, for a section.
     pub(crate) fn results(&self, only: Option<&str>) -> Result<Results<'_, E>, StudyError> {
-        let scales =
-            self.scales(only)?.map(|(profile, cells)| Scale::new(&self.head.name, profile, cells, &self.ledger));
+        let scales = self.profiles(only)?;
+        let scales = scales.iter().map(|placement| Scale::new(&self.head.name, placement, &self.ledger));
         Ok(Results {
             experiment: &self.experiment,
             head: &self.head,
@@ -92,7 +95,7 @@ impl<E: Experiment> Opened<E> {
 
     /// What a profile lends.
     pub(crate) fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
-        let (_, cells) = self.scale(Some(profile))?;
+        let Placement { cells, .. } = self.profile(Some(profile))?;
         Ok(cells.iter().map(|cell| Lent { hash: cell.keyed.hash.clone(), place: cell.place.clone() }).collect())
     }
 }

@@ -3,6 +3,7 @@
 use sandglass_ledger::{Ledger, Row, Status};
 use serde::Serialize;
 
+use crate::opened::Placement;
 use crate::{Experiment, Opened, StudyError, Table, duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +71,7 @@ pub struct Plan {
 
 impl Plan {
     pub(crate) fn of<E: Experiment>(study: &Opened<E>, profile: Option<&str>) -> Result<Self, StudyError> {
-        let (profile, cells) = study.scale(profile)?;
+        let Placement { profile, cells } = study.profile(profile)?;
         let ledger: &Ledger = &study.ledger;
         let shares: Vec<f64> = cells
             .iter()

@@ -2,7 +2,7 @@
 
 use sandglass_ledger::{Ledger, Row, Status};
 
-use crate::opened::Placed;
+use crate::opened::{Placed, Placement};
 use crate::{Experiment, Head, Profile, State};
 
 /// A study's cells and what was measured of them.
@@ -35,12 +35,7 @@ pub struct CellResult<'a, C> {
 }
 
 impl<'a, E: Experiment> Scale<'a, E> {
-    pub(crate) fn new(
-        study: &'a str,
-        profile: &'a Profile<E::Setup>,
-        cells: &'a [Placed<E::Cell>],
-        ledger: &'a Ledger,
-    ) -> Self {
+    pub(crate) fn new(study: &'a str, &Placement { profile, cells }: &Placement<'a, E>, ledger: &'a Ledger) -> Self {
         let is_own = |row: &&Row| cells.iter().any(|cell| !cell.is_borrowed && cell.place.cell == row.cell);
         let strangers = ledger.of(study, &profile.name).filter(|row| !is_own(row)).collect();
         let cells = cells.iter().map(|placed| CellResult::new(placed, ledger)).collect();

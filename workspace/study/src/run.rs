@@ -8,7 +8,7 @@ use sandglass_files::sha256_file;
 use sandglass_ledger::{Axis, Ledger, Row, Status, write_cell, write_predictions};
 
 use crate::manifest::{Manifest, kept_file};
-use crate::opened::Placed;
+use crate::opened::{Placed, Placement};
 use crate::provenance::{machine, timestamp};
 use crate::{Again, Artefact, Axes, CellError, Experiment, Measurement, Opened, Profile, State, StudyError, Value};
 
@@ -43,7 +43,7 @@ pub(crate) fn run<E: Experiment>(
     only: Option<&str>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Tally, RunError> {
-    let (profile, cells) = study.scale(profile)?;
+    let Placement { profile, cells } = study.profile(profile)?;
     if let Some(name) = only.filter(|name| cells.iter().all(|cell| cell.keyed.id != **name)) {
         return Err(StudyError::Cell { profile: profile.name.clone(), name: name.to_owned() }.into());
     }

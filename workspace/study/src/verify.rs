@@ -6,8 +6,8 @@ use sandglass_files::sha256_file;
 use sandglass_ledger::{Row, Status};
 
 use crate::manifest::{Listed, Manifest};
-use crate::opened::Placed;
-use crate::{Again, Artefact, Axes, CellError, Experiment, Opened, Profile, State, StudyError};
+use crate::opened::{Placed, Placement};
+use crate::{Again, Artefact, Axes, CellError, Experiment, Opened, State, StudyError};
 
 /// Which checkpoints are measured again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,8 +40,7 @@ enum Checkpoint<'a> {
 /// Looks at the cached checkpoints of one profile. What is borrowed is its lender's to look at.
 pub(crate) fn verify<E: Experiment>(
     study: &Opened<E>,
-    profile: &Profile<E::Setup>,
-    cells: &[Placed<E::Cell>],
+    &Placement { profile, cells }: &Placement<'_, E>,
     manifest: &Manifest,
     which: Verify,
 ) -> Verdict {
@@ -164,9 +163,9 @@ impl<E: Experiment> Opened<E> {
     pub(crate) fn verify(&self, which: Verify, only: Option<&str>) -> Result<(), StudyError> {
         let manifest = Manifest::read(&self.project)?;
         let mut different = Vec::new();
-        for (profile, cells) in self.scales(only)? {
-            let name = &profile.name;
-            let verdict = verify(self, profile, cells, &manifest, which);
+        for placement in self.profiles(only)? {
+            let name = &placement.profile.name;
+            let verdict = verify(self, &placement, &manifest, which);
             for cell in &verdict.equal {
                 crate::tell(format_args!("evaluated again, equal to its row: {name}/{cell}"));
             }

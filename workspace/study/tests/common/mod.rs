@@ -67,11 +67,13 @@ impl Axes for Number {
     }
 }
 
+type During = Rc<dyn Fn(&str)>;
+
 thread_local! {
     /// Cells that were made, in order.
     pub static MADE: RefCell<Vec<String>> = RefCell::default();
     /// Is asked while a cell is being made.
-    pub static DURING: RefCell<Option<Rc<dyn Fn(&str)>>> = RefCell::default();
+    pub static DURING: RefCell<Option<During>> = RefCell::default();
 }
 
 pub struct Numbers;
