@@ -88,3 +88,47 @@ fn the_report_is_written_from_rows_and_names_bad_ones() {
     let (code, _, err) = sandglass(project.path(), &["report"]);
     assert!(code == 1 && err.contains("<!-- BEGIN: headline -->"), "{err}");
 }
+
+/// A cell that a study trained and kept: `eval` takes class names and protocol from its card and prints the row's count.
+#[test]
+fn a_kept_checkpoint_is_scored_by_eval_as_in_its_row() {
+    let project = project();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    let data = project.path().join("images");
+    for (class, files) in [("ant", ["colour.jpg", "grey.jpg"]), ("bee", ["half.jpg", "full.jpg"])] {
+        for (part, copies) in [("train", 3), ("val", 2)] {
+            let folder = data.join(part).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for (copy, file) in (0..copies).flat_map(|copy| files.map(|file| (copy, file))) {
+                std::fs::copy(fixtures.join(file), folder.join(format!("{copy}-{file}"))).unwrap();
+            }
+        }
+    }
+    let recipe = "\n[design.recipe.short]\nepochs = 2\nbatch = 4\nlr = 0.002\n[design.recipe.short.optimizer.sgd]\n\
+                  momentum = 0.9\nnesterov = true\n[design.recipe.short.schedule.linear_warmup_cosine]\nwarmup_epochs = 0\n\
+                  [design.recipe.short.augment]\nsmallest_area = 0.5\n";
+    let text = STUDY
+        .replace(
+            "data = \"images\"",
+            &format!("data = {:?}\ncrop_pct = 0.875\nkeep = [{{ seeds = \"first\" }}]", data.display().to_string()),
+        )
+        .replace("classes = 10", "classes = 2")
+        .replace("recipe = \"smoke\"", "recipe = \"short\"");
+    std::fs::write(project.path().join("experiments/micro/study.toml"), text + recipe).unwrap();
+    let id = "mobilenext-w0.35-s0";
+    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--cell", id]);
+    assert_eq!(code, 0, "{err}");
+    let (_, of) = err.split_once(&format!("{id}: started\n")).unwrap();
+    let count = of.lines().find_map(|line| line.strip_prefix(&format!("{id}: "))?.strip_suffix(" images right"));
+    let kept = format!("results/checkpoints/micro/tiny/{id}.safetensors");
+    let (code, out, err) = sandglass(
+        project.path(),
+        &["eval", "--model", "mobilenext", "--width", "0.35", "--weights", &kept, "--data", data.to_str().unwrap()],
+    );
+    assert_eq!(code, 0, "{err}");
+    let top1 = out.lines().find(|line| line.starts_with("top-1")).unwrap();
+    assert!(top1.ends_with(&format!("%  {}", count.unwrap())), "{top1} for {count:?}");
+    // What was kept is measured again, and a table stands.
+    let (code, out, err) = sandglass(project.path(), &["table", "micro", "--verify", "all"]);
+    assert!(code == 0 && err.contains(&format!("evaluated again, equal to its row: tiny/{id}")), "{out}{err}");
+}

@@ -5,7 +5,10 @@ mod common;
 use std::fs;
 
 use common::row;
-use sandglass_ledger::{Ledger, Row, Status, WriteError, read_cell, schema_markdown, write_cell};
+use sandglass_ledger::{
+    Axis, Ledger, Prediction, ReadError, Row, Status, WriteError, read_cell, read_predictions, schema_markdown,
+    write_cell, write_predictions,
+};
 
 fn failed(cell: &str, error: &str) -> Row {
     let ok = row(cell, "top1", 0.0);
@@ -99,4 +102,38 @@ fn schema_document_is_up_to_date() {
         fs::write(path, schema_markdown()).unwrap();
     }
     assert_eq!(fs::read_to_string(path).unwrap(), schema_markdown());
+}
+
+/// A study with a new axis needs no new schema: what tells two rows apart may be one axis alone.
+#[test]
+fn rows_that_differ_in_one_axis_are_no_duplicates() {
+    let root = tempfile::tempdir().unwrap();
+    let scheme = |cell: &str, scheme: &str| {
+        let mut row = row("a", "top1", 91.0);
+        row.cell = cell.into();
+        row.axes.push(Axis { name: "scheme".into(), value: scheme.into() });
+        row
+    };
+    write_cell(root.path(), &[scheme("a-tensor", "per-tensor")]).unwrap();
+    write_cell(root.path(), &[scheme("a-channel", "per-channel")]).unwrap();
+    let layer = |part: &str| Row { part: Some(part.into()), ..scheme("a-layers", "per-layer") };
+    write_cell(root.path(), &[layer("conv.1"), layer("conv.2")]).unwrap();
+    let ledger = Ledger::read(root.path());
+    assert_eq!((ledger.rows.len(), ledger.problems.len()), (4, 0), "{:?}", ledger.problems);
+    write_cell(root.path(), &[scheme("a-again", "per-tensor")]).unwrap();
+    assert!(Ledger::read(root.path()).problems[0].reason.contains("duplicate of the row in"));
+}
+
+#[test]
+fn predictions_come_back_and_damage_is_found() {
+    let root = tempfile::tempdir().unwrap();
+    let item = |name: &str, prediction| Prediction { name: name.into(), label: 3, prediction };
+    let (cell, items) = (["width", "smoke", "a"], [item("b/2.JPEG", 3), item("a/1.JPEG", 7)]);
+    let path = write_predictions(root.path(), cell, &items).unwrap();
+    assert_eq!(read_predictions(root.path(), cell).unwrap(), items);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(read_predictions(root.path(), cell), Err(ReadError::Broken)));
+    assert!(matches!(read_predictions(root.path(), ["width", "smoke", "b"]), Err(ReadError::Io(_))));
 }
