@@ -8,16 +8,14 @@ mod ops;
 pub use ops::{activate, batch_norm, conv2d, global_avg_pool, max_pool, relu6, residual_add};
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::{
-    BatchNorm, BatchNormConfig, Conv2d, Conv2dConfig, Func, Linear, Module, ModuleT, VarBuilder, batch_norm as norm,
-};
-use sandglass_models::{After, Graph, Node, Pool, Unit};
+use candle_nn::{BatchNormConfig, Conv2d, Conv2dConfig, Func, Linear, Module, ModuleT, VarBuilder};
+use sandglass_models::{After, BatchNorm, Conv, Graph, Node, Pool, Unit};
 
 /// What a node learns.
 #[derive(Clone, Debug)]
 enum Layer {
     Nothing,
-    Conv(Conv2d, Option<BatchNorm>),
+    Conv(Conv2d, Option<candle_nn::BatchNorm>),
     Linear(Linear),
 }
 
@@ -73,23 +71,19 @@ fn layer(node: &Node, vb: &VarBuilder) -> Result<Layer> {
     match node {
         Node::Conv { unit, .. } => {
             let Unit { conv, name, after, .. } = unit;
-            let [output, per_group, kernel, _] = conv.weight_shape();
+            let Conv { input, output, groups, window } = *conv;
             // What lies around the map is added by hand: candle has neither unequal sides nor every gradient.
-            let config = Conv2dConfig { stride: conv.window.stride, groups: conv.groups, ..Default::default() };
+            let config = Conv2dConfig { stride: window.stride, groups, ..Default::default() };
             let vb_conv = vb.pp(name);
-            let weight = vb_conv.get((output, per_group, kernel, kernel), "weight")?;
-            let bias = match after {
-                After::Bias => Some(vb_conv.get(output, "bias")?),
-                After::Norm(_) => None,
-            };
-            let norm = match after {
-                After::Bias => None,
-                After::Norm(of) => {
-                    let (eps, momentum) = (f64::from(of.eps), f64::from(of.momentum));
-                    Some(norm(output, BatchNormConfig { eps, momentum, ..Default::default() }, vb.pp(&of.name))?)
+            match after {
+                After::Bias => Ok(Layer::Conv(candle_nn::conv2d(input, output, window.kernel, config, vb_conv)?, None)),
+                After::Norm(BatchNorm { name, eps, momentum }) => {
+                    let conv = candle_nn::conv2d_no_bias(input, output, window.kernel, config, vb_conv)?;
+                    let (eps, momentum) = (f64::from(*eps), f64::from(*momentum));
+                    let config = BatchNormConfig { eps, momentum, ..Default::default() };
+                    Ok(Layer::Conv(conv, Some(candle_nn::batch_norm(output, config, vb.pp(name))?)))
                 }
-            };
-            Ok(Layer::Conv(Conv2d::new(weight, bias, config), norm))
+            }
         }
         Node::Linear { linear, .. } => {
             Ok(Layer::Linear(candle_nn::linear(linear.input, linear.output, vb.pp(&linear.name))?))

@@ -68,6 +68,9 @@ fn training_on_one_value_per_channel_is_refused() -> Result<()> {
     let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
     let network = NetworkConfig { width: 0.25, classes: 4, ..NetworkConfig::new(NetworkName::MobileNetV1) };
     let network = reference::Network::new(&network.build().expect("a network"), &vb)?;
+    // Fresh variables are candle's own draws.
+    let drawn = variables.data().lock().expect("variables")["features.0.0.weight"].clone();
+    assert!(drawn.abs()?.min_all()?.to_scalar::<f32>()? > 0.0);
     let image = Tensor::ones((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
     assert!(network.forward_t(&image, true).is_err());
     assert_eq!(network.forward_t(&image, false)?.dims(), [1, 4]);
