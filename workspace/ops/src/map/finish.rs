@@ -103,11 +103,9 @@ impl Finish<'_> {
 /// As for [`Affine::load`].
 #[inline(always)]
 unsafe fn factors<V: Lanes>(affine: &Option<Affine<'_>>, c: usize, n: usize) -> Option<(V, V)> {
-    match affine {
-        // SAFETY: the caller's.
-        Some(affine) => Some(unsafe { affine.load(c, n) }),
-        None => None,
-    }
+    let affine = affine.as_ref()?;
+    // SAFETY: the caller's.
+    Some(unsafe { affine.load(c, n) })
 }
 
 /// `activation(affine(x))` of `n` floats.
