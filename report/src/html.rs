@@ -9,6 +9,7 @@ use crate::{ReportError, markdown};
 #[derive(Template)]
 #[template(path = "index.html")]
 struct Page<'a> {
+    title: &'a str,
     sections: &'a [Shown<'a>],
     problems: &'a [String],
     problem_count: String,
@@ -32,7 +33,7 @@ impl Shown<'_> {
     }
 }
 
-pub(crate) fn page(sections: &[Shown<'_>], problems: &[String]) -> Result<String, ReportError> {
+pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> Result<String, ReportError> {
     let problem_count = markdown::problem_count(problems);
-    Ok(Page { sections, problems, problem_count }.render()?)
+    Ok(Page { title, sections, problems, problem_count }.render()?)
 }

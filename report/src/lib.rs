@@ -27,12 +27,12 @@ pub struct Report {
     pub headline: String,
 }
 
-/// Builds the report on these sections, in their order. `problems` are those of row files, whoever's they are; each is
+/// Builds the report of this title on these sections, in their order. `problems` are those of row files, whoever's they are; each is
 /// told once.
 ///
 /// # Errors
 /// A figure that cannot be drawn.
-pub fn build(sections: &[Section], problems: &[String]) -> Result<Report, ReportError> {
+pub fn build(title: &str, sections: &[Section], problems: &[String]) -> Result<Report, ReportError> {
     let mut shown = Vec::new();
     for section in sections {
         let figures = section.parts.iter().filter_map(|part| match part {
@@ -49,8 +49,8 @@ pub fn build(sections: &[Section], problems: &[String]) -> Result<Report, Report
     }
     let charts = shown.iter().flat_map(|shown| &shown.figures).flatten();
     Ok(Report {
-        markdown: markdown::page(&shown, &all),
-        html: html::page(&shown, &all)?,
+        markdown: markdown::page(title, &shown, &all),
+        html: html::page(title, &shown, &all)?,
         figures: charts.map(|chart| (chart.file.clone(), chart.standalone())).collect(),
         headline: sections.first().map(markdown::headline).unwrap_or_default(),
     })

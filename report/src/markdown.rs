@@ -6,8 +6,8 @@ use crate::html::Shown;
 
 pub(crate) const GENERATED: &str = "Made by `make report` from the rows in `results/rows`. Do not edit.";
 
-pub(crate) fn page(sections: &[Shown<'_>], problems: &[String]) -> String {
-    let mut text = format!("# Sandglass: MobileNeXt and MobileNetV2 reproduced\n\n{GENERATED}\n");
+pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> String {
+    let mut text = format!("# {title}\n\n{GENERATED}\n");
     for shown in sections {
         let section = shown.section;
         text.push_str(&format!("\n## {}\n\n{}\n", section.title, section.question));

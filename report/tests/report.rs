@@ -48,7 +48,7 @@ fn section(name: &str) -> Section {
 
 fn report() -> Report {
     let problems = ["x.parquet: is cut".to_owned(), "y.parquet: is cut".to_owned(), "x.parquet: is cut".to_owned()];
-    build(&[section("width"), section("darts")], &problems).unwrap()
+    build("Two studies", &[section("width"), section("darts")], &problems).unwrap()
 }
 
 #[test]
@@ -130,6 +130,6 @@ fn files_are_written_the_readme_spliced_and_old_figures_removed() {
 
 #[test]
 fn no_study_is_an_empty_report() {
-    let report = build(&[], &[]).unwrap();
+    let report = build("Nothing", &[], &[]).unwrap();
     assert!(report.markdown.contains("Every row file that was found is sound and used.") && report.headline.is_empty());
 }

@@ -30,7 +30,7 @@ fn main() {
     {
         Some(commit) => {
             let changes = git(root, &[&["status", "--porcelain", "--"], &SOURCES[..]].concat());
-            commit + if changes.is_none_or(|changes| changes.is_empty()) { "" } else { "+changes" }
+            commit + if changes.is_some_and(|changes| changes.is_empty()) { "" } else { "+changes" }
         }
         None => "unknown".to_owned(),
     };

@@ -4,7 +4,7 @@ use sandglass_lab::ImageSetup;
 use sandglass_ledger::{Status, Summary};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{Confidence, PaperRow, PaperTable};
-use sandglass_study::{CellResult, Entry, Mark, Profile, Results, StudyError};
+use sandglass_study::{CellResult, Entry, Mark, Profile, Results, State, StudyError};
 use serde::Serialize;
 
 use crate::Width;
@@ -47,6 +47,7 @@ pub(crate) struct Outcome {
     /// Cells that have a reason in place of a value.
     pub failed: usize,
     pub skipped: usize,
+    pub stale: usize,
     /// The first reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -93,6 +94,7 @@ impl Comparison {
             for set in sets {
                 let cells = || scale.cells.iter().filter(|cell| cell.cell.data == set);
                 let Some(column) = column(scale.profile, set, cells()) else { continue };
+                comparison.problems.extend(other_data(cells()));
                 comparison.scales.push(column);
                 for line in &mut comparison.lines {
                     let of_line = |cell: &&CellResult<'_, sandglass_lab::Classifier>| {
@@ -104,6 +106,14 @@ impl Comparison {
         }
         Ok(comparison)
     }
+}
+
+/// Cells that were measured on other data than the first: they are not to be compared.
+fn other_data<'a>(cells: impl Iterator<Item = &'a CellResult<'a, sandglass_lab::Classifier>>) -> Vec<String> {
+    let rows: Vec<_> = cells.filter_map(|cell| cell.row("top1")).filter(|row| row.value.is_some()).collect();
+    let Some(first) = rows.first() else { return Vec::new() };
+    let other = rows.iter().filter(|row| (&row.data_hash, row.n) != (&first.data_hash, first.n));
+    other.map(|row| format!("{}: was measured on other images than {}", row.id(), first.id())).collect()
 }
 
 /// None where there are no rows.
@@ -132,7 +142,9 @@ fn column<'a>(
 }
 
 fn lines(results: &Results<'_, Width>) -> Result<Vec<Line>, StudyError> {
-    let paper = PaperTable::find(&results.head.paper_table)?;
+    let paper =
+        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
+    let paper = PaperTable::find(paper)?;
     let mut lines = Vec::new();
     for variant in &results.design.networks {
         for &width in &results.design.widths {
@@ -169,6 +181,7 @@ impl Outcome {
                 outcome.rows.push(row.id());
                 outcome.measured.extend(row.value.map(|value| (cell.cell.seed, value)));
             }
+            outcome.stale += usize::from(cell.state == State::Stale);
             match cell.reason() {
                 Some((Status::Skipped, _)) => outcome.skipped += 1,
                 Some(_) => outcome.failed += 1,
@@ -185,15 +198,16 @@ impl Outcome {
     }
 
     pub fn entry(&self) -> Entry {
-        let lost = [(self.failed, "failed"), (self.skipped, "skipped")];
+        let lost = [(self.failed, "failed"), (self.skipped, "skipped"), (self.stale, "stale")];
         let lost: Vec<String> =
             lost.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-        let (text, mark) = match (self.summary(), self.failed, self.skipped) {
-            (Some(summary), 0, 0) => (spread(&summary), Mark::Ours),
+        let (text, mark) = match (self.summary(), self.failed, self.skipped, self.stale) {
+            (Some(summary), 0, 0, 0) => (spread(&summary), Mark::Ours),
             // A mean over the seeds that went well is not the mean of all.
             (Some(summary), ..) => (format!("{}, {}", spread(&summary), lost.join(", ")), Mark::Partial),
-            (None, 0, 0) => ("\u{2013}".into(), Mark::Missing),
-            (None, 0, _) => ("skipped".into(), Mark::Skipped),
+            (None, 0, 0, 0) => ("\u{2013}".into(), Mark::Missing),
+            (None, 0, 0, _) => ("stale".into(), Mark::Stale),
+            (None, 0, ..) => ("skipped".into(), Mark::Skipped),
             (None, ..) => ("failed".into(), Mark::Failed),
         };
         Entry::new(text, mark, self.rows.clone())

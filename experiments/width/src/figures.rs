@@ -1,8 +1,10 @@
 //! Accuracy against cost.
 
-use sandglass_study::{Axis, Chart, Figure, Point, Series};
+use sandglass_ledger::Summary;
+use sandglass_study::{Axis, Chart, Figure, Point, Results, Scale, Series};
 
-use crate::comparison::{Comparison, Line};
+use crate::Width;
+use crate::comparison::{Comparison, Line, is_plain};
 
 /// What a figure sets accuracy against: its name's end, the axis, and the value of a line.
 type Cost = (&'static str, &'static str, fn(&Line) -> f64);
@@ -60,4 +62,53 @@ fn series(comparison: &Comparison, point: impl Fn(&Line) -> Option<Point>) -> Ve
         }
     }
     all
+}
+
+/// Accuracy on the way, of profiles that say when they looked: it is shown, and decides nothing.
+pub(crate) fn curves(results: &Results<'_, Width>) -> Vec<Figure> {
+    let shown = results.scales.iter().filter(|scale| is_plain(&scale.profile.setup));
+    let figures = shown.filter_map(|scale| {
+        let charts: Vec<Chart> = results.design.widths.iter().filter_map(|&width| curve(results, scale, width)).collect();
+        let caption = format!(
+            "Top-1 accuracy on the way, {}: means over seeds. The last epoch's is what counts; nothing was chosen by these.",
+            scale.profile.title
+        );
+        (!charts.is_empty()).then(|| Figure { name: format!("{}-curves-{}", results.head.name, scale.profile.name), caption, charts })
+    });
+    figures.collect()
+}
+
+/// All networks of one width; none where nobody looked on the way.
+fn curve(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> Option<Chart> {
+    let series = results.design.networks.iter().filter_map(|variant| {
+        let cells = scale
+            .cells
+            .iter()
+            .filter(|cell| cell.cell.network.to_string() == variant.network && cell.cell.network.width == width);
+        let rows: Vec<_> = cells.filter_map(|cell| cell.row("top1")).filter(|row| row.samples_at.len() > 1).collect();
+        let points: Vec<Point> = rows
+            .first()?
+            .samples_at
+            .iter()
+            .enumerate()
+            .map(|(at, &x)| {
+                let of_seeds: Vec<f64> = rows.iter().filter_map(|row| row.samples.get(at).copied()).collect();
+                let summary = Summary::of(&of_seeds);
+                Point {
+                    x,
+                    y: summary.map_or(0.0, |summary| summary.mean),
+                    spread: summary.and_then(|summary| summary.sd),
+                }
+            })
+            .collect();
+        Some(Series { name: variant.paper.clone(), points })
+    });
+    let series: Vec<Series> = series.collect();
+    (!series.is_empty()).then(|| Chart {
+        name: format!("{width:?}"),
+        title: format!("width {width:?}"),
+        x: Axis { label: "epoch".into(), words: "epochs".into(), unit: String::new() },
+        y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
+        series,
+    })
 }

@@ -7,7 +7,7 @@ use sandglass_study::{CellResult, Entry, Mark, Part, Results, Scale, Section, St
 
 use crate::Width;
 use crate::comparison::{Comparison, Line, Outcome, PAPER_INPUT, difference, differences};
-use crate::figures::figures;
+use crate::figures::{curves, figures};
 
 pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
     let comparison = Comparison::of(results)?;
@@ -21,8 +21,12 @@ pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyErro
     parts.extend(beside(results));
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(figures(&comparison).into_iter().map(Part::Figure));
+    parts.extend(curves(results).into_iter().map(Part::Figure));
     let data = serde_json::to_value(&comparison).map_err(StudyError::Unwritable)?;
-    Ok(Section { parts, data, ..Section::default() })
+    // The protocol adds the problems that every study can have.
+    let own = |problem: &String| problem.contains("was measured on other images");
+    let problems = comparison.problems.iter().filter(|problem| own(problem)).cloned().collect();
+    Ok(Section { parts, problems, data, ..Section::default() })
 }
 
 /// The table that is printed, and spliced into the README.

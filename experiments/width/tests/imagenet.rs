@@ -50,7 +50,7 @@ fn the_imagenet_profile_runs_from_folder_to_row_with_the_same_bits_on_any_thread
         assert_eq!((row.n, row.axis("input"), row.axis("classes")), (4, Some("224"), Some("1000")), "{:?}", row.error);
         assert_eq!((row.samples.len(), row.samples_at.as_slice()), (1, [1.0].as_slice()));
         let names = read_predictions(&folder.path().join("results/predictions"), ["width", "imagenet", id]).unwrap();
-        let names: Vec<&str> = names.iter().map(|item| item.name.as_str()).collect();
+        let names: Vec<&str> = names.items.iter().map(|item| item.name.as_str()).collect();
         assert_eq!(names, ["n01440764/0.JPEG", "n01440764/1.JPEG", "n03028079/0.JPEG", "n03028079/1.JPEG"]);
         row.checkpoint_hash.clone().unwrap()
     };

@@ -129,3 +129,33 @@ fn the_search_has_a_table_of_its_own() {
     assert!(!report.markdown.lines().any(|line| line.starts_with("| network") && line.contains("Recipe search")));
     assert!(report.markdown.contains("Every row file that was found is sound and used."), "no two recipes are one");
 }
+
+/// Two seeds give a spread, a curve, and a word on what they can show; another data set is no seed.
+#[test]
+fn seeds_show_what_they_can() {
+    let folder = project(&text());
+    let file = File::read(&folder.path().join("experiments/width/study.toml")).unwrap();
+    let cells = cells(&file, "imagewoof");
+    let cells = || cells.iter().filter(|cell| cell.network.width == 0.35 && cell.seed < 2);
+    for cell in cells() {
+        let (next, seed) = (cell.network.to_string() == "mobilenext", cell.seed as f64);
+        let value = 60.0 + if next { 2.0 + seed } else { 0.0 };
+        let row = row("imagewoof", cell, Ok(value));
+        let curve = (vec![30.0, value], vec![5.0, 20.0]);
+        write(folder.path(), sandglass_ledger::Row { samples: curve.0, samples_at: curve.1, ..row });
+    }
+    let (_, made) = report(folder.path());
+    let (_, power) = made.markdown.split_once("### What the seeds can show: Imagewoof, 128x128").unwrap();
+    // Differences 2 and 3: mean 2.5, sd 0.7071, t(97.5 %, 1) = 12.706, t(80 %, 1) = 1.376.
+    let line = power.lines().find(|line| line.starts_with("| 0.35")).unwrap();
+    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+    assert_eq!(cells[1..6], ["0.35", "2", "+2.50", "-3.85 to +8.85", "7.04"]);
+    let curve = made.figures.iter().find(|(name, _)| name == "width-curves-imagewoof-0.35.svg").unwrap();
+    assert_eq!(curve.1.matches("<polygon").count(), 2 * (2 + 1));
+
+    let cell = cells().next().unwrap();
+    let elsewhere = row("imagewoof", cell, Ok(99.0));
+    write(folder.path(), sandglass_ledger::Row { data_hash: "other images".into(), ..elsewhere });
+    let (_, made) = report(folder.path());
+    assert!(made.markdown.contains("was measured on other images than"), "{}", made.markdown);
+}

@@ -75,7 +75,7 @@ fn no_row_of_the_foundation_is_stale() {
 #[test]
 fn paper_and_counted_costs_stand_beside_every_network() {
     let file = file();
-    let paper = PaperTable::find(&file.paper_table).unwrap();
+    let paper = PaperTable::find(file.paper_table.as_ref().unwrap()).unwrap();
     let counted = PaperTable::find("mnext_width_counted").unwrap();
     for variant in &file.design.networks {
         for &width in &file.design.widths {

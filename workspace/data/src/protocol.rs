@@ -6,6 +6,9 @@ use crate::{DataError, Filter};
 
 /// What of an evaluation is convention rather than network or data. The default is this project's first one.
 ///
+/// Hashes of studies' cells are made of it where it is not the default: its keys stay, and one that is added is left out
+/// while it is at its default.
+///
 /// Training takes the mean and standard deviation from it, so that a network sees the same values in both.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

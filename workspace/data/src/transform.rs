@@ -99,7 +99,13 @@ impl Transform {
         protocol: &Protocol,
     ) -> Result<Self, DataError> {
         protocol.check()?;
-        let fit = match (augment.smallest_area, own_or_centre(set, input, Filter::Bilinear)?) {
+        let fit = own_or_centre(set, input, Filter::Bilinear)?;
+        if augment.pad_crop > 0 && augment.smallest_area == 0.0 && matches!(fit, Fit::Centre { .. }) {
+            let reason = "pad_crop would crop once more what a centre crop has cut: images of other sizes than the input's \
+                          take augment.smallest_area";
+            return Err(size_error(set, reason));
+        }
+        let fit = match (augment.smallest_area, fit) {
             (0.0, fit) => fit,
             (smallest, Fit::Centre { size, .. }) => Fit::RandomArea { size, smallest },
             (smallest, Fit::Own { height, width }) if height == width => Fit::RandomArea { size: height, smallest },

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandglass_data::{DataError, Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
+use sandglass_data::{Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_ops::{Isa, Runtime};
-use sandglass_study::{Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
+use sandglass_study::{Again, Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
 use sandglass_train::{Engine, LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError, evaluate, train};
 
 use crate::{Card, Classifier, Given, Signal, Work};
@@ -61,7 +61,7 @@ impl Lab {
         Ok(Self {
             threads: threads.unwrap_or_else(default_threads),
             isa: Isa::from_env().map_err(StudyError::refused)?,
-            commit: build.commit.clone() + if build.dirty { "+changes" } else { "" },
+            commit: build.named(),
             runtime: OnceCell::new(),
             opened: RefCell::default(),
             signal: OnceCell::new(),
@@ -133,17 +133,15 @@ impl Lab {
         }
         let path = folder.join(MODEL);
         checkpoint::save(&path, &trained.weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)?;
-        let card = Card {
-            network: cell.network.to_string(),
-            width: cell.network.width,
-            stem_stride: cell.network.stem_stride,
-            input: Some(cell.input),
-            classes: sets.training.classes().to_vec(),
-            evaluation: cell.evaluation.clone(),
-        };
-        let beside = card.write(&path).map_err(CellError::failed)?;
+        let beside = card(cell, &sets.training).write(&path).map_err(CellError::failed)?;
         let images = sets.training.len() as u64;
-        let left_out = Value::exact("copies_left_out", "images", sets.copies.len() as f64, images);
+        let once = |metric, unit, value| Value { again: Again::Once, ..Value::exact(metric, unit, value, images) };
+        let losses: Vec<(f64, f64)> = trained.log.iter().map(|row| (row.epoch as f64, row.train_loss)).collect();
+        let last = losses.last().map_or(0.0, |(_, loss)| *loss);
+        let mut values = vec![Value { samples: losses, ..once("train_loss", "nats", last) }];
+        if cell.drop_copies {
+            values.push(once("copies_left_out", "images", sets.copies.len() as f64));
+        }
         let history = trained.log.iter().filter_map(|row| Some((row.epoch as f64, row.eval_top1?)));
         Ok(Artefact {
             path,
@@ -151,7 +149,8 @@ impl Lab {
             history: history.collect(),
             seconds: Some(trained.seconds),
             made_by: trained.made_by,
-            values: if cell.drop_copies { vec![left_out] } else { Vec::new() },
+            made_from: Some(sets.training.hash().to_owned()),
+            values,
         })
     }
 
@@ -165,6 +164,13 @@ impl Lab {
         }
         // The part that is scored, without what was trained on where that is another one.
         let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
+        // A card that says otherwise would have `eval` print another number.
+        if let Some(there) = Card::read(&file.path).map_err(CellError::failed)?
+            && there != card(cell, set)
+        {
+            let path = Card::beside(&file.path);
+            return Err(CellError::Failed(format!("{}: is not the card of {cell} on {}", path.display(), set.name())));
+        }
         let network = cell.network.build().map_err(CellError::failed)?;
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
         let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
@@ -175,13 +181,12 @@ impl Lab {
         let score = evaluate(&mut engine.map_err(CellError::failed)?, &weights, &loader).map_err(CellError::failed)?;
         let n = score.n;
         let history = file.history.clone();
-        let mut values = vec![
+        let values = vec![
             Value { samples: history, ..Value::exact("top1", "%", score.top1(), n) },
             Value::exact("top5", "%", score.top5(), n),
             Value::exact("top1_count", "images", score.top1_count as f64, n),
             Value::exact("top5_count", "images", score.top5_count as f64, n),
         ];
-        values.extend(file.values.iter().cloned());
         let prediction = |(at, &prediction): (usize, &u32)| Prediction {
             name: set.image_name(at),
             label: set.label(at),
@@ -238,13 +243,27 @@ impl Lab {
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
-        if cell.data != "embedded" && find_data(&cell.data).is_none() {
-            return Err(CellError::Skipped(format!("data set {} is not {}", cell.data, below())));
-        }
-        let set = sandglass_data::open(&cell.data, part, Some(cell.network.classes));
-        let set = set.map_err(|error: DataError| CellError::failed(error))?;
+        let found = find_data(&cell.data).map(|path| path.display().to_string());
+        let set = sandglass_data::open(found.as_ref().unwrap_or(&cell.data), part, Some(cell.network.classes));
+        let set = set.map_err(|error| match found {
+            Some(_) => CellError::failed(error),
+            // Some sets are there without a folder: drawn, or in the hub's cache.
+            None => CellError::Skipped(format!("data set {} is not {}", cell.data, below())),
+        })?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
+    }
+}
+
+/// What a checkpoint of the cell must be scored with; the set's classes are the classifier's.
+fn card(cell: &Classifier, set: &Dataset) -> Card {
+    Card {
+        network: cell.network.to_string(),
+        width: cell.network.width,
+        stem_stride: cell.network.stem_stride,
+        input: Some(cell.input),
+        classes: set.classes().to_vec(),
+        evaluation: cell.evaluation.clone(),
     }
 }
 

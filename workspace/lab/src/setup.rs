@@ -114,7 +114,10 @@ impl ImageSetup {
         let trains = self.data.is_some() && (self.recipe.is_some() || !self.own_recipe.is_empty());
         let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty();
         let cells = match (trains, has_seeds, self.given.is_empty()) {
-            (true, true, true) => self.trained(design)?,
+            (true, true, true) => {
+                self.check_names(design)?;
+                self.trained(design)?
+            }
             (false, false, false) if self.data.is_none() => self.given()?,
             _ => return Err(StudyError::refused("needs either data, recipe and seeds, or given checkpoints")),
         };
@@ -122,6 +125,36 @@ impl ImageSetup {
             cell.madds().map_err(|error| StudyError::refused(format!("{cell}: {error}")))?;
         }
         Ok(cells)
+    }
+
+    /// What is named and is not there would otherwise do nothing, in silence.
+    fn check_names(&self, design: Compared<'_>) -> Result<(), StudyError> {
+        let refused = |message: String| Err(StudyError::refused(message));
+        let widths = if self.widths.is_empty() { design.widths } else { &self.widths };
+        let unknown = |all: &[f64], named: &[f64]| named.iter().find(|width| !all.contains(width)).copied();
+        if let Some(width) = unknown(design.widths, &self.widths) {
+            return refused(format!("widths: the design has no {width:?}"));
+        }
+        for keep in &self.keep {
+            if let Some(width) = unknown(widths, &keep.widths) {
+                return refused(format!("keep: there is no width {width:?}"));
+            }
+        }
+        let listed: Vec<f64> = self.seeds_at.iter().flat_map(|at| at.widths.clone()).collect();
+        if let Some(width) = unknown(widths, &listed) {
+            return refused(format!("seeds_at: there is no width {width:?}"));
+        }
+        if let Some(width) = widths.iter().find(|width| listed.iter().filter(|other| other == width).count() > 1) {
+            return refused(format!("seeds_at: width {width:?} is listed twice"));
+        }
+        if let Some(width) = widths.iter().find(|&&width| self.seeds(width).is_empty()) {
+            return refused(format!("width {width:?} has no seeds"));
+        }
+        let is_known = |name: &&String| design.networks.iter().any(|variant| variant.network == **name);
+        match self.own_recipe.keys().find(|name| !is_known(name)) {
+            Some(name) => refused(format!("own_recipe: the design has no network {name:?}")),
+            None => Ok(()),
+        }
     }
 
     fn trained(&self, design: Compared<'_>) -> Result<Vec<Classifier>, StudyError> {
@@ -143,10 +176,11 @@ impl ImageSetup {
             for &input in inputs {
                 for (network, name, recipe) in &recipes {
                     for &seed in self.seeds(width) {
+                        let work = Work::Train(recipe.clone());
                         cells.push(Classifier {
                             shown: Shown { input: input != self.input, recipe: name.clone() },
-                            work: Work::Train(recipe.clone()),
-                            ..self.blank(network, width, input, &data, seed)?
+                            seed,
+                            ..self.cell(network, width, input, &data, work)?
                         });
                     }
                 }
@@ -157,30 +191,21 @@ impl ImageSetup {
     }
 
     fn given(&self) -> Result<Vec<Classifier>, StudyError> {
-        let cell = |given: &Given| {
-            let blank = self.blank(&given.network, given.width, self.input, &given.data, 0)?;
-            Ok(Classifier { work: Work::Score(given.clone()), ..blank })
-        };
+        let cell =
+            |given: &Given| self.cell(&given.network, given.width, self.input, &given.data, Work::Score(given.clone()));
         self.given.iter().map(cell).collect()
     }
 
-    /// A cell without work.
-    fn blank(&self, network: &str, width: f64, input: usize, data: &str, seed: u64) -> Result<Classifier, StudyError> {
+    /// A cell of seed 0.
+    fn cell(&self, network: &str, width: f64, input: usize, data: &str, work: Work) -> Result<Classifier, StudyError> {
         let config: NetworkConfig = network.parse().map_err(StudyError::refused)?;
         let stem_stride = self.stem_stride.unwrap_or(config.stem_stride);
         Ok(Classifier {
             network: NetworkConfig { width, classes: self.classes, stem_stride, ..config },
             input,
             data: data.to_owned(),
-            seed,
-            // Set by both callers.
-            work: Work::Score(Given {
-                network: String::new(),
-                width,
-                weights: String::new(),
-                sha256: String::new(),
-                data: String::new(),
-            }),
+            seed: 0,
+            work,
             evaluation: self.protocol(input)?,
             drop_copies: self.drop_copies,
             holdout: self.holdout,

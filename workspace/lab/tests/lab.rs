@@ -51,6 +51,8 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     // Only the last epoch was due.
     assert_eq!((file.history.len(), file.history[0].0), (1, 2.0));
     assert_eq!(file.made_by, ["c0ffee+changes"]);
+    let losses = file.values.iter().find(|value| value.metric == "train_loss").unwrap();
+    assert_eq!((losses.samples.len(), losses.samples[1].1), (2, losses.value));
     assert!(file.seconds.unwrap() > 0.0 && run.join("recipe.toml").is_file());
     let recipe = std::fs::read_to_string(run.join("recipe.toml")).unwrap();
     assert_eq!(
@@ -78,6 +80,13 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     card.check(&file.path, &set(["ant", "bee"])).unwrap();
     let error = card.check(&file.path, &set(["ant", "wasp"])).unwrap_err().to_string();
     assert!(error.contains("output 1 is \"bee\", but class 1 of set is \"wasp\""), "{error}");
+
+    // A card that was changed is found: `eval` would print another number.
+    let text = std::fs::read_to_string(Card::beside(&file.path)).unwrap();
+    std::fs::write(Card::beside(&file.path), text.replace("resize = 36", "resize = 40")).unwrap();
+    assert!(
+        matches!(lab.score(&cell, &file, None), Err(CellError::Failed(reason)) if reason.contains("is not the card"))
+    );
 
     // A finished run is not trained again, and an engine that is not here scores nothing.
     let again = lab.prepare(&cell, &run).unwrap();
@@ -108,8 +117,11 @@ fn held_back_images_are_scored_and_not_trained_on() {
     let training = sandglass_data::open(folder.path().join("data").to_str().unwrap(), Part::Train, Some(2)).unwrap();
     let names: Vec<String> = (0..training.len()).map(|at| training.image_name(at)).collect();
     assert!(measured.predictions.iter().all(|item| names.contains(&item.name)));
-    let log = std::fs::read_to_string(folder.path().join("run/log.jsonl")).unwrap();
-    assert!(log.contains("development split"), "{log}");
+    // The rest, and no more, is what was trained on.
+    let (rest, _) = training.split(5, 0).unwrap();
+    assert_eq!((file.made_from.as_deref(), rest.len()), (Some(rest.hash()), 11));
+    let scored: Vec<&str> = measured.predictions.iter().map(|item| item.name.as_str()).collect();
+    assert!((0..rest.len()).all(|at| !scored.contains(&rest.image_name(at).as_str())));
 }
 
 #[test]
@@ -123,8 +135,12 @@ fn copies_of_validation_images_under_another_label_are_left_out_and_counted() {
     let lab = lab();
     let file = lab.prepare(&cell, &folder.path().join("run")).unwrap();
     let measured = lab.score(&cell, &file, None).unwrap();
-    let left_out = measured.values.iter().find(|value| value.metric == "copies_left_out").unwrap();
+    let left_out = file.values.iter().find(|value| value.metric == "copies_left_out").unwrap();
     assert_eq!((left_out.value, left_out.n), (1.0, 12));
+    assert!(
+        measured.values.iter().all(|value| value.metric != "copies_left_out"),
+        "measuring the file knows nothing of it"
+    );
 }
 
 #[test]

@@ -109,9 +109,18 @@ fn contradictions_are_named() {
         ("crop_pct = 0.875", "evaluation = { std = [0.0, 1.0, 1.0] }", "std"),
         // A crop of the padded image never follows a centre crop.
         ("recipe = \"tiny-imagenet\"", "recipe = \"cifar10\"", "set augment.smallest_area, no pad_crop"),
-        ("seeds = [0, 1]", "seeds = [0]\nwidths = [1000.0]", "width"),
         ("input = 128", "input = 0", "a resize to 0 pixels"),
         ("input =", "inputt =", "did you mean `input`?"),
+        // What is named and is not there does nothing in silence.
+        ("seeds = [0, 1]", "seeds = [0]\nwidths = [0.5]", "widths: the design has no 0.5"),
+        ("seeds = [0, 1]", "seeds = [0]\nkeep = [{ seeds = \"all\", widths = [0.5] }]", "keep: there is no width 0.5"),
+        ("seeds = [0, 1]", "seeds_at = [{ widths = [1.0], seeds = [0] }]", "width 0.35 has no seeds"),
+        (
+            "seeds = [0, 1]",
+            "seeds_at = [{ widths = [1.0, 1.0], seeds = [0] }]\nseeds = [0]",
+            "width 1.0 is listed twice",
+        ),
+        ("seeds = [0, 1]", "seeds = [0]\nown_recipe = { mobilenetv9 = \"smoke\" }", "no network \"mobilenetv9\""),
     ] {
         let error = cells(&SETUP.replace(from, to)).expect_err(to);
         assert!(error.contains(reason), "{to}: {error}");

@@ -49,6 +49,18 @@ pub enum ReadError {
 /// # Errors
 /// No rows, rows of several cells, a row twice, a flawed row (such as a value that is not finite), or a failed write.
 pub fn write_cell(root: &Path, rows: &[Row]) -> Result<PathBuf, WriteError> {
+    let first = check_rows(rows)?;
+    let path = root.join(&first.study).join(&first.profile).join(format!("{}.parquet", first.cell));
+    let bytes = encode(rows).map_err(WriteError::Parquet)?;
+    sandglass_files::write(&path, &bytes).map_err(|source| WriteError::Io { path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// What [`write_cell`] would refuse of these rows; the first of them.
+///
+/// # Errors
+/// No rows, rows of several cells, a row twice, or a flawed row.
+pub fn check_rows(rows: &[Row]) -> Result<&Row, WriteError> {
     let first = rows.first().ok_or(WriteError::Empty)?;
     for (at, row) in rows.iter().enumerate() {
         if let Some(flaw) = row.flaw() {
@@ -61,10 +73,7 @@ pub fn write_cell(root: &Path, rows: &[Row]) -> Result<PathBuf, WriteError> {
             return Err(WriteError::Twice(row.id()));
         }
     }
-    let path = root.join(&first.study).join(&first.profile).join(format!("{}.parquet", first.cell));
-    let bytes = encode(rows).map_err(WriteError::Parquet)?;
-    sandglass_files::write(&path, &bytes).map_err(|source| WriteError::Io { path: path.clone(), source })?;
-    Ok(path)
+    Ok(first)
 }
 
 /// The rows of one file, decoded but not judged (see [`Row::flaw`]).

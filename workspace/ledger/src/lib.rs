@@ -13,9 +13,9 @@ mod schema;
 mod seal;
 mod stats;
 
-pub use file::{ReadError, WriteError, read_cell, write_cell};
+pub use file::{ReadError, WriteError, check_rows, read_cell, write_cell};
 pub use ledger::{Ledger, Problem};
-pub use predictions::{Prediction, read_predictions, write_predictions};
+pub use predictions::{Prediction, Predictions, predictions_path, read_predictions, write_predictions};
 pub use row::{Axis, Row, Status, is_plain_name};
 pub use schema::{Column, SCHEMA_VERSION, schema_markdown};
 pub use stats::{Summary, smallest_effect};

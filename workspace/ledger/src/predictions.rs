@@ -4,8 +4,8 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use polars::prelude::{
-    DataFrame, IntoColumn, KeyValueMetadata, NamedFrom, ParallelStrategy, ParquetReader, ParquetWriter, SerReader,
-    Series,
+    DataFrame, IntoColumn, KeyValueMetadata, NamedFrom, ParallelStrategy, ParquetReader, ParquetWriter, PolarsError,
+    SerReader, Series,
 };
 use sandglass_files::catch;
 
@@ -23,18 +23,34 @@ pub struct Prediction {
     pub prediction: u32,
 }
 
-fn path(root: &Path, [study, profile, cell]: [&str; 3]) -> PathBuf {
+/// What was answered, and by which file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predictions {
+    /// SHA-256 of the checkpoint.
+    pub checkpoint: String,
+    /// In the data set's order.
+    pub items: Vec<Prediction>,
+}
+
+const CHECKPOINT: &str = "sandglass.checkpoint";
+
+/// Where a cell's predictions lie below `root`.
+pub fn predictions_path(root: &Path, [study, profile, cell]: [&str; 3]) -> PathBuf {
     root.join(study).join(profile).join(format!("{cell}.parquet"))
 }
 
-/// Writes `root/<study>/<profile>/<cell>.parquet` in the data set's order, whole or not at all, and returns the path.
+/// Writes `root/<study>/<profile>/<cell>.parquet`, whole or not at all, and returns the path.
 ///
 /// # Errors
 /// A file that cannot be made or written.
-pub fn write_predictions(root: &Path, cell: [&str; 3], items: &[Prediction]) -> Result<PathBuf, WriteError> {
-    let path = path(root, cell);
+pub fn write_predictions(root: &Path, cell: [&str; 3], predictions: &Predictions) -> Result<PathBuf, WriteError> {
+    let path = predictions_path(root, cell);
     let mut bytes = Vec::new();
-    let metadata = KeyValueMetadata::from_static(vec![("sandglass.seal".into(), seal::unsealed())]);
+    let Predictions { checkpoint, items } = predictions;
+    let metadata = KeyValueMetadata::from_static(vec![
+        (CHECKPOINT.into(), checkpoint.clone()),
+        ("sandglass.seal".into(), seal::unsealed()),
+    ]);
     let written = catch(|| {
         let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
         let column = |name: &str, of: fn(&Prediction) -> u32| {
@@ -60,21 +76,27 @@ pub fn write_predictions(root: &Path, cell: [&str; 3], items: &[Prediction]) -> 
 ///
 /// # Errors
 /// A file that is not there, was changed, or holds something else.
-pub fn read_predictions(root: &Path, cell: [&str; 3]) -> Result<Vec<Prediction>, ReadError> {
-    let bytes = std::fs::read(path(root, cell))?;
+pub fn read_predictions(root: &Path, cell: [&str; 3]) -> Result<Predictions, ReadError> {
+    let bytes = std::fs::read(predictions_path(root, cell))?;
     if !seal::is_intact(&bytes) {
         return Err(ReadError::Broken);
     }
-    let items = catch(|| {
-        let frame = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None).finish()?;
+    let read = catch(|| {
+        let mut reader = ParquetReader::new(Cursor::new(bytes)).read_parallel(ParallelStrategy::None);
+        let pairs = reader.get_metadata()?.key_value_metadata.clone().unwrap_or_default();
+        let checkpoint = pairs.into_iter().find(|pair| pair.key == CHECKPOINT).and_then(|pair| pair.value);
+        let frame = reader.finish()?;
         let (names, labels, predictions) =
             (frame.column("name")?.str()?, frame.column("label")?.u32()?, frame.column("prediction")?.u32()?);
         let items = names.iter().zip(labels.iter()).zip(predictions.iter());
         let item = |((name, label), prediction): ((Option<&str>, Option<u32>), Option<u32>)| {
             Some(Prediction { name: name?.to_owned(), label: label?, prediction: prediction? })
         };
-        Ok::<_, polars::prelude::PolarsError>(items.map(item).collect::<Option<Vec<_>>>())
+        Ok::<_, PolarsError>((checkpoint, items.map(item).collect::<Option<Vec<_>>>()))
     });
-    let items = items.map_err(ReadError::Parquet)?.map_err(|error| ReadError::Parquet(error.to_string()))?;
-    items.ok_or_else(|| ReadError::Schema("a null".into()))
+    match read.map_err(ReadError::Parquet)?.map_err(|error| ReadError::Parquet(error.to_string()))? {
+        (Some(checkpoint), Some(items)) => Ok(Predictions { checkpoint, items }),
+        (None, _) => Err(ReadError::Schema("it names no checkpoint".into())),
+        (_, None) => Err(ReadError::Schema("it holds a null".into())),
+    }
 }

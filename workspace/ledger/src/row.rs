@@ -85,8 +85,8 @@ row! {
     samples: Vec<f64>,
     /// When each sample was taken, such as the epochs; may be empty where the order says enough.
     samples_at: Vec<f64>,
-    /// True where measuring again cannot give the same value, as with times.
-    timed: bool,
+    /// True where measuring the file again does not give the value: a time, or what only its making knows.
+    once: bool,
     /// What computed the measurement; null: the engine that trains.
     engine: Option<String>,
     /// Commit that the program was built from, or `unknown`.
@@ -95,6 +95,8 @@ row! {
     dirty: bool,
     /// Commits of all programs that had a part in making the checkpoint, oldest first; may be empty.
     made_by: Vec<String>,
+    /// Hash of the data that the checkpoint was made from; null where it was found.
+    made_from: Option<String>,
     /// Command that runs the cell again.
     command: String,
     /// BLAKE3 over everything that defines the cell.

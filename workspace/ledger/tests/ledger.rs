@@ -6,8 +6,8 @@ use std::fs;
 
 use common::row;
 use sandglass_ledger::{
-    Axis, Ledger, Prediction, ReadError, Row, Status, WriteError, read_cell, read_predictions, schema_markdown,
-    write_cell, write_predictions,
+    Axis, Ledger, Prediction, Predictions, ReadError, Row, Status, WriteError, read_cell, read_predictions,
+    schema_markdown, write_cell, write_predictions,
 };
 
 fn failed(cell: &str, error: &str) -> Row {
@@ -128,9 +128,10 @@ fn rows_that_differ_in_one_axis_are_no_duplicates() {
 fn predictions_come_back_and_damage_is_found() {
     let root = tempfile::tempdir().unwrap();
     let item = |name: &str, prediction| Prediction { name: name.into(), label: 3, prediction };
-    let (cell, items) = (["width", "smoke", "a"], [item("b/2.JPEG", 3), item("a/1.JPEG", 7)]);
-    let path = write_predictions(root.path(), cell, &items).unwrap();
-    assert_eq!(read_predictions(root.path(), cell).unwrap(), items);
+    let (cell, items) = (["width", "smoke", "a"], vec![item("b/2.JPEG", 3), item("a/1.JPEG", 7)]);
+    let predictions = Predictions { checkpoint: "c0ffee".into(), items };
+    let path = write_predictions(root.path(), cell, &predictions).unwrap();
+    assert_eq!(read_predictions(root.path(), cell).unwrap(), predictions);
     let mut bytes = fs::read(&path).unwrap();
     bytes[20] ^= 1;
     fs::write(&path, bytes).unwrap();

@@ -16,6 +16,10 @@ pub enum StudyError {
     Method { path: PathBuf, method: String, known: String },
     #[error("{}:{line}: {message}", path.display())]
     Toml { path: PathBuf, line: usize, message: String },
+    #[error("{}: was changed since this run began: {cell} is no longer defined as it was; run it again", path.display())]
+    Changed { path: PathBuf, cell: String },
+    #[error("{}: the studies {} borrow from each other in a circle", path.display(), names.join(", "))]
+    Circle { path: PathBuf, names: Vec<String> },
     #[error("{}: {message}", path.display())]
     Invalid { path: PathBuf, message: String },
     #[error("study {study} has no profile {name:?}; it has {known}")]

@@ -96,14 +96,24 @@ pub struct Artefact {
     pub seconds: Option<f64>,
     /// Commits of the programs that made it.
     pub made_by: Vec<String>,
-    /// What its making knows and measuring it again would not, such as what was left out.
+    /// Hash of the data that it was made from.
+    pub made_from: Option<String>,
+    /// What its making knows and measuring it again would not, such as what was left out: [`Again::Once`] each.
     pub values: Vec<Value>,
 }
 
 impl Artefact {
     /// A file that lies there.
     pub fn found(path: PathBuf) -> Self {
-        Self { path, beside: None, history: Vec::new(), seconds: None, made_by: Vec::new(), values: Vec::new() }
+        Self {
+            path,
+            beside: None,
+            history: Vec::new(),
+            seconds: None,
+            made_by: Vec::new(),
+            made_from: None,
+            values: Vec::new(),
+        }
     }
 }
 
@@ -127,12 +137,12 @@ pub struct Facts {
     pub synthetic: bool,
 }
 
-/// Whether measuring again must give the same value.
+/// Whether measuring the file again must give the same value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
     Exact,
-    /// A time: never compared for equality.
-    Timed,
+    /// A time, or what only the file's making knows: never compared.
+    Once,
 }
 
 /// One number.

@@ -21,8 +21,9 @@ pub struct StudyFile<D, S> {
     pub question: String,
     /// What to keep in mind when reading the table.
     pub analysis: String,
-    /// Id in `paper_tables.toml`.
-    pub paper_table: String,
+    /// Id in `paper_tables.toml`, where a paper has a table of this.
+    #[serde(default)]
+    pub paper_table: Option<String>,
     pub design: D,
     pub profile: Vec<Profile<S>>,
 }
@@ -56,7 +57,7 @@ pub struct Head {
     pub title: String,
     pub question: String,
     pub analysis: String,
-    pub paper_table: String,
+    pub paper_table: Option<String>,
 }
 
 impl<D, S> StudyFile<D, S> {

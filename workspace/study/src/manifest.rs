@@ -70,11 +70,14 @@ impl Manifest {
     /// merging, lists them all. Processes on one machine wait for each other.
     pub(crate) fn refresh<E: Experiment>(study: &Opened<E>) -> Result<(), StudyError> {
         let project = &study.project;
-        let _lock = Lock::wait(&project.runs().join("manifest.lock"))?;
+        let _lock = Lock::wait(&project.locks().join("manifest.lock"))?;
         let ledger = Ledger::read(&project.rows());
         let old = Self::read(project)?;
-        let mut new: Vec<Listed> =
-            old.checkpoint.iter().filter(|entry| entry.study != study.head.name).cloned().collect();
+        // A process that has run for long may not know a profile that was added since.
+        let is_known = |entry: &Listed| {
+            entry.study == study.head.name && study.file.profile.iter().any(|profile| profile.name == entry.profile)
+        };
+        let mut new: Vec<Listed> = old.checkpoint.iter().filter(|entry| !is_known(entry)).cloned().collect();
         for Placement { profile, cells } in study.profiles(None)? {
             let asked = cells.iter().filter(|cell| !cell.is_borrowed);
             for cell in asked.filter(|cell| study.experiment.keeps(&profile.setup, &cell.keyed.cell)) {

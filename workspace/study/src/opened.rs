@@ -1,11 +1,11 @@
 //! A study with its cells, its place and its rows.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sandglass_ledger::{Ledger, is_plain_name};
 
 use crate::borrow::{Lent, Place};
-use crate::{Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, StudyError, StudyFile};
+use crate::{Axes, Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, StudyError, StudyFile};
 
 /// Borrowing from a profile that borrows itself is followed so many times.
 const DEPTH: usize = 8;
@@ -15,6 +15,7 @@ pub struct Opened<E: Experiment> {
     pub(crate) experiment: E,
     pub(crate) file: StudyFile<E::Design, E::Setup>,
     pub(crate) head: Head,
+    path: PathBuf,
     pub(crate) project: Project,
     pub(crate) ledger: Ledger,
     pub(crate) build: Build,
@@ -41,16 +42,8 @@ pub(crate) type Lender<'a> = dyn Fn(&str, &str) -> Result<Vec<Lent>, StudyError>
 
 impl<E: Experiment> Opened<E> {
     pub(crate) fn open(path: &Path, experiment: E, build: Build, lender: &Lender<'_>) -> Result<Self, StudyError> {
-        let file = StudyFile::<E::Design, E::Setup>::read(path)?;
+        let (file, keyed) = read(path, &experiment)?;
         let invalid = |message: String| StudyError::Invalid { path: path.into(), message };
-        let mut keyed = Vec::new();
-        for profile in &file.profile {
-            let cells = experiment.cells(&file.design, &profile.setup);
-            let cells = cells.map_err(|error| invalid(format!("profile {}: {error}", profile.name)))?;
-            let cells = cells.into_iter().map(Keyed::new).collect::<Result<Vec<_>, _>>()?;
-            check(&cells).map_err(|message| invalid(format!("profile {}: {message}", profile.name)))?;
-            keyed.push(cells);
-        }
         let lent = (0..file.profile.len())
             .map(|at| lent(&file, &keyed, at, lender, DEPTH).map_err(&invalid))
             .collect::<Result<Vec<_>, _>>()?;
@@ -64,7 +57,18 @@ impl<E: Experiment> Opened<E> {
         let cells = cells.collect();
         let project = Project::around(path)?;
         let ledger = Ledger::read(&project.rows());
-        Ok(Self { head: file.head(), experiment, file, project, ledger, build, cells })
+        Ok(Self { path: path.into(), head: file.head(), experiment, file, project, ledger, build, cells })
+    }
+
+    /// Whether study.toml, read anew, still defines a cell as it did when this process read it.
+    pub(crate) fn still_defines(&self, profile: &str, cell: &Keyed<E::Cell>) -> Result<(), StudyError> {
+        let (file, keyed) = read(&self.path, &self.experiment)?;
+        let mut cells =
+            file.profile.iter().zip(&keyed).filter(|(other, _)| other.name == profile).flat_map(|(_, cells)| cells);
+        match cells.any(|other| other.id == cell.id && other.hash == cell.hash) {
+            true => Ok(()),
+            false => Err(StudyError::Changed { path: self.path.clone(), cell: cell.id.clone() }),
+        }
     }
 
     /// Profiles with their cells: all, or the one named.
@@ -94,14 +98,35 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// What a profile lends.
-    pub(crate) fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
+    pub(crate) fn lent_by(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
         let Placement { cells, .. } = self.profile(Some(profile))?;
         Ok(cells.iter().map(|cell| Lent { hash: cell.keyed.hash.clone(), place: cell.place.clone() }).collect())
     }
 }
 
-/// Ids must be names of files, and differ.
-fn check<C>(cells: &[Keyed<C>]) -> Result<(), String> {
+/// A study's file and, parallel to its profiles, their cells. Whatever would keep a row from being written is refused.
+#[expect(clippy::type_complexity, reason = "a file and what is parallel to a part of it")]
+fn read<E: Experiment>(
+    path: &Path,
+    experiment: &E,
+) -> Result<(StudyFile<E::Design, E::Setup>, Vec<Vec<Keyed<E::Cell>>>), StudyError> {
+    let file = StudyFile::<E::Design, E::Setup>::read(path)?;
+    let mut keyed = Vec::new();
+    for profile in &file.profile {
+        let invalid = |message: String| StudyError::Invalid {
+            path: path.into(),
+            message: format!("profile {}: {message}", profile.name),
+        };
+        let cells = experiment.cells(&file.design, &profile.setup).map_err(|error| invalid(error.to_string()))?;
+        let cells = cells.into_iter().map(Keyed::new).collect::<Result<Vec<_>, _>>()?;
+        check(&cells).map_err(invalid)?;
+        keyed.push(cells);
+    }
+    Ok((file, keyed))
+}
+
+/// Ids must be names of files, and differ; so must what rows say of their cells.
+fn check<C: Axes>(cells: &[Keyed<C>]) -> Result<(), String> {
     if cells.is_empty() {
         return Err("has no cells".into());
     }
@@ -114,6 +139,10 @@ fn check<C>(cells: &[Keyed<C>]) -> Result<(), String> {
         }
         if cells.iter().take(at).any(|other| other.id == cell.id) {
             return Err(format!("cell {} occurs twice: what makes it is listed twice", cell.id));
+        }
+        let meaning = |cell: &C| (cell.axes(), cell.dataset(), cell.seed());
+        if let Some(other) = cells.iter().take(at).find(|other| meaning(&other.cell) == meaning(&cell.cell)) {
+            return Err(format!("cells {} and {} have the same axes, data and seed", other.id, cell.id));
         }
     }
     Ok(())
@@ -142,6 +171,14 @@ fn lent<D, S, C>(
             }
         }
     };
+    if let Some(name) = &profile.borrow
+        && !theirs.iter().any(|lent| cells.iter().any(|cell| cell.hash == lent.hash))
+    {
+        return Err(format!(
+            "profile {}: borrow = {name:?}: it has no cell that is defined as one of these",
+            profile.name
+        ));
+    }
     let place = |cell: &Keyed<C>| {
         let own = || Place { study: file.name.clone(), profile: profile.name.clone(), cell: cell.id.clone() };
         let place = theirs.iter().find(|lent| lent.hash == cell.hash).map_or_else(own, |lent| lent.place.clone());

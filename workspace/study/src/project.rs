@@ -44,10 +44,16 @@ impl Project {
         self.0.join("results/checkpoints")
     }
 
-    /// `SANDGLASS_RUNS`, else `runs` in the project: where cells are made and resume. Not committed.
+    /// `SANDGLASS_RUNS`, else `runs`, in the project unless it is absolute: where cells are made and resume. Not committed.
     pub fn runs(&self) -> PathBuf {
         let named = std::env::var_os("SANDGLASS_RUNS").filter(|folder| !folder.is_empty());
-        named.map_or_else(|| self.0.join("runs"), PathBuf::from)
+        self.0.join(named.unwrap_or_else(|| "runs".into()))
+    }
+
+    /// Locks on what lies in `results`, and beside it: whoever writes there must meet the same ones, wherever it makes its
+    /// cells. Not committed.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.0.join("results/.locks")
     }
 
     /// Where a cell is made. One that is defined anew starts in a folder of its own.

@@ -29,6 +29,11 @@ impl Build {
         let versions = format!("sandglass {}, Cargo.lock {}", env!("CARGO_PKG_VERSION"), &lock[..12]);
         Self { commit: commit.to_owned(), dirty, versions }
     }
+
+    /// The commit, and `+changes` where there were some.
+    pub fn named(&self) -> String {
+        self.commit.clone() + if self.dirty { "+changes" } else { "" }
+    }
 }
 
 /// The CPU's model name where the system tells it, else its architecture.

@@ -1,16 +1,21 @@
 //! Runs what is missing of a profile, cell by cell. A cell that fails is a row with its error, and the run goes on.
 
 use std::fs::{self, File, TryLockError};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use sandglass_files::sha256_file;
-use sandglass_ledger::{Axis, Ledger, Row, Status, write_cell, write_predictions};
+use sandglass_ledger::{
+    Axis, Ledger, Predictions, Row, Status, check_rows, predictions_path, write_cell, write_predictions,
+};
 
 use crate::manifest::{Manifest, kept_file};
 use crate::opened::{Placed, Placement};
 use crate::provenance::{machine, timestamp};
-use crate::{Again, Artefact, Axes, CellError, Experiment, Measurement, Opened, Profile, State, StudyError, Value};
+use crate::{
+    Again, Artefact, Axes, CellError, Experiment, Keyed, Measurement, Opened, Profile, State, StudyError, Value,
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -50,8 +55,11 @@ pub(crate) fn run<E: Experiment>(
     let mut tally = Tally::default();
     for cell in cells.iter().filter(|cell| only.is_none_or(|only| cell.keyed.id == only)) {
         let id = &cell.keyed.id;
+        // A study.toml that was changed since this process read it: its rows are not to be overwritten by older ones.
+        study.still_defines(&profile.name, &cell.keyed)?;
         // Read again for each cell: another process may have done it meanwhile.
-        if state(study, cell) == State::Done {
+        let Some(state) = known_state(study, cell, note, &mut tally) else { continue };
+        if state == State::Done {
             tally.kept += 1;
             continue;
         }
@@ -60,28 +68,24 @@ pub(crate) fn run<E: Experiment>(
             tally.waiting += 1;
             continue;
         }
-        let folder = study.project.run_of(&study.head.name, &profile.name, id, &cell.keyed.hash);
-        let Some(_lock) = Lock::try_take(&folder.join("cell.lock"))? else {
+        let Some(_lock) = Lock::try_take(&lock_of(study, cell))? else {
             note(&format!("{id}: busy, {}", CellError::Busy));
             tally.busy += 1;
             continue;
         };
         // Once more, for it may have been done between the look and the lock.
-        if state(study, cell) == State::Done {
+        if known_state(study, cell, note, &mut tally) == Some(State::Done) {
             tally.kept += 1;
             continue;
         }
         note(&format!("{id}: started"));
         let (started, clock) = (timestamp(), Instant::now());
-        let outcome = one(study, profile, cell, &folder);
+        let outcome = one(study, profile, cell);
         let blank = blank(study, profile, cell, started, clock.elapsed().as_secs_f64());
-        let (status, reason) = match outcome {
-            Ok((artefact, hash, measurement)) => {
-                note(&format!("{id}: {}", measurement.summary));
+        let (status, reason) = match outcome.and_then(|one| finish(study, profile, cell, one, &blank)) {
+            Ok(summary) => {
+                note(&format!("{id}: {summary}"));
                 tally.done += 1;
-                let seconds = artefact.seconds.unwrap_or_default().max(blank.seconds);
-                let blank = Row { checkpoint_hash: Some(hash), made_by: artefact.made_by, seconds, ..blank };
-                finish(study, cell, &measurement, blank)?;
                 continue;
             }
             Err(CellError::Interrupted(signal)) => return Err(RunError::Interrupted(signal)),
@@ -101,68 +105,116 @@ pub(crate) fn run<E: Experiment>(
                 (Status::Failed, reason)
             }
         };
+        let predictions = predictions_path(&study.project.predictions(), cell.place.names());
+        match fs::remove_file(&predictions) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(StudyError::io(&predictions)(error).into()),
+            _ => {}
+        }
         write_cell(&study.project.rows(), &[Row { status, error: Some(reason), ..blank }]).map_err(StudyError::from)?;
     }
     Manifest::refresh(study)?;
     Ok(tally)
 }
 
-fn state<E: Experiment>(study: &Opened<E>, cell: &Placed<E::Cell>) -> State {
+fn lock_of<E: Experiment>(study: &Opened<E>, cell: &Placed<E::Cell>) -> PathBuf {
+    // By name and not by hash: two definitions of one cell write the same files.
     let [name, profile, id] = cell.place.names();
-    let ledger = Ledger::read_one(&study.project.rows(), name, profile, id);
-    State::of(&ledger.rows.iter().collect::<Vec<_>>(), &cell.keyed.hash)
+    study.project.locks().join(name).join(profile).join(format!("{id}.lock"))
 }
 
-/// The file, its hash, and what it is worth. The row speaks of the file as kept, not of anything in memory.
+/// None where a row file is there and cannot be read: it may be a newer program's, so it is not written over.
+fn known_state<E: Experiment>(
+    study: &Opened<E>,
+    cell: &Placed<E::Cell>,
+    note: &mut dyn FnMut(&str),
+    tally: &mut Tally,
+) -> Option<State> {
+    let [name, profile, id] = cell.place.names();
+    let ledger = Ledger::read_one(&study.project.rows(), name, profile, id);
+    if let Some(problem) = ledger.problems.first() {
+        note(&format!(
+            "{}: left alone, its rows cannot be used: {problem}; delete the file to run it again",
+            cell.keyed.id
+        ));
+        tally.failed += 1;
+        return None;
+    }
+    Some(State::of(&ledger.rows.iter().collect::<Vec<_>>(), &cell.keyed.hash))
+}
+
+/// A file and what was measured on it.
+struct One {
+    artefact: Artefact,
+    sha256: String,
+    measurement: Measurement,
+    /// Of the making, over all resumes, and of what came after it.
+    seconds: f64,
+}
+
 fn one<E: Experiment>(
     study: &Opened<E>,
     profile: &Profile<E::Setup>,
     cell: &Placed<E::Cell>,
-    folder: &Path,
-) -> Result<(Artefact, String, Measurement), CellError> {
-    let mut artefact = study.experiment.prepare(&cell.keyed.cell, folder)?;
-    if study.experiment.keeps(&profile.setup, &cell.keyed.cell) {
-        let kept = study.project.checkpoints().join(kept_file(&cell.place));
-        copy(&artefact.path, &kept)?;
-        if let Some(beside) = &artefact.beside {
-            copy(beside, &kept.with_extension("toml"))?;
-        }
-        artefact.path = kept;
-    }
-    let hash = sha256_file(&artefact.path);
-    let hash = hash.map_err(|error| CellError::Failed(format!("{}: {error}", artefact.path.display())))?;
-    let measurement = study.experiment.measure(&cell.keyed.cell, &artefact, None)?;
-    Ok((artefact, hash, measurement))
+) -> Result<One, CellError> {
+    let Keyed { id, hash, cell } = &cell.keyed;
+    let folder = study.project.run_of(&study.head.name, &profile.name, id, hash);
+    fs::create_dir_all(&folder).map_err(failed(&folder))?;
+    let clock = Instant::now();
+    let artefact = study.experiment.prepare(cell, &folder)?;
+    let made = clock.elapsed().as_secs_f64();
+    let sha256 = sha256_file(&artefact.path).map_err(failed(&artefact.path))?;
+    let measurement = study.experiment.measure(cell, &artefact, None)?;
+    let after = clock.elapsed().as_secs_f64() - made;
+    let seconds = artefact.seconds.unwrap_or(made) + after;
+    Ok(One { artefact, sha256, measurement, seconds })
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> CellError {
+    let path = path.display().to_string();
+    move |error| CellError::Failed(format!("{path}: {error}"))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), CellError> {
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: std::io::Error| CellError::Failed(format!("{path}: {error}"))
-    };
     let bytes = fs::read(from).map_err(failed(from))?;
     sandglass_files::write(to, &bytes).map_err(failed(to))
 }
 
-/// Predictions first, then rows, then the manifest: whatever is interrupted, a row never speaks of what is not there.
+/// The file where it is kept, then predictions, then rows, then the manifest: whatever is interrupted, a row never speaks of
+/// what is not there. Returns the measurement's summary.
 fn finish<E: Experiment>(
     study: &Opened<E>,
+    profile: &Profile<E::Setup>,
     cell: &Placed<E::Cell>,
-    measurement: &Measurement,
-    blank: Row,
-) -> Result<(), StudyError> {
-    if !measurement.predictions.is_empty() {
-        write_predictions(&study.project.predictions(), cell.place.names(), &measurement.predictions)?;
-    }
+    One { artefact, sha256, measurement, seconds }: One,
+    blank: &Row,
+) -> Result<String, CellError> {
     let blank = Row {
         synthetic: blank.synthetic || measurement.data.synthetic,
-        data_hash: measurement.data.hash.clone(),
-        engine: measurement.engine.clone(),
-        ..blank
+        data_hash: measurement.data.hash,
+        engine: measurement.engine,
+        checkpoint_hash: Some(sha256.clone()),
+        made_by: artefact.made_by,
+        made_from: artefact.made_from,
+        seconds,
+        ..blank.clone()
     };
-    let rows: Vec<Row> = measurement.values.iter().map(|value| row(value, blank.clone())).collect();
-    write_cell(&study.project.rows(), &rows)?;
-    Manifest::refresh(study)
+    let values = measurement.values.iter().chain(&artefact.values);
+    let rows: Vec<Row> = values.map(|value| row(value, blank.clone())).collect();
+    check_rows(&rows).map_err(CellError::failed)?;
+    if study.experiment.keeps(&profile.setup, &cell.keyed.cell) {
+        let kept = study.project.checkpoints().join(kept_file(&cell.place));
+        if let Some(beside) = &artefact.beside {
+            copy(beside, &kept.with_extension("toml"))?;
+        }
+        copy(&artefact.path, &kept)?;
+    }
+    if !measurement.predictions.is_empty() {
+        let predictions = Predictions { checkpoint: sha256, items: measurement.predictions };
+        write_predictions(&study.project.predictions(), cell.place.names(), &predictions).map_err(CellError::failed)?;
+    }
+    write_cell(&study.project.rows(), &rows).map_err(CellError::failed)?;
+    Manifest::refresh(study).map_err(CellError::failed)?;
+    Ok(measurement.summary)
 }
 
 fn row(value: &Value, blank: Row) -> Row {
@@ -175,7 +227,7 @@ fn row(value: &Value, blank: Row) -> Row {
         n: value.n,
         samples,
         samples_at,
-        timed: value.again == Again::Timed,
+        once: value.again == Again::Once,
         ..blank
     }
 }
@@ -207,11 +259,12 @@ fn blank<E: Experiment>(
         error: None,
         samples: Vec::new(),
         samples_at: Vec::new(),
-        timed: false,
+        once: false,
         engine: None,
         commit: study.build.commit.clone(),
         dirty: study.build.dirty,
         made_by: Vec::new(),
+        made_from: None,
         command: place.command(),
         cell_hash: keyed.hash.clone(),
         data_hash: String::new(),

@@ -11,7 +11,7 @@ pub struct Section {
     pub name: String,
     pub title: String,
     pub question: String,
-    /// In reading order. The first table and the notes that follow it are the study's headline.
+    /// In reading order. The first table and the first notes are the study's headline.
     pub parts: Vec<Part>,
     /// Every cell that has a row: where its number comes from.
     pub provenance: Table,

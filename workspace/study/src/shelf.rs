@@ -28,17 +28,18 @@ impl StudyEntry {
 fn open<E: Experiment>(path: &Path, shelf: &Shelf<'_>) -> Result<Box<dyn Study>, StudyError> {
     let experiment = E::new(shelf.threads, &shelf.build)?;
     let project = Project::around(path)?;
-    let lender = |study: &str, profile: &str| shelf.at(&project, study)?.lend(profile);
+    let lender = |study: &str, profile: &str| shelf.at(&project, path, study)?.lend(profile);
     Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), &lender)?))
 }
 
 /// The studies that a program knows.
 #[derive(Clone)]
 pub struct Shelf<'a> {
-    pub entries: &'a [StudyEntry],
-    pub build: Build,
-    /// None: all cores.
-    pub threads: Option<usize>,
+    entries: &'a [StudyEntry],
+    build: Build,
+    threads: Option<usize>,
+    /// Studies that are being opened, each for the one before it to borrow from.
+    opening: Vec<String>,
 }
 
 /// The little of a study's file that says whose method it is.
@@ -48,7 +49,12 @@ struct Title {
     method: Option<String>,
 }
 
-impl Shelf<'_> {
+impl<'a> Shelf<'a> {
+    /// `threads` None: all cores.
+    pub fn new(entries: &'a [StudyEntry], build: Build, threads: Option<usize>) -> Self {
+        Self { entries, build, threads, opening: Vec::new() }
+    }
+
     /// Opens a study by name (`experiments/NAME/study.toml` here or in a folder above), or by the path of its file or
     /// folder.
     ///
@@ -83,13 +89,33 @@ impl Shelf<'_> {
         files.iter().map(|(_, path)| self.open(path)).collect()
     }
 
-    fn at(&self, project: &Project, name: &str) -> Result<Box<dyn Study>, StudyError> {
+    /// The study that the one at `path` borrows from.
+    fn at(&self, project: &Project, path: &Path, name: &str) -> Result<Box<dyn Study>, StudyError> {
+        let mut opening = self.opening.clone();
+        opening.push(read_toml::<Title>(path)?.name);
+        if opening.iter().any(|other| other == name) {
+            opening.push(name.to_owned());
+            return Err(StudyError::Circle { path: path.into(), names: opening });
+        }
         let path = project.root().join("experiments").join(name).join("study.toml");
-        if path.is_file() { self.open(&path) } else { Err(StudyError::Unknown { name: name.to_owned() }) }
+        let shelf = Self { opening, ..self.clone() };
+        if path.is_file() { shelf.open(&path) } else { Err(StudyError::Unknown { name: name.to_owned() }) }
     }
 
     fn open(&self, path: &Path) -> Result<Box<dyn Study>, StudyError> {
         let Title { name, method } = read_toml(path)?;
+        // Rows are found by the study's name, studies by their folder's.
+        let folder = std::path::absolute(path).map_err(StudyError::io(path))?;
+        let mut above = folder.ancestors().skip(1).filter_map(Path::file_name);
+        if let (Some(folder), Some(parent)) = (above.next(), above.next())
+            && parent == "experiments"
+            && folder != name.as_str()
+        {
+            let folder = folder.to_string_lossy();
+            let message =
+                format!("name = {name:?}, but its folder is {folder:?}: two studies of one name would share rows");
+            return Err(StudyError::Invalid { path: path.into(), message });
+        }
         let method = method.unwrap_or(name);
         let Some(entry) = self.entries.iter().find(|entry| entry.name == method) else {
             let known = self.entries.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
@@ -126,6 +152,9 @@ pub trait Study {
     /// Row files and rows of the whole project that are not used, and why.
     fn problems(&self) -> &[Problem];
 
+    /// Rows of the project whose study is none of `known`.
+    fn strangers(&self, known: &[&str]) -> Vec<String>;
+
     /// The cells of a profile, for one that borrows.
     ///
     /// # Errors
@@ -139,31 +168,38 @@ impl<E: Experiment> Study for Opened<E> {
     }
 
     fn plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError> {
-        self.plan(args)
+        self.print_plan(args)
     }
 
     fn run(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
-        self.run(args)
+        self.run_missing(args)
     }
 
     fn table(&self, args: &TableArgs) -> Result<ExitCode, StudyError> {
-        self.table(args)
+        self.print_table(args)
     }
 
     fn verify(&self, which: Verify) -> Result<(), StudyError> {
-        self.verify(which, None)
+        self.verify_kept(which, None)
     }
 
     fn section(&self) -> Result<Section, StudyError> {
-        self.section(None)
+        self.section_of(None)
     }
 
     fn problems(&self) -> &[Problem] {
         &self.ledger.problems
     }
 
+    fn strangers(&self, known: &[&str]) -> Vec<String> {
+        let mut names: Vec<&str> = self.ledger.rows.iter().map(|row| row.study.as_str()).collect();
+        names.dedup();
+        names.retain(|name| !known.contains(name));
+        names.into_iter().map(|name| format!("{name}: rows of a study that is not here")).collect()
+    }
+
     fn lend(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
-        self.lend(profile)
+        self.lent_by(profile)
     }
 }
 
@@ -192,7 +228,7 @@ pub fn main(entries: &[StudyEntry], build: Build) -> ExitCode {
         Verb::Run(args) => args.threads,
         Verb::Table(args) => args.threads,
     };
-    let study = Shelf { entries, build, threads }.find(name);
+    let study = Shelf::new(entries, build, threads).find(name);
     let outcome = study.and_then(|study| match &verb {
         Verb::Plan(args) => study.plan(args),
         Verb::Run(args) => study.run(args),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use sandglass_ledger::{Row, Status};
 
+use crate::opened::Placed;
 use crate::run::{RunError, Tally, run};
 use crate::{Experiment, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
 
@@ -48,7 +49,7 @@ pub struct TableArgs {
 
 impl<E: Experiment> Opened<E> {
     /// Prints the plan of a profile.
-    pub(crate) fn plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError> {
+    pub(crate) fn print_plan(&self, args: &PlanArgs) -> Result<ExitCode, StudyError> {
         let plan = Plan::of(self, args.profile.as_deref())?;
         if args.json {
             return print(&(serde_json::to_string_pretty(&plan).map_err(StudyError::Unwritable)? + "\n"));
@@ -58,7 +59,7 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// Runs what is missing; fails if a cell failed or was skipped.
-    pub(crate) fn run(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
+    pub(crate) fn run_missing(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
         match run(self, args.profile.as_deref(), args.cell.as_deref(), &mut |line| tell(line)) {
             Ok(tally) => {
                 tell(words(&tally));
@@ -73,8 +74,8 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// Prints the study's table from committed rows; fails if a cached checkpoint disagrees with its row.
-    pub(crate) fn table(&self, args: &TableArgs) -> Result<ExitCode, StudyError> {
-        let section = self.section(args.profile.as_deref())?;
+    pub(crate) fn print_table(&self, args: &TableArgs) -> Result<ExitCode, StudyError> {
+        let section = self.section_of(args.profile.as_deref())?;
         if args.json {
             print(&(serde_json::to_string_pretty(&section.data).map_err(StudyError::Unwritable)? + "\n"))?;
         } else {
@@ -86,20 +87,21 @@ impl<E: Experiment> Opened<E> {
         for problem in &section.problems {
             tell(format_args!("not used: {problem}"));
         }
-        self.verify(args.verify, args.profile.as_deref())?;
+        self.verify_kept(args.verify, args.profile.as_deref())?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// The study's part of the report: what the experiment says, and what is the same for all.
-    pub(crate) fn section(&self, only: Option<&str>) -> Result<Section, StudyError> {
+    pub(crate) fn section_of(&self, only: Option<&str>) -> Result<Section, StudyError> {
         let results = self.results(only)?;
         let mut section = self.experiment.section(&results)?;
         let name = &self.head.name;
         section.name = name.clone();
         section.title = self.head.title.clone();
         section.question = self.head.question.clone();
-        section.problems = results.scales.iter().flat_map(|scale| scale.problems()).collect();
-        section.provenance = self.provenance();
+        section.problems.extend(results.scales.iter().flat_map(|scale| scale.problems()));
+        section.problems.extend(self.rows_of_no_profile());
+        section.provenance = self.provenance(only);
         section.commands.push((
             "Print this table and evaluate its cached checkpoints again".to_owned(),
             format!("sandglass table {name} --verify all"),
@@ -111,7 +113,16 @@ impl<E: Experiment> Opened<E> {
         Ok(section)
     }
 
-    fn provenance(&self) -> Table {
+    fn rows_of_no_profile(&self) -> Vec<String> {
+        let of_study = self.ledger.rows.iter().filter(|row| row.study == self.head.name);
+        let mut names: Vec<&str> = of_study.map(|row| row.profile.as_str()).collect();
+        names.dedup();
+        names.retain(|name| self.file.profile.iter().all(|profile| profile.name != *name));
+        names.into_iter().map(|name| format!("{}/{name}: the study has no such profile", self.head.name)).collect()
+    }
+
+    /// The headline's row of every cell, wherever it lies.
+    fn provenance(&self, only: Option<&str>) -> Table {
         let headline = self.experiment.headline();
         let mut table = Table::new([
             ("row", false),
@@ -124,9 +135,17 @@ impl<E: Experiment> Opened<E> {
             ("took", true),
             ("runs it again", false),
         ]);
-        let rows = self.ledger.rows.iter().filter(|row| row.study == self.head.name && row.metric == headline.metric);
-        for row in rows.filter(|row| row.part.is_none()) {
-            table.push(origin(row));
+        let placed = self.file.profile.iter().zip(&self.cells);
+        let placed = placed.filter(|(profile, _)| only.is_none_or(|only| profile.name == only));
+        let cells: Vec<&Placed<E::Cell>> = placed.flat_map(|(_, cells)| cells).collect();
+        let of_cell = |row: &&Row| {
+            cells.iter().find(|cell| cell.place.names() == [&row.study, &row.profile, &row.cell].map(String::as_str))
+        };
+        let rows = self.ledger.rows.iter().filter(|row| row.metric == headline.metric && row.part.is_none());
+        for row in rows {
+            if let Some(cell) = of_cell(&row) {
+                table.push(origin(row, row.cell_hash != cell.keyed.hash));
+            }
         }
         table
     }
@@ -144,8 +163,9 @@ fn words(tally: &Tally) -> String {
     line
 }
 
-fn origin(row: &Row) -> [String; 9] {
+fn origin(row: &Row, is_stale: bool) -> [String; 9] {
     let value = match (row.status, row.value) {
+        (Status::Ok, Some(value)) if is_stale => format!("{value:.2}, stale"),
         (Status::Ok, Some(value)) => format!("{value:.2}"),
         (status, _) => format!("{}: {}", status.word(), row.error.as_deref().unwrap_or("no reason given")),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sandglass_files::sha256_file;
-use sandglass_ledger::{Row, Status};
+use sandglass_ledger::{Prediction, Row, Status, predictions_path, read_predictions};
 
 use crate::manifest::{Listed, Manifest};
 use crate::opened::{Placed, Placement};
@@ -51,6 +51,10 @@ pub(crate) fn verify<E: Experiment>(
         let [name, of, at] = cell.place.names();
         let rows: Vec<&Row> = study.ledger.cell(name, of, at).collect();
         let measured = rows.iter().any(|row| row.status == Status::Ok);
+        if State::of(&rows, &cell.keyed.hash) == State::Stale {
+            verdict.unavailable.push(format!("{id}: its rows are stale"));
+            continue;
+        }
         let is_asked = study.experiment.keeps(&profile.setup, &cell.keyed.cell);
         let (checkpoint, again) = match manifest.find(&cell.place) {
             Some(_) if !measured => {
@@ -123,19 +127,48 @@ fn compare<E: Experiment>(
     }
     let engine = rows.first().and_then(|row| row.engine.as_deref());
     let measured = study.experiment.measure(&cell.keyed.cell, &file, engine)?;
-    for value in measured.values.iter().filter(|value| value.again == Again::Exact) {
-        let row = rows.iter().find(|row| row.metric == value.metric && row.part == value.part);
-        let committed = row.and_then(|row| row.value);
-        if committed != Some(value.value) {
-            let committed = committed.map_or("nothing".into(), |value| value.to_string());
-            let (metric, now) = (value.metric, value.value);
-            return Err(CellError::Failed(format!("{metric} is {now} now, {committed} in the row")));
+    let now = |row: &Row| {
+        let of_row = |value: &&crate::Value| value.metric == row.metric && value.part == row.part;
+        measured.values.iter().find(of_row).filter(|value| value.again == Again::Exact)
+    };
+    let mut compared = 0;
+    for row in rows.iter().filter(|row| !row.once) {
+        let (metric, committed) = (&row.metric, row.value.map_or("nothing".into(), |value| value.to_string()));
+        let Some(value) = now(row) else {
+            return Err(CellError::Failed(format!("{metric} is not measured now, {committed} in the row")));
+        };
+        if row.value != Some(value.value) {
+            return Err(CellError::Failed(format!("{metric} is {} now, {committed} in the row", value.value)));
         }
-        if let Some(row) = row.filter(|row| row.n != value.n || row.data_hash != measured.data.hash) {
+        if row.n != value.n || row.data_hash != measured.data.hash {
             return Err(CellError::Failed(format!("the data set is not that of row {}", row.id())));
         }
+        compared += 1;
     }
-    Ok(true)
+    compare_predictions(study, cell, rows, measured.predictions)?;
+    Ok(compared > 0)
+}
+
+/// Rows from before predictions were kept name no data that the file was made from; all others have predictions beside
+/// them, unless there is nothing to predict.
+fn compare_predictions<E: Experiment>(
+    study: &Opened<E>,
+    cell: &Placed<E::Cell>,
+    rows: &[&Row],
+    items: Vec<Prediction>,
+) -> Result<(), CellError> {
+    let place = cell.place.names();
+    let path = predictions_path(&study.project.predictions(), place);
+    let is_old = rows.iter().all(|row| row.made_from.is_none());
+    if items.is_empty() || is_old && !path.exists() {
+        return Ok(());
+    }
+    let failed = |reason: &dyn std::fmt::Display| CellError::Failed(format!("{}: {reason}", path.display()));
+    let kept = read_predictions(&study.project.predictions(), place).map_err(|error| failed(&error))?;
+    if rows.iter().any(|row| row.checkpoint_hash.as_ref() != Some(&kept.checkpoint)) {
+        return Err(failed(&"of another checkpoint than the rows"));
+    }
+    if kept.items == items { Ok(()) } else { Err(failed(&"not what the checkpoint answers now")) }
 }
 
 /// The file, fetched from the hub only if it is to be measured.
@@ -160,7 +193,7 @@ impl<E: Experiment> Opened<E> {
     ///
     /// # Errors
     /// Any difference.
-    pub(crate) fn verify(&self, which: Verify, only: Option<&str>) -> Result<(), StudyError> {
+    pub(crate) fn verify_kept(&self, which: Verify, only: Option<&str>) -> Result<(), StudyError> {
         let manifest = Manifest::read(&self.project)?;
         let mut different = Vec::new();
         for placement in self.profiles(only)? {

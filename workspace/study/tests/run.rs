@@ -22,7 +22,7 @@ fn what_is_missing_is_run_once() {
     assert_eq!(rest, ["n1-s0", "n2-s0", "n4-s0", "n1-s1", "n2-s1", "n3-s1", "n4-s1"]);
     assert_eq!(Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap())), [""; 0]);
     let ledger = micro.ledger();
-    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 3, 0));
+    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 4, 0));
 }
 
 #[test]
@@ -34,13 +34,18 @@ fn a_row_says_what_it_is_of_and_what_made_it() {
     assert_eq!((row.axis("kind"), row.axis("size")), (Some("1"), Some("3")));
     assert_eq!((row.samples, row.samples_at), (vec![1.0, 2.0], vec![5.0, 7.0]));
     // The commit of the program, the commits that made the file, and the time of all of them.
-    assert_eq!((row.commit.as_str(), row.dirty, row.seconds), ("c0ffee", true, 3600.0));
+    assert_eq!((row.commit.as_str(), row.dirty, row.made_from.as_deref()), ("c0ffee", true, Some("numbers")));
+    assert!((3600.0..3700.0).contains(&row.seconds), "{}", row.seconds);
     assert_eq!(row.made_by, ["earlier", "later"]);
-    assert!(row.synthetic && !row.timed && row.engine.is_none());
+    assert!(row.synthetic && !row.once && row.engine.is_none());
     assert_eq!(row.command, "sandglass run micro --profile plain --cell n3-s1");
     assert_eq!(micro.row("n3-s1", "digit").part.as_deref(), Some("first"));
     let project = Project::around(micro.folder.path()).unwrap();
-    let items = read_predictions(&project.predictions(), ["micro", "plain", "n3-s1"]).unwrap();
+    let left_out = micro.row("n3-s1", "left_out");
+    assert!(left_out.once && left_out.value == Some(4.0), "what its making knows");
+    let predictions = read_predictions(&project.predictions(), ["micro", "plain", "n3-s1"]).unwrap();
+    assert_eq!(Some(predictions.checkpoint), row.checkpoint_hash);
+    let items = predictions.items;
     assert_eq!((items.len(), items[2].name.as_str(), items[2].label, items[2].prediction), (3, "item 2", 2, 7));
 }
 
@@ -51,7 +56,7 @@ fn a_failure_is_a_row_and_the_run_goes_on() {
     assert!(!micro.run("micro", "plain", None).unwrap());
     let row = micro.row("n2-s0", "worth");
     assert_eq!((row.status, row.error.as_deref()), (Status::Failed, Some("a number | is odd\n")));
-    assert_eq!(micro.ledger().rows.len(), 6 * 3 + 2);
+    assert_eq!(micro.ledger().rows.len(), 6 * 4 + 2);
     // What failed is tried again, and once it works its row is the result's.
     micro.write("micro", MICRO);
     let again = Micro::made(|| assert!(micro.run("micro", "plain", None).unwrap()));
@@ -142,11 +147,7 @@ fn two_processes_on_one_profile_write_every_row_once() {
         let (root, start) = (root.clone(), start.clone());
         std::thread::spawn(move || {
             let entry = [common::NUMBERS];
-            let shelf = sandglass_study::Shelf {
-                entries: &entry,
-                build: sandglass_study::Build::new("c0ffee", b""),
-                threads: None,
-            };
+            let shelf = sandglass_study::Shelf::new(&entry, sandglass_study::Build::new("c0ffee", b""), None);
             let study = shelf.find(root.path().join("experiments/micro").to_str().unwrap()).unwrap();
             start.wait();
             let args = sandglass_study::RunArgs { profile: None, cell: None, threads: None };
@@ -159,7 +160,7 @@ fn two_processes_on_one_profile_write_every_row_once() {
     assert_eq!(made, ["n1-s0", "n1-s1", "n2-s0", "n2-s1", "n3-s0", "n3-s1", "n4-s0", "n4-s1"]);
     let project = Project::around(root.path()).unwrap();
     let ledger = sandglass_ledger::Ledger::read(&project.rows());
-    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 3, 0));
+    assert_eq!((ledger.rows.len(), ledger.problems.len()), (8 * 4, 0));
     assert_eq!(Manifest::read(&project).unwrap().checkpoint.len(), 8);
 }
 
@@ -190,7 +191,7 @@ fn kept_files_are_listed_after_each_cell_and_compared() {
     micro.write("micro", &MICRO.replace("keep = true", ""));
     micro.run("micro", "plain", None).unwrap();
     assert_eq!(Manifest::read(&project).unwrap().checkpoint, []);
-    assert_eq!((verify(&micro, Verify::All), micro.ledger().rows.len()), (Ok(()), 8 * 3));
+    assert_eq!((verify(&micro, Verify::All), micro.ledger().rows.len()), (Ok(()), 8 * 4));
     // Asked for again and at hand, it is listed again; asked for and gone, it is missed.
     micro.write("micro", MICRO);
     std::fs::remove_file(&path).unwrap();
@@ -211,7 +212,7 @@ fn a_row_that_the_file_does_not_support_is_found() {
     change("n1-s0", |row| Row { value: row.value.map(|value| value + 1.0), ..row });
     assert_eq!(verify(&micro, Verify::None), Ok(()));
     let error = verify(&micro, Verify::Smallest).unwrap_err();
-    assert!(error.contains("plain/n1-s0: worth is 100 now, 101 in the row"), "{error}");
+    assert!(error.contains("plain/n1-s0: digit is 1 now, 2 in the row"), "{error}");
     change("n1-s0", |row| Row { value: row.value.map(|value| value - 1.0), ..row });
     // Of each kind the cheapest alone, and of its seeds the first.
     change("n1-s1", |row| Row { value: row.value.map(|value| value + 1.0), ..row });
@@ -224,9 +225,9 @@ fn a_row_that_the_file_does_not_support_is_found() {
 #[test]
 fn times_are_never_compared() {
     let micro = Micro::new();
-    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\ntimed = true", 1));
+    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\nonce = true", 1));
     micro.run("micro", "plain", None).unwrap();
-    assert!(micro.row("n2-s0", "time").timed);
+    assert!(micro.row("n2-s0", "time").once);
     assert_eq!(verify(&micro, Verify::All), Ok(()));
 }
 
@@ -254,4 +255,84 @@ fn a_new_definition_makes_rows_stale_and_says_so() {
     assert!(section.problems[0].contains("n1-s0") && section.problems[0].contains("stale"));
     assert!(section.problems[1].contains("n9-s0") && section.problems[1].contains("no such cell"));
     assert_eq!(Micro::made(|| assert!(micro.run("micro", "plain", Some("n1-s0")).unwrap())), ["n1-s0"]);
+}
+
+/// A file that this program cannot read may be a newer one's.
+#[test]
+fn rows_that_cannot_be_read_are_left_alone() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", None).unwrap();
+    let path = micro.path("results/rows/micro/plain/n2-s0.parquet");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..100]).unwrap();
+    let made = Micro::made(|| assert!(!micro.run("micro", "plain", None).unwrap(), "it is said by the exit code"));
+    assert_eq!((made, std::fs::read(&path).unwrap().len()), (vec![], 100));
+}
+
+/// A process that has run for long must not write over the rows of a newer definition.
+#[test]
+fn a_study_that_was_changed_meanwhile_stops_the_run() {
+    let micro = Rc::new(Micro::new());
+    let other = micro.clone();
+    DURING.set(Some(Rc::new(move |cell: &str| {
+        if cell == "n2-s0" {
+            other.write(
+                "micro",
+                &MICRO.replacen("seeds = [0, 1]", "seeds = [0]", 1).replace("borrow = \"micro/plain\"", ""),
+            );
+        }
+    })));
+    let mut outcome = Ok(true);
+    let made = Micro::made(|| outcome = micro.run("micro", "plain", None));
+    DURING.take();
+    assert_eq!(made, ["n1-s0", "n2-s0", "n3-s0", "n4-s0"], "what is still defined alike goes on");
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("was changed since this run began: n1-s1"), "{error}");
+}
+
+#[test]
+fn predictions_are_the_checkpoints_or_are_found_out() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", None).unwrap();
+    let folder = micro.path("results/predictions/micro/plain");
+    assert_eq!(verify(&micro, Verify::All), Ok(()));
+    std::fs::copy(folder.join("n2-s0.parquet"), folder.join("n1-s0.parquet")).unwrap();
+    assert!(verify(&micro, Verify::Smallest).unwrap_err().contains("of another checkpoint than the rows"));
+    std::fs::remove_file(folder.join("n1-s0.parquet")).unwrap();
+    assert!(verify(&micro, Verify::Smallest).unwrap_err().contains("n1-s0.parquet"));
+    // A cell that fails takes its old predictions with it.
+    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\nbroken = [2]", 1));
+    std::fs::remove_file(micro.path("results/rows/micro/plain/n2-s0.parquet")).unwrap();
+    micro.run("micro", "plain", Some("n2-s0")).unwrap();
+    assert!(!folder.join("n2-s0.parquet").exists());
+}
+
+#[test]
+fn studies_that_borrow_from_each_other_are_refused() {
+    let micro = Micro::new();
+    let lend = |from: &str| MICRO.replace("borrow = \"micro/plain\"", &format!("borrow = \"{from}\""));
+    micro.write("micro", &lend("other/plain"));
+    micro.write("other", &lend("micro/plain").replace("name = \"micro\"", "name = \"other\""));
+    let error = micro.open("micro").err().unwrap().to_string();
+    assert!(error.contains("the studies micro, other, micro borrow from each other in a circle"), "{error}");
+}
+
+#[test]
+fn all_studies_come_in_the_lists_order() {
+    let micro = Micro::new();
+    micro.write("other", &MICRO.replace("name = \"micro\"", "name = \"other\"").replace("micro/plain", "other/plain"));
+    micro.write(
+        "a-mine",
+        &MICRO
+            .replace("name = \"micro\"", "name = \"a-mine\"\nmethod = \"micro\"")
+            .replace("micro/plain", "a-mine/plain"),
+    );
+    let entries = [common::OTHER, common::NUMBERS];
+    let shelf = sandglass_study::Shelf::new(&entries, sandglass_study::Build::new("c0ffee", b""), None);
+    let studies = shelf.all(&Project::around(micro.folder.path()).unwrap()).unwrap();
+    let names: Vec<&str> = studies.iter().map(|study| study.name()).collect();
+    assert_eq!(names, ["other", "micro", "a-mine"]);
+    micro.run("micro", "plain", Some("n1-s0")).unwrap();
+    let studies = shelf.all(&Project::around(micro.folder.path()).unwrap()).unwrap();
+    assert_eq!(studies[0].strangers(&["other"]), ["micro: rows of a study that is not here"]);
 }

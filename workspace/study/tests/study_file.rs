@@ -36,6 +36,13 @@ fn what_no_row_could_be_written_of_is_refused_at_once() {
     assert!(message.contains("profile plain: cell n1-s0 occurs twice"), "{message}");
     let message = error(&MICRO.replacen("seeds = [0, 1]", "seeds = []", 1));
     assert!(message.contains("profile plain: has no cells"), "{message}");
+    // A copy that keeps the name would share rows with the original.
+    let micro = Micro::new();
+    micro.write("copy", MICRO);
+    let message = micro.open("copy").err().unwrap().to_string();
+    assert!(message.contains("name = \"micro\", but its folder is \"copy\""), "{message}");
+    let message = error(&MICRO.replacen("seeds = [1, 5]", "seeds = [5]", 1));
+    assert!(message.contains("it has no cell that is defined as one of these"), "{message}");
     let message = error(&MICRO.replacen("minutes = 1", "minutes = -1", 1));
     assert!(message.contains("profile plain: minutes must be a number from 0"), "{message}");
 }
@@ -50,6 +57,7 @@ fn a_method_is_named_or_called_as_the_study() {
             .replace("micro/plain", "mine/plain"),
     );
     assert_eq!(micro.open("mine").unwrap().name(), "mine");
-    let message = error(&MICRO.replacen("name = \"micro\"", "name = \"mine\"", 1));
+    micro.write("mine", &MICRO.replacen("name = \"micro\"", "name = \"mine\"", 1).replace("micro/plain", "mine/plain"));
+    let message = micro.open("mine").err().unwrap().to_string();
     assert!(message.contains("no method is called \"mine\"; there are micro, other"), "{message}");
 }

@@ -111,6 +111,10 @@ pub fn train(
         Some(state) => restore(state, &identity, config, &network)?,
         None => fresh(identity, config, &network),
     };
+    if record.made_by.is_empty() && record.updates > 0 {
+        // A state from before commits were listed.
+        record.made_by.push("unknown".into());
+    }
     if record.made_by.last() != Some(&config.commit) && record.epoch < config.recipe.epochs {
         record.made_by.push(config.commit.clone());
     }

@@ -15,14 +15,15 @@ pub fn study(root: &Path) -> Box<dyn Study> {
 }
 
 pub fn shelf(threads: usize) -> Shelf<'static> {
-    Shelf { entries: &[sandglass_width::STUDY], build: Build::new("c0ffee", b"lock"), threads: Some(threads) }
+    Shelf::new(&[sandglass_width::STUDY], Build::new("c0ffee", b"lock"), Some(threads))
 }
 
 pub fn report(root: &Path) -> (Section, Report) {
     let study = study(root);
     let section = study.section().unwrap();
     let problems: Vec<String> = study.problems().iter().map(ToString::to_string).collect();
-    let report = sandglass_report::build(std::slice::from_ref(&section), &problems).unwrap();
+    let title = "Sandglass: MobileNeXt and MobileNetV2 reproduced";
+    let report = sandglass_report::build(title, std::slice::from_ref(&section), &problems).unwrap();
     (section, report)
 }
 
@@ -63,11 +64,12 @@ pub fn row(profile: &str, cell: &<Width as Experiment>::Cell, value: Result<f64,
         error: value.err().map(|(_, error)| error.to_owned()),
         samples: vec![],
         samples_at: vec![],
-        timed: false,
+        once: false,
         engine: None,
         commit: "0123456789abcdef0123456789abcdef01234567".into(),
         dirty: false,
         made_by: vec![],
+        made_from: None,
         command: format!("sandglass run width --profile {profile} --cell {cell}"),
         cell_hash: hash(cell).unwrap(),
         data_hash: "feedfacefeedface".into(),

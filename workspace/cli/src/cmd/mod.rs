@@ -8,12 +8,20 @@ pub mod show;
 pub mod table;
 pub mod train;
 
-use sandglass_study::{Shelf, StudyEntry};
+use sandglass_study::{Build, Shelf, StudyEntry};
 
 /// The studies, in the order of the report.
-const STUDIES: [StudyEntry; 1] = [sandglass_width::STUDY];
+#[rustfmt::skip]
+const STUDIES: &[StudyEntry] = &[
+    sandglass_width::STUDY,
+];
+
+/// What this binary was built from.
+pub fn build() -> Build {
+    sandglass_study::build!()
+}
 
 /// All studies, on so many threads.
 fn shelf(threads: Option<usize>) -> Shelf<'static> {
-    Shelf { entries: &STUDIES, build: sandglass_study::build!(), threads }
+    Shelf::new(STUDIES, build(), threads)
 }

@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sandglass_study::{Project, Verify};
 
+/// Heads the report.
+const TITLE: &str = "Sandglass: MobileNeXt and MobileNetV2 reproduced";
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Which cached checkpoints are evaluated again and compared with their rows
@@ -25,9 +28,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         sections.push(study.section()?);
     }
     // All studies of a project share its rows, so the first one knows all that is wrong with them.
-    let problems: Vec<String> =
-        studies.iter().take(1).flat_map(|study| study.problems()).map(ToString::to_string).collect();
-    let report = sandglass_report::build(&sections, &problems)?;
+    let names: Vec<&str> = studies.iter().map(|study| study.name()).collect();
+    let first = studies.first();
+    let mut problems: Vec<String> = first.iter().flat_map(|study| study.problems()).map(ToString::to_string).collect();
+    problems.extend(first.iter().flat_map(|study| study.strangers(&names)));
+    let report = sandglass_report::build(TITLE, &sections, &problems)?;
     for path in sandglass_report::write(project.root(), &report)? {
         writeln!(io::stdout(), "{}", path.strip_prefix(project.root()).unwrap_or(&path).display())?;
     }

@@ -104,7 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         out: args.out,
         save_every: Duration::try_from_secs_f64(args.save_every).context("--save-every")?,
         evaluate_every: 1,
-        commit: super::shelf(None).build.commit,
+        commit: super::build().named(),
     };
     let mut bar = Bar::new();
     let trained = sandglass_train::train(&config, &training, evaluation.as_ref(), &mut bar, signal.stop());

@@ -32,7 +32,7 @@ pub struct Setup {
     #[serde(default)]
     absent: bool,
     #[serde(default)]
-    timed: bool,
+    once: bool,
 }
 
 #[derive(Clone, Serialize)]
@@ -44,7 +44,7 @@ pub struct Number {
     #[serde(skip)]
     absent: bool,
     #[serde(skip)]
-    timed: bool,
+    once: bool,
 }
 
 impl fmt::Display for Number {
@@ -98,7 +98,7 @@ impl Experiment for Numbers {
                 seed,
                 broken: setup.broken.contains(&size),
                 absent: setup.absent,
-                timed: setup.timed,
+                once: setup.once,
             })
         };
         Ok(setup.seeds.iter().flat_map(cell).collect())
@@ -120,6 +120,8 @@ impl Experiment for Numbers {
             history: vec![(5.0, 1.0), (7.0, 2.0)],
             seconds: Some(3600.0),
             made_by: vec!["earlier".into(), "later".into()],
+            made_from: Some("numbers".into()),
+            values: vec![Value { again: sandglass_study::Again::Once, ..Value::exact("left_out", "items", 4.0, 9) }],
             ..Artefact::found(path)
         })
     }
@@ -132,10 +134,10 @@ impl Experiment for Numbers {
         let value: f64 = text.parse().map_err(CellError::failed)?;
         let main = Value { samples: file.history.clone(), ..Value::exact("worth", "points", value, 10) };
         let digit = Value { part: Some("first".into()), ..Value::exact("digit", "", 1.0, 10) };
-        let again = if cell.timed { sandglass_study::Again::Timed } else { sandglass_study::Again::Exact };
+        let again = if cell.once { sandglass_study::Again::Once } else { sandglass_study::Again::Exact };
         // A clock that never shows the same twice.
         let time = MADE.with_borrow(Vec::len) as f64 + text.len() as f64 / 7.0;
-        let time = Value { again, ..Value::exact("time", "s", if cell.timed { time } else { 0.5 }, 1) };
+        let time = Value { again, ..Value::exact("time", "s", if cell.once { time } else { 0.5 }, 1) };
         let name = |label| Prediction { name: format!("item {label}"), label, prediction: 7 };
         Ok(Measurement {
             data: Facts { hash: "data".into(), synthetic: true },
@@ -196,7 +198,7 @@ impl Micro {
 
     pub fn open(&self, study: &str) -> Result<Box<dyn Study>, StudyError> {
         let build = Build::new("c0ffee+changes", b"lock");
-        let shelf = Shelf { entries: &[NUMBERS, OTHER], build, threads: None };
+        let shelf = Shelf::new(&[NUMBERS, OTHER], build, None);
         shelf.find(self.path("experiments").join(study).to_str().unwrap())
     }
 
