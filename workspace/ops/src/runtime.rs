@@ -68,25 +68,11 @@ pub enum RuntimeError {
     Spawn(#[from] std::io::Error),
 }
 
-/// A pool of threads and an instruction set.
-///
-/// How a call is shared, and why that is safe:
-///
-/// - A call is a [`Job`] behind an `Arc`, sent to the workers by a channel each. Who is awake, the caller first of all,
-///   *claims* its tasks one by one, by a counter. The caller waits for tasks that are claimed and not finished, never
-///   for a worker: one that did not wake in time, or whose core does other work, holds up nobody.
-/// - The task lives on the caller's stack. It is reached only by who has claimed an index below `tasks`, and the caller
-///   leaves only when every index is finished. A worker that comes late claims nothing, and what it then touches, the
-///   counters, it owns with the others.
-/// - Each task's writes reach the caller: finishing one is a release, and the caller acquires the last.
-/// - A panic is caught where it happens, counts as finished, and goes on in the caller.
-/// - No lock is held while a task runs, and none at all is taken to claim or to finish one.
-/// - Who waits spins for a moment, since operators follow each other closely, and then sleeps: on a busy core a
-///   spinning thread takes the time of the one that it waits for.
+/// A pool of threads and an instruction set. Dropping it ends its threads.
 pub struct Runtime {
     isa: Isa,
     workers: Vec<Worker>,
-    /// Of the call that has the workers.
+    /// Held by the call that has the workers.
     turn: Mutex<()>,
 }
 
@@ -97,7 +83,20 @@ struct Worker {
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
-/// One call of [`Runtime::run`].
+/// One call of [`Runtime::run`]. How it is shared, and why that is safe:
+///
+/// - It lies behind an `Arc`, sent to the workers by a channel each. Who is awake, the caller first of all, *claims* its
+///   tasks one by one, by a counter. The caller waits for tasks that are claimed and not finished, never for a worker:
+///   one that did not wake in time, or whose core does other work, holds up nobody.
+/// - The task lives on the caller's stack. It is reached only by who has claimed an index below `tasks`, and the caller
+///   leaves only when every index is finished. A worker that comes late claims nothing, and what it then touches, the
+///   counters, it owns with the others.
+/// - Each task's writes reach the caller: finishing one is a release, and the caller acquires the last.
+/// - A panic is caught where it happens, counts as finished, and goes on in the caller.
+/// - Nobody waits for a lock that is held while a task runs: the pool's `turn` is tried, never waited for, and to claim or to
+///   finish a task takes none.
+/// - Who waits spins for a moment, since operators follow each other closely, and then sleeps: on a busy core a
+///   spinning thread takes the time of the one that it waits for.
 struct Job {
     task: *const Task<'static>,
     tasks: usize,
@@ -108,8 +107,8 @@ struct Job {
     caller: Thread,
 }
 
-// `task` is the one field that is neither Send nor Sync by itself; what it points at is Sync, and there while a claimed
-// task is unfinished.
+// SAFETY: `task` is the one field that is neither by itself; what it points at is Sync, and there while a claimed task is
+// unfinished.
 unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 

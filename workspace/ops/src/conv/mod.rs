@@ -5,7 +5,7 @@
 //! reading of a map, and [`After`] for what is fused into its writing.
 //!
 //! Kernels read and write without bounds. What they rely on is checked once, here: each slice is as long as its shape says
-//! ([`ConvShape::check`], [`Operand::check`] and their like), and lengths do not wrap. All other lengths (packed weights,
+//! (`check` of shapes, operands and sinks), and lengths do not wrap. All other lengths (packed weights,
 //! scratch, shares) are products of fewer or smaller sizes, times small constants, than those that slices proved to have.
 
 mod dense;

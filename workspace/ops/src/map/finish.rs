@@ -71,14 +71,25 @@ impl Finish<'_> {
             let n = (span.end - c).min(V::N);
             // SAFETY: the pixels are there, and factors are as long as a pixel.
             unsafe {
-                for i in 0..block {
-                    let place = i * channels + c;
-                    let mut x = value::<V>(from.add(place), &self.affine, self.inner, c, n);
-                    if let Some(skip) = skip {
-                        let other = skip.data.as_ptr().add(start * channels + place);
-                        x = x.add(value::<V>(other, &skip.affine, skip.activation, c, n));
+                let affine = factors::<V>(&self.affine, c, n);
+                match skip {
+                    None => {
+                        for i in 0..block {
+                            let place = i * channels + c;
+                            let x = value(from.add(place), affine, self.inner, n);
+                            store(self.activation.apply(x), to.add(place), n);
+                        }
                     }
-                    store(self.activation.apply(x), to.add(place), n);
+                    Some(skip) => {
+                        let side = factors::<V>(&skip.affine, c, n);
+                        let other = skip.data.as_ptr().add(start * channels);
+                        for i in 0..block {
+                            let place = i * channels + c;
+                            let x = value(from.add(place), affine, self.inner, n);
+                            let x = x.add(value(other.add(place), side, skip.activation, n));
+                            store(self.activation.apply(x), to.add(place), n);
+                        }
+                    }
                 }
             }
             c += V::N;
@@ -86,20 +97,30 @@ impl Finish<'_> {
     }
 }
 
-/// `activation(affine(x))` of channels `c..c + n`.
+/// Scale and shift of channels `c..c + n`, if there are any.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`, `n` floats can be read, and the factors have such channels.
+/// As for [`Affine::load`].
 #[inline(always)]
-unsafe fn value<V: Lanes>(x: *const f32, affine: &Option<Affine<'_>>, activation: Activation, c: usize, n: usize) -> V {
+unsafe fn factors<V: Lanes>(affine: &Option<Affine<'_>>, c: usize, n: usize) -> Option<(V, V)> {
+    let affine = affine.as_ref()?;
+    // SAFETY: the caller's.
+    Some(unsafe { affine.load(c, n) })
+}
+
+/// `activation(affine(x))` of `n` floats.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, and `n` floats can be read.
+#[inline(always)]
+unsafe fn value<V: Lanes>(x: *const f32, affine: Option<(V, V)>, activation: Activation, n: usize) -> V {
     // SAFETY: the caller's.
     unsafe {
-        let mut x = load::<V>(x, n);
-        if let Some(affine) = affine {
-            let (scale, shift) = affine.load::<V>(c, n);
-            x = x.fma(scale, shift);
+        let x = load::<V>(x, n);
+        match affine {
+            Some((scale, shift)) => activation.apply(x.fma(scale, shift)),
+            None => activation.apply(x),
         }
-        activation.apply(x)
     }
 }
 

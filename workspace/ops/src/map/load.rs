@@ -105,8 +105,7 @@ unsafe fn copy<V: Lanes, const EXACTLY: bool>(
                 match &operand.affine {
                     None => {
                         for i in 0..block {
-                            let x = load::<V>(from.add(i * channels + c), n);
-                            put::<V, EXACTLY>(high.min(low.max(x)), to.add(i * pitch + c), n);
+                            put::<V, EXACTLY>(load(from.add(i * channels + c), n), to.add(i * pitch + c), n);
                         }
                     }
                     Some(affine) => {
@@ -121,8 +120,9 @@ unsafe fn copy<V: Lanes, const EXACTLY: bool>(
             }
             pixel += block;
         }
-        // What does not clamp is a pass of its own over scratch: the loop above stays short.
-        if activation.is_smooth() {
+        // What is rare is a pass of its own over scratch: the loops above stay short.
+        let is_plain = operand.affine.is_none() && activation != Activation::None;
+        if activation.is_smooth() || is_plain {
             for pixel in 0..pixels {
                 let mut c = 0;
                 while c < channels {
