@@ -11,7 +11,7 @@ mod moments;
 mod sink;
 
 pub(crate) use finish::{Finish, FinishWalk};
-pub(crate) use load::{load_exactly, load_gradient, load_operand};
+pub(crate) use load::{load, load_exactly, load_gradient, load_operand, store};
 pub(crate) use moments::{MomentWalk, chunk_moments};
 pub(crate) use sink::{ChunkSink, SinkPart, SinkWalk, chunk_sink};
 
@@ -44,6 +44,11 @@ impl<'a> Operand<'a> {
     /// As it is stored.
     pub fn plain(data: &'a [f32]) -> Self {
         Self { data, affine: None, activation: Activation::None }
+    }
+
+    /// True if it is read as it is stored.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.affine.is_none() && self.activation == Activation::None
     }
 
     /// Kernels read without bounds: every length is checked before.
