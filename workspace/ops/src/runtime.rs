@@ -261,11 +261,20 @@ impl Runtime {
         // A worker holds two at most, one in hand and one in its mailbox.
         let jobs = (0..2 * threads).map(|_| Arc::new(Job::idle())).collect();
         let mut runtime = Self { isa, workers: Vec::new(), turn: Mutex::new(jobs) };
+        let started = Arc::new(AtomicUsize::new(0));
         for _ in 1..threads {
             let mailbox = Arc::new(Mailbox::default());
-            let own = mailbox.clone();
-            let thread = std::thread::Builder::new().name("sandglass".into()).spawn(move || serve(&own))?;
+            let (own, started) = (mailbox.clone(), started.clone());
+            let thread = std::thread::Builder::new().name("sandglass".into()).spawn(move || {
+                started.fetch_add(1, Ordering::Relaxed);
+                drop(started);
+                serve(&own);
+            })?;
             runtime.workers.push(Worker { mailbox, thread });
+        }
+        // A thread that starts allocates; none does so in the middle of a call.
+        while started.load(Ordering::Relaxed) < runtime.workers.len() {
+            std::thread::yield_now();
         }
         Ok(runtime)
     }

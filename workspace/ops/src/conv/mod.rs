@@ -416,7 +416,11 @@ fn run(
             scratch::for_task(form.scratch(shape).0, |scratch| unsafe { form.forward(isa, &call, chunk, scratch) });
         });
     };
+    let direct = |y: &mut [f32], after| {
+        Direct { shape: *shape, x: x.data, packed, y: Shared::new(y), onto: false, after }.run(runtime);
+    };
     match after {
+        After::Raw if x.is_plain() => direct(y, Stored::Raw),
         After::Raw => run(y, ChunkAfter::Raw),
         After::Moments(Moments { sum, square }) => {
             let mut totals = vec![0f64; shape.chunks() * 2 * channels];
@@ -430,7 +434,7 @@ fn run(
             finish.check(y.len())?;
             let after = Stored::Finish(finish);
             if x.is_plain() && after.is_direct() {
-                Direct { shape: *shape, x: x.data, packed, y: Shared::new(y), onto: false, after }.run(runtime);
+                direct(y, after);
             } else {
                 run(y, ChunkAfter::Finish(finish));
             }
