@@ -111,7 +111,6 @@ impl Grid {
 }
 
 /// The factors of an epilogue for one vector of channels.
-#[derive(Clone, Copy)]
 struct Factors<V> {
     affine: Option<(V, V)>,
     /// How many lanes the shortcut reaches.
@@ -164,30 +163,74 @@ impl Stored<'_> {
     }
 }
 
-/// Finishes `n` lanes of a sum and writes them to `y + place`; the shortcut is read at the same place.
+/// Finishes `n` lanes of `P` pixels' sums and writes them, the first to `y + place`, the others `pitch` floats apart; the
+/// shortcut is read at the same places.
+///
+/// Sums come by value, and each loop over them is short enough to be unrolled: an array that is indexed in a loop would lie
+/// in memory, and the loop over products store all of it at every step.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`, and the place is one of both maps, which has `n` channels left.
+/// The CPU has the instructions of `V`, and the places are those of both maps, which have `n` channels left.
 #[inline(always)]
-unsafe fn put<V: Lanes>(sum: V, factors: &Factors<V>, skip: *const f32, y: *mut f32, place: usize, n: usize) {
-    let Factors { affine, reached, bounds: (low, high) } = *factors;
-    let x = match affine {
-        Some((scale, shift)) => sum.fma(scale, shift),
-        None => sum,
-    };
+unsafe fn put<V: Lanes, const P: usize>(
+    sums: [V; P],
+    after: &Stored<'_>,
+    (y, place, pitch): (*mut f32, usize, usize),
+    c: usize,
+    n: usize,
+) {
     // SAFETY: the caller's.
     unsafe {
-        let at = y.add(place);
+        let Factors { affine, reached, bounds: (low, high) } = after.factors::<V>(c, n);
+        let skip = after.skip();
+        let mut values = sums;
+        if let Some((scale, shift)) = affine {
+            for p in 0..P {
+                values[p] = values[p].fma(scale, shift);
+            }
+        }
         if reached == n {
-            let x = x.add(load::<V>(skip.add(place), n));
-            return store(high.min(low.max(x)), at, n);
+            for p in 0..P {
+                values[p] = values[p].add(load::<V>(skip.add(place + p * pitch), n));
+            }
+        } else if reached > 0 {
+            // Where the shortcut does not reach, adding 0 would turn -0 into 0.
+            for p in 0..P {
+                let (mut parts, at) = ([0f32; 16], place + p * pitch);
+                let sum = values[p].add(V::load_first(skip.add(at), reached));
+                values[p].store(parts.as_mut_ptr());
+                sum.store_first(parts.as_mut_ptr(), reached);
+                values[p] = V::load(parts.as_ptr());
+            }
         }
-        store(high.min(low.max(x)), at, n);
-        // Where the shortcut does not reach, adding 0 would turn -0 into 0.
-        if reached > 0 {
-            let x = x.add(V::load_first(skip.add(place), reached));
-            high.min(low.max(x)).store_first(at, reached);
+        for p in 0..P {
+            values[p] = high.min(low.max(values[p]));
         }
+        if n == V::N {
+            for p in 0..P {
+                values[p].store(y.add(place + p * pitch));
+            }
+        } else {
+            for p in 0..P {
+                values[p].store_first(y.add(place + p * pitch), n);
+            }
+        }
+    }
+}
+
+/// The sums so far of `n` lanes of `P` pixels.
+///
+/// # Safety
+/// As for [`put`].
+#[inline(always)]
+unsafe fn take<V: Lanes, const P: usize>((y, place, pitch): (*mut f32, usize, usize), n: usize) -> [V; P] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [V::splat(0.0); P];
+        for p in 0..P {
+            sums[p] = V::load_first(y.add(place + p * pitch), n);
+        }
+        sums
     }
 }
 
@@ -396,16 +439,19 @@ unsafe fn tile<V: Lanes, const MR: usize, const NV: usize>(
     (c, last): (usize, usize),
     output: usize,
 ) {
-    let lanes = |v: usize| if v == NV - 1 { last } else { V::N };
     // SAFETY: the caller's.
     unsafe {
         let y = call.y.at(0);
-        let mut sums = [[V::splat(0.0); NV]; MR];
+        // Of one vector of channels: where its pixels lie, its first channel, how many it has.
+        let vector = |v: usize| {
+            let (offset, n) = (v * V::N, if v + 1 == NV { last } else { V::N });
+            ((y, place + offset, output), c + offset, n)
+        };
+        let mut sums = [[V::splat(0.0); MR]; NV];
         if call.onto {
-            for r in 0..MR {
-                for v in 0..NV {
-                    sums[r][v] = load::<V>(y.add(place + r * output + v * V::N), lanes(v));
-                }
+            for v in 0..NV {
+                let (at, _, n) = vector(v);
+                sums[v] = take(at, n);
             }
         }
         for run in 0..runs.count {
@@ -419,20 +465,23 @@ unsafe fn tile<V: Lanes, const MR: usize, const NV: usize>(
                 for r in 0..MR {
                     let factor = V::splat(*a_at.add(r * pitch));
                     for v in 0..NV {
-                        sums[r][v] = vectors[v].fma(factor, sums[r][v]);
+                        sums[v][r] = vectors[v].fma(factor, sums[v][r]);
                     }
                 }
                 a_at = a_at.add(1);
                 b_at = b_at.add(NV * V::N);
             }
         }
-        let skip = call.after.skip();
-        for v in 0..NV {
-            let (c, n) = (c + v * V::N, lanes(v));
-            let factors = call.after.factors::<V>(c, n);
-            for r in 0..MR {
-                put(sums[r][v], &factors, skip, y, place + r * output + v * V::N, n);
-            }
+        // Written out: as a loop, its body is too long to be unrolled.
+        let (at, c, n) = vector(0);
+        put(sums[0], &call.after, at, c, n);
+        if NV > 1 {
+            let (at, c, n) = vector(1);
+            put(sums[1 % NV], &call.after, at, c, n);
+        }
+        if NV > 2 {
+            let (at, c, n) = vector(2);
+            put(sums[2 % NV], &call.after, at, c, n);
         }
     }
 }
@@ -577,10 +626,7 @@ unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const B: usize>(
             from = from.add(window.line);
             weights = weights.add(K * pitch);
         }
-        let (factors, skip, y) = (call.after.factors::<V>(c, n), call.after.skip(), call.y.at(0));
-        for b in 0..B {
-            put(sums[b], &factors, skip, y, place + b * channels + c, n);
-        }
+        put(sums, &call.after, (call.y.at(0), place + c, channels), c, n);
     }
 }
 
@@ -605,8 +651,7 @@ unsafe fn clipped<V: Lanes, const K: usize>(call: &Direct<'_>, window: &Window, 
                     sum = load::<V>(from.add(column * channels), n).fma(V::load(weights.add(kx * pitch)), sum);
                 }
             }
-            let factors = call.after.factors::<V>(c, n);
-            put(sum, &factors, call.after.skip(), call.y.at(0), place + c, n);
+            put([sum], &call.after, (call.y.at(0), place + c, channels), c, n);
         }
         c += V::N;
     }
