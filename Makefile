@@ -7,7 +7,7 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 bench-train bench-load
+.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,3 +53,13 @@ bench-train: $(VENV)/bin/python ## Training speed beside PyTorch in one interlea
 bench-load: ## One thread and two while every core has other work, which must not make two the slower; a minute
 	@$(CARGO) build $(ALL) --example step --quiet
 	@python3 bench/load.py --step $(TARGET)/release/examples/step $(ARGS)
+
+INFER_VENV := bench/venv-infer
+
+$(INFER_VENV)/bin/python:
+	python3 -m venv $(INFER_VENV)
+	$(INFER_VENV)/bin/pip install --quiet onnxruntime onnx numpy
+
+bench-infer: $(INFER_VENV)/bin/python ## Latency of one image beside ONNX Runtime in one interleaved run; JSON=1 for JSON
+	@$(CARGO) build $(ALL) --example latency --quiet
+	@$(INFER_VENV)/bin/python bench/infer.py --latency $(TARGET)/release/examples/latency $(BENCH_JSON) $(ARGS)

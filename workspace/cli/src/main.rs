@@ -24,6 +24,8 @@ enum Verb {
     Golden(cmd::golden::Args),
     /// Score a checkpoint on images
     Eval(cmd::eval::Args),
+    /// Write a network and its checkpoint as an ONNX file
+    Export(cmd::export::Args),
     /// Train a network; the same command again resumes
     Train(cmd::train::Args),
     /// The cells of a study, their state and expected time
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Show(args) => cmd::show::run(args),
         Verb::Golden(args) => cmd::golden::run(args),
         Verb::Eval(args) => cmd::eval::run(args),
+        Verb::Export(args) => cmd::export::run(args),
         Verb::Train(args) => cmd::train::run(args),
         Verb::Plan(args) => cmd::plan::run(args),
         Verb::Run(args) => cmd::run::run(args),

@@ -196,6 +196,35 @@ fn real_weights_score_what_torchvisions_transforms_give() {
     }
 }
 
+/// Not only the score: every logit has the same bits (`workspace/infer/tests`).
+#[test]
+fn both_engines_are_named_and_score_the_same() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 10, |_| ());
+    let arguments = |engine| {
+        [
+            "--model",
+            "mobilenetv2",
+            "--width",
+            "0.1",
+            "--weights",
+            path.to_str().unwrap(),
+            "--data",
+            "embedded",
+            "--engine",
+            engine,
+        ]
+    };
+    let [mut train, infer] = ["train", "infer"].map(|engine| json(&arguments(engine)));
+    assert_eq!((&train["engine"], &infer["engine"]), (&"train".into(), &"infer".into()));
+    train["engine"] = "infer".into();
+    assert_eq!(train, infer);
+    let text = eval(&arguments("infer"));
+    assert!(String::from_utf8(text.stdout).unwrap().lines().next().unwrap().ends_with(", engine infer"));
+    let unknown = eval(&arguments("guess"));
+    assert!(!unknown.status.success() && String::from_utf8(unknown.stderr).unwrap().contains("unknown engine"));
+}
+
 /// Every tenth image: labels, the five best classes, and their logits.
 fn compare_logits(weights: &Path, name: &str, golden: &Path) {
     let network = NetworkConfig::new(NetworkName::MobileNetV2).build().unwrap();

@@ -40,6 +40,35 @@ fn all_reference_cases_are_ok_on_our_kernels() {
 }
 
 #[test]
+fn plans_reproduce_networks_and_blocks_in_evaluation_mode() {
+    let (stdout, stderr, code) = golden(&fixture(), &["--path", "infer"]);
+    assert_eq!((stdout.lines().last(), code), (Some("1 ok, 0 fail, 32 not-built"), 0), "{stdout}{stderr}");
+    assert!(stdout.lines().any(|line| line == "not-built relu6_hard_values needs training"), "{stdout}");
+    assert!(stdout.lines().any(|line| line.starts_with("not-built sandglass_D_") && line.ends_with(" needs training")));
+
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/golden");
+    if shared.exists() {
+        let (stdout, stderr, code) = golden(&shared, &["--path", "infer"]);
+        // 25 networks and 20 blocks.
+        assert_eq!((stdout.lines().last(), code), (Some("45 ok, 0 fail, 204 not-built"), 0), "{stdout}{stderr}");
+    }
+}
+
+#[test]
+fn a_plan_is_held_to_the_output() {
+    let network = "inverted_residual_";
+    let mut file: Value = serde_json::from_slice(&fs::read(fixture().join("cases.json")).unwrap()).unwrap();
+    let is_block = |case: &&Value| case["name"].as_str().unwrap().starts_with(network) && case["mode"] == "eval";
+    let name = file["cases"].as_array_mut().unwrap().iter().find(|case| is_block(case)).unwrap()["name"].clone();
+    let folder = with(name.as_str().unwrap(), |case| {
+        let expected = &mut case["expected"];
+        expected["output"]["tensor"] = expected["grad.x"]["tensor"].clone();
+    });
+    let (stdout, _, code) = golden(folder.path(), &["--path", "infer"]);
+    assert!(code == 1 && stdout.starts_with("fail ") && stdout.contains(" output: "), "{stdout}");
+}
+
+#[test]
 fn json_has_every_case_and_the_counts() {
     let (stdout, _, code) = golden(&fixture(), &["--json"]);
     let report: Value = serde_json::from_str(&stdout).unwrap();

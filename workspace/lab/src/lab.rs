@@ -12,9 +12,9 @@ use sandglass_ledger::Prediction;
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_study::{Again, Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
-use sandglass_train::{Engine, LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError, evaluate, train};
+use sandglass_train::{LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError, evaluate, train};
 
-use crate::{Card, Classifier, Given, Signal, Work};
+use crate::{Card, Classifier, EngineName, Given, Signal, Work};
 
 /// Images that are scored together.
 const BATCH: usize = 64;
@@ -159,9 +159,12 @@ impl Lab {
     /// # Errors
     /// `Skipped` where the images are not at hand or `engine` is one that this program has not.
     pub fn score(&self, cell: &Classifier, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
-        if let Some(engine) = engine {
-            return Err(CellError::Skipped(format!("engine {engine} scored it, and this program has it not")));
-        }
+        let engine: EngineName = match engine {
+            None => EngineName::default(),
+            Some(name) => name.parse().map_err(|error| {
+                CellError::Skipped(format!("engine {name} scored it, and this program has it not: {error}"))
+            })?,
+        };
         // The part that is scored, without what was trained on where that is another one.
         let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
         // A card that says otherwise would have `eval` print another number.
@@ -175,10 +178,10 @@ impl Lab {
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
         let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
         let transform = transform.map_err(CellError::failed)?;
-        let (height, width) = transform.size();
-        let engine = Engine::new(self.pool()?, &network, height, width, BATCH);
+        let compiled = engine.compile(self.pool()?, &network, weights, transform.size(), BATCH);
+        let mut compiled = compiled.map_err(CellError::failed)?;
         let loader = Loader::evaluation(set, transform, BATCH, self.threads);
-        let score = evaluate(&mut engine.map_err(CellError::failed)?, &weights, &loader).map_err(CellError::failed)?;
+        let score = evaluate(&mut compiled, &loader).map_err(CellError::failed)?;
         let n = score.n;
         let history = file.history.clone();
         let values = vec![
@@ -194,7 +197,7 @@ impl Lab {
         };
         Ok(Measurement {
             data: Facts { hash: set.hash().to_owned(), synthetic: set.synthetic() },
-            engine: None,
+            engine: (engine != EngineName::Train).then(|| engine.to_string()),
             values,
             predictions: score.predictions.iter().enumerate().map(prediction).collect(),
             summary: format!("{} of {n} images right", score.top1_count),

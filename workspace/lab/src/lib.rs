@@ -4,12 +4,14 @@
 
 mod card;
 mod classifier;
+mod engine;
 mod lab;
 mod setup;
 mod signal;
 
 pub use card::{Card, CardError};
 pub use classifier::{Classifier, Given, Work};
+pub use engine::{Compiled, EngineName, UnknownEngine};
 pub use lab::{Lab, default_threads};
 pub use setup::{Compared, ImageSetup, Keep, Recipes, Variant};
 pub use signal::Signal;

@@ -24,11 +24,19 @@ fn layout(len: usize) -> Layout {
 }
 
 impl Buffer {
-    /// `len` zeros.
+    /// `len` zeros. Memory that is not there ends the program, as it does for a Vec.
     pub fn zeros(len: usize) -> Self {
+        Self::try_zeros(len).unwrap_or_else(|| handle_alloc_error(layout(len)))
+    }
+
+    /// `len` zeros; none where the memory cannot be had.
+    pub fn try_zeros(len: usize) -> Option<Self> {
+        if len > isize::MAX as usize / (2 * size_of::<f32>()) {
+            return None;
+        }
         let layout = layout(len);
         // SAFETY: a layout is never empty.
-        let Some(data) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let data = NonNull::new(unsafe { alloc(layout) })?;
         #[cfg(target_os = "linux")]
         if layout.align() == LARGE_PAGE {
             // SAFETY: the memory just taken. A hint: without large pages everything works the same.
@@ -36,7 +44,7 @@ impl Buffer {
         }
         // SAFETY: as many bytes as were taken.
         unsafe { std::ptr::write_bytes(data.as_ptr(), 0, layout.size()) };
-        Self { data: data.cast(), len }
+        Some(Self { data: data.cast(), len })
     }
 }
 

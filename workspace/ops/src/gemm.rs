@@ -9,7 +9,7 @@
 use crate::lanes::{Lanes, kernel};
 
 /// Vectors of a full panel of B: 8 x 3 accumulators fill 32 registers, 4 x 3 fill 16.
-const PANEL: usize = 3;
+pub(crate) const PANEL: usize = 3;
 
 /// A, by strides: element (r, k) lies at `data + r * row + k * step`.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Pooling: the global average before a classifier, and ResNet's max-pool.
 
 use crate::lanes::kernel;
-use crate::map::{Operand, Sink, load_operand};
+use crate::map::{Operand, Sink, load, load_operand, store};
 use crate::norm::sink_from;
 use crate::scratch::{self, Shared};
 use crate::shape::{outputs, product};
@@ -17,6 +17,14 @@ pub fn average(runtime: &Runtime, x: Operand<'_>, shape: MapShape, y: &mut [f32]
     OpError::length("means", images * channels, y.len())?;
     x.check(channels)?;
     let out = Shared::new(y);
+    if x.is_plain() {
+        // SAFETY: lengths are checked, and an image's mean is its own.
+        runtime.run(images, &|image| unsafe {
+            let from = x.data[image * area * channels..].as_ptr();
+            stored_average(runtime.isa(), from, area, channels, out.at(image * channels));
+        });
+        return Ok(());
+    }
     runtime.run(images, &|image| {
         scratch::for_task(channels.next_multiple_of(16), |scratch| {
             // SAFETY: an image's own row of `y`.
@@ -31,6 +39,26 @@ pub fn average(runtime: &Runtime, x: Operand<'_>, shape: MapShape, y: &mut [f32]
         });
     });
     Ok(())
+}
+
+kernel! {
+    /// The mean of a map that is stored as it is read, without scratch.
+    ///
+    /// # Safety
+    /// `from` holds `area` pixels, `to` one.
+    unsafe fn stored_average<V>(from: *const f32, area: usize, channels: usize, to: *mut f32) {
+        for c in (0..channels).step_by(V::N) {
+            let n = (channels - c).min(V::N);
+            // SAFETY: the caller's.
+            unsafe {
+                let mut sum = V::splat(0.0);
+                for pixel in 0..area {
+                    sum = sum.add(load(from.add(pixel * channels + c), n));
+                }
+                store(sum.div(V::splat(area as f32)), to.add(c), n);
+            }
+        }
+    }
 }
 
 kernel! {

@@ -5,9 +5,8 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -72,20 +71,31 @@ pub enum RuntimeError {
 pub struct Runtime {
     isa: Isa,
     workers: Vec<Worker>,
-    /// Held by the call that has the workers.
-    turn: Mutex<()>,
+    /// Held by the call that has the workers: jobs that are used again, so that a call allocates nothing.
+    turn: Mutex<Vec<Arc<Job>>>,
 }
 
 struct Worker {
-    jobs: Sender<Arc<Job>>,
+    mailbox: Arc<Mailbox>,
     thread: JoinHandle<()>,
+}
+
+/// What a worker is to do next. A job takes the place of one that was not fetched: a call begins when the one before it
+/// has all its tasks finished.
+#[derive(Default)]
+struct Mailbox {
+    job: Mutex<Option<Arc<Job>>>,
+    /// Whether to look: who waits takes no lock.
+    full: AtomicBool,
+    /// Nothing comes any more.
+    closed: AtomicBool,
 }
 
 type Task<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// One call of [`Runtime::run`]. How it is shared, and why that is safe:
 ///
-/// - It lies behind an `Arc`, sent to the workers by a channel each. Who is awake, the caller first of all, *claims* its
+/// - It lies behind an `Arc`, laid into the workers' mailboxes. Who is awake, the caller first of all, *claims* its
 ///   tasks one by one, by a counter. The caller waits for tasks that are claimed and not finished, never for a worker:
 ///   one that did not wake in time, or whose core does other work, holds up nobody.
 /// - The task lives on the caller's stack. It is reached only by who has claimed an index below `tasks`, and the caller
@@ -93,6 +103,7 @@ type Task<'a> = dyn Fn(usize) + Sync + 'a;
 ///   counters, it owns with the others.
 /// - Each task's writes reach the caller: finishing one is a release, and the caller acquires the last.
 /// - A panic is caught where it happens, counts as finished, and goes on in the caller.
+/// - It is used again when nobody holds it any more, which exclusive access through its `Arc` proves.
 /// - Nobody waits for a lock that is held while a task runs: the pool's `turn` is tried, never waited for, and to claim or to
 ///   finish a task takes none.
 /// - Who waits spins for a moment, since operators follow each other closely, and then sleeps: on a busy core a
@@ -127,6 +138,38 @@ fn spin<T>(ready: impl Fn() -> Option<T>) -> Option<T> {
 }
 
 impl Job {
+    fn idle() -> Self {
+        const NOTHING: &Task<'static> = &|_| ();
+        Self {
+            task: NOTHING,
+            tasks: 0,
+            next: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(0),
+            panic: Mutex::new(None),
+            caller: std::thread::current(),
+        }
+    }
+
+    /// One of `jobs` that nobody else holds, or a new one, with all its tasks to do.
+    fn free(jobs: &mut Vec<Arc<Job>>, task: *const Task<'static>, tasks: usize) -> Arc<Job> {
+        let fresh = |job: &mut Job| {
+            (job.task, job.tasks) = (task, tasks);
+            (job.next, job.unfinished) = (AtomicUsize::new(0), AtomicUsize::new(tasks));
+            job.caller = std::thread::current();
+        };
+        for job in &mut *jobs {
+            if let Some(free) = Arc::get_mut(job) {
+                fresh(free);
+                return job.clone();
+            }
+        }
+        let mut job = Self::idle();
+        fresh(&mut job);
+        let job = Arc::new(job);
+        jobs.push(job.clone());
+        job
+    }
+
     /// Runs tasks until none is left to claim; true if the last to finish was run here.
     fn work(&self) -> bool {
         loop {
@@ -138,7 +181,7 @@ impl Job {
             let outcome = catch_unwind(AssertUnwindSafe(|| unsafe { (*self.task)(task) }));
             if let Err(payload) = outcome {
                 // One is handed on; another is never dropped, since a payload's drop may itself panic.
-                let mut first = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut first = lock(&self.panic);
                 std::mem::forget(first.replace(payload));
             }
             if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -158,11 +201,39 @@ impl Job {
     }
 }
 
-/// A worker's life: until the pool drops its sender.
-fn serve(jobs: &Receiver<Arc<Job>>) {
-    while let Some(job) = spin(|| jobs.try_recv().ok()).or_else(|| jobs.recv().ok()) {
-        if job.work() {
-            job.caller.unpark();
+/// A poisoned lock is one whose holder panicked; nothing here leaves what it guards half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Mailbox {
+    fn put(&self, job: Arc<Job>) {
+        let before = lock(&self.job).replace(job);
+        self.full.store(true, Ordering::Release);
+        drop(before);
+    }
+
+    fn take(&self) -> Option<Arc<Job>> {
+        if !self.full.load(Ordering::Relaxed) {
+            return None;
+        }
+        // Before the job is taken: what comes in between is taken with it, or found the next time.
+        self.full.store(false, Ordering::Relaxed);
+        lock(&self.job).take()
+    }
+}
+
+/// A worker's life: until the pool closes its mailbox.
+fn serve(mailbox: &Mailbox) {
+    while !mailbox.closed.load(Ordering::Acquire) {
+        match spin(|| mailbox.take()) {
+            // Whoever fills or closes the mailbox unparks, before or after this.
+            None => std::thread::park(),
+            Some(job) => {
+                if job.work() {
+                    job.caller.unpark();
+                }
+            }
         }
     }
 }
@@ -187,11 +258,23 @@ impl Runtime {
         if !(1..=1024).contains(&threads) {
             return Err(RuntimeError::Threads(threads));
         }
-        let mut runtime = Self { isa, workers: Vec::new(), turn: Mutex::new(()) };
+        // A worker holds two at most, one in hand and one in its mailbox.
+        let jobs = (0..2 * threads).map(|_| Arc::new(Job::idle())).collect();
+        let mut runtime = Self { isa, workers: Vec::new(), turn: Mutex::new(jobs) };
+        let started = Arc::new(AtomicUsize::new(0));
         for _ in 1..threads {
-            let (jobs, receiver) = channel();
-            let thread = std::thread::Builder::new().name("sandglass".into()).spawn(move || serve(&receiver))?;
-            runtime.workers.push(Worker { jobs, thread });
+            let mailbox = Arc::new(Mailbox::default());
+            let (own, started) = (mailbox.clone(), started.clone());
+            let thread = std::thread::Builder::new().name("sandglass".into()).spawn(move || {
+                started.fetch_add(1, Ordering::Relaxed);
+                drop(started);
+                serve(&own);
+            })?;
+            runtime.workers.push(Worker { mailbox, thread });
+        }
+        // A thread that starts allocates; none does so in the middle of a call.
+        while started.load(Ordering::Relaxed) < runtime.workers.len() {
+            std::thread::yield_now();
         }
         Ok(runtime)
     }
@@ -215,28 +298,21 @@ impl Runtime {
             Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         };
-        if self.workers.is_empty() || tasks <= 1 || turn.is_none() {
+        let Some(mut jobs) = turn.filter(|_| !self.workers.is_empty() && tasks > 1) else {
             (0..tasks).for_each(task);
             return;
-        }
+        };
         // SAFETY: only the lifetime changes, and `wait` below outlasts every use.
         let task = unsafe { std::mem::transmute::<*const Task<'_>, *const Task<'static>>(task) };
-        let job = Arc::new(Job {
-            task,
-            tasks,
-            next: AtomicUsize::new(0),
-            unfinished: AtomicUsize::new(tasks),
-            panic: Mutex::new(None),
-            caller: std::thread::current(),
-        });
-        for worker in self.workers.iter().take(tasks - 1) {
-            // A worker's thread ends only with its sender, so that sending cannot fail; if it did, the others work.
-            let _ = worker.jobs.send(job.clone());
+        let job = Job::free(&mut jobs, task, tasks);
+        for Worker { mailbox, thread } in self.workers.iter().take(tasks - 1) {
+            mailbox.put(job.clone());
+            thread.thread().unpark();
         }
         if !job.work() {
             job.wait();
         }
-        let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let panic = lock(&job.panic).take();
         if let Some(payload) = panic {
             resume_unwind(payload);
         }
@@ -245,8 +321,9 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        for Worker { jobs, thread } in self.workers.drain(..) {
-            drop(jobs);
+        for Worker { mailbox, thread } in self.workers.drain(..) {
+            mailbox.closed.store(true, Ordering::Release);
+            thread.thread().unpark();
             let _ = thread.join();
         }
     }

@@ -19,6 +19,8 @@ struct Case {
     skip: Vec<f32>,
     /// How many channels the shortcut reaches; None without one.
     reached: Option<usize>,
+    /// The shortcut's map is read as it is stored.
+    plain: bool,
     /// Of the shortcut's map as it is read, and of the result.
     activations: (Activation, Activation),
 }
@@ -28,7 +30,8 @@ impl Case {
         let mut rng = Rng(seed);
         let mut pick = |n: usize| (rng.value().abs() * 1e6) as usize % n;
         let reached = (pick(4) > 0).then(|| pick(shape.output + 1));
-        let activations = (ACTIVATIONS[pick(5)], ACTIVATIONS[pick(5)]);
+        let plain = pick(2) == 0;
+        let activations = (ACTIVATIONS[if plain { 0 } else { pick(5) }], ACTIVATIONS[pick(5)]);
         let mut vec = |len| rng.vec(len);
         Self {
             x: vec(shape.input_len()),
@@ -38,6 +41,7 @@ impl Case {
             skip: vec(shape.output_len()),
             shape,
             reached,
+            plain,
             activations,
         }
     }
@@ -47,7 +51,8 @@ impl Case {
     }
 
     fn skip(&self) -> Option<Skip<'_>> {
-        let map = Operand { data: &self.skip, affine: Some(self.affine()), activation: self.activations.0 };
+        let affine = (!self.plain).then(|| self.affine());
+        let map = Operand { data: &self.skip, affine, activation: self.activations.0 };
         self.reached.map(|channels| Skip { map, channels })
     }
 
@@ -86,7 +91,8 @@ impl Case {
             let c = i % channels;
             let mut sum = affine(c, *y);
             if self.reached.is_some_and(|reached| c < reached) {
-                sum += activation(self.activations.0, affine(c, f64::from(self.skip[i])));
+                let skip = f64::from(self.skip[i]);
+                sum += activation(self.activations.0, if self.plain { skip } else { affine(c, skip) });
             }
             *y = activation(self.activations.1, sum);
         }
@@ -111,6 +117,80 @@ proptest! {
             prop_assert!(same_bits(&got, &case.packed(&runtime)), "packed before and for the call differ on {isa:?}");
             prop_assert!(first.get_or_insert_with(|| got.clone()).iter().zip(&got).all(|(a, b)| a.to_bits() == b.to_bits()));
         }
+    }
+}
+
+/// Large enough to be cut into parts, by pixels and by channels.
+const CUT: [[usize; 7]; 9] = [
+    // images, height, width, input, output, kernel, stride
+    [1, 7, 7, 96, 1280, 1, 1],
+    [1, 1, 1, 1280, 1000, 1, 1],
+    [1, 29, 31, 40, 200, 1, 1],
+    [3, 5, 9, 130, 150, 1, 1],
+    [1, 40, 56, 3, 32, 3, 2],
+    [2, 9, 13, 33, 100, 3, 1],
+    [1, 14, 14, 64, 130, 1, 2],
+    [1, 28, 28, 200, 200, 3, 1],
+    [2, 57, 56, 72, 72, 3, 2],
+];
+
+#[test]
+fn a_call_that_is_cut_has_the_bits_of_one_that_is_not() {
+    for (seed, [images, height, width, input, output, kernel, stride]) in (0..).zip(CUT) {
+        for depthwise in [false, true] {
+            if depthwise && (kernel == 1 || input != output) {
+                continue;
+            }
+            let shape =
+                ConvShape { images, height, width, input, output, kernel, stride, padding: kernel / 2, depthwise };
+            let case = Case { plain: true, ..Case::new(shape, seed) };
+            let activations = (Activation::None, case.activations.1);
+            let case = Case { activations, ..case };
+            let want = case.apart(&Runtime::with_isa(1, Isa::Portable).unwrap());
+            for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+                for threads in [1, 3] {
+                    let got = case.packed(&Runtime::with_isa(threads, isa).unwrap());
+                    assert!(same_bits(&got, &want), "{shape:?} on {isa:?}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_taken_in_groups_of_inputs_have_the_bits_of_one() {
+    let shape = ConvShape {
+        images: 2,
+        height: 5,
+        width: 7,
+        input: 50,
+        output: 70,
+        kernel: 1,
+        stride: 1,
+        padding: 0,
+        depthwise: false,
+    };
+    let case = Case { plain: true, activations: (Activation::None, Activation::Relu6), ..Case::new(shape, 9) };
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let runtime = Runtime::with_isa(2, isa).unwrap();
+        let mut y = vec![0.0; shape.output_len()];
+        for (group, last) in [(0..16, false), (16..48, false), (48..50, true)] {
+            let part = ConvShape { input: group.len(), ..shape };
+            let of = |rows: &[f32]| rows.chunks(50).flat_map(|row| row[group.clone()].to_vec()).collect::<Vec<f32>>();
+            let (x, packed) = (of(&case.x), Packed::new(&runtime, &part, &of(&case.weights)).unwrap());
+            let after = || match last {
+                true => After::Finish { affine: case.affine(), skip: case.skip(), activation: case.activations.1 },
+                false => After::Raw,
+            };
+            if group.start == 0 {
+                conv::forward_packed(&runtime, &part, Operand::plain(&x), &packed, &mut y, after()).unwrap();
+            } else {
+                conv::go_on(&runtime, &part, &x, &packed, &mut y, after()).unwrap();
+            }
+            assert!(conv::go_on(&runtime, &part, &x[1..], &packed, &mut y, After::Raw).is_err());
+            assert!(conv::go_on(&runtime, &shape, &case.x, &packed, &mut y, After::Raw).is_err());
+        }
+        assert!(same_bits(&y, &case.apart(&runtime)), "{isa:?}");
     }
 }
 

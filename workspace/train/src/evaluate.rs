@@ -35,19 +35,35 @@ pub(crate) fn percent(count: u64, of: u64) -> f64 {
     100.0 * count as f64 / of.max(1) as f64
 }
 
-/// Scores `weights` on all images of an evaluation loader, whose batch is at most the engine's.
+/// What gives logits [n, classes] for images [n, height, width, channels].
+pub trait Predict {
+    /// Of at most as many images as it was made for.
+    ///
+    /// # Errors
+    /// Images that it does not take.
+    fn logits(&mut self, images: &[f32]) -> Result<Vec<f32>, TrainError>;
+}
+
+/// The engine that trains, in evaluation mode.
+impl Predict for (&mut Engine, &Weights) {
+    fn logits(&mut self, images: &[f32]) -> Result<Vec<f32>, TrainError> {
+        let (engine, weights) = self;
+        Ok(engine.evaluate(weights, images)?.one()?)
+    }
+}
+
+/// Scores a network on all images of an evaluation loader, whose batch is at most the network's.
 ///
 /// # Errors
 /// A batch that cannot be had, or logits that are no numbers: a score of them would be none.
-pub fn evaluate(engine: &mut Engine, weights: &Weights, loader: &Loader) -> Result<Score, TrainError> {
-    let score = evaluate_until(engine, weights, loader, &AtomicBool::new(false))?;
+pub fn evaluate(network: &mut dyn Predict, loader: &Loader) -> Result<Score, TrainError> {
+    let score = evaluate_until(network, loader, &AtomicBool::new(false))?;
     Ok(score.unwrap_or_default())
 }
 
 /// None where `stop` came to be set.
 pub(crate) fn evaluate_until(
-    engine: &mut Engine,
-    weights: &Weights,
+    network: &mut dyn Predict,
     loader: &Loader,
     stop: &AtomicBool,
 ) -> Result<Option<Score>, TrainError> {
@@ -58,7 +74,7 @@ pub(crate) fn evaluate_until(
             return Ok(None);
         }
         let batch = batch?;
-        let logits = engine.evaluate(weights, &batch.images)?.one()?;
+        let logits = network.logits(&batch.images)?;
         if logits.iter().any(|logit| !logit.is_finite()) {
             return Err(TrainError::Logits);
         }

@@ -24,7 +24,7 @@ pub use dropout::dropout_factors;
 pub use ema::{Ema, EmaForm};
 pub use engine::{BackwardOut, Engine, EngineError, Outputs};
 pub use error::TrainError;
-pub use evaluate::{Score, evaluate};
+pub use evaluate::{Predict, Score, evaluate};
 pub use init::initialise;
 pub use log::{LogRow, Observer, Progress};
 pub use optim::{Optimizer, OptimizerConfig};

@@ -278,7 +278,7 @@ impl Run<'_> {
             row.epoch == self.config.recipe.epochs || row.epoch.is_multiple_of(self.config.evaluate_every.max(1));
         if let Some((name, loader)) = self.evaluation.as_ref().filter(|_| is_due) {
             let weights = self.average.as_ref().unwrap_or(&self.weights);
-            let Some(score) = evaluate_until(&mut self.engine, weights, loader, stop)? else { return Ok(false) };
+            let Some(score) = evaluate_until(&mut (&mut self.engine, weights), loader, stop)? else { return Ok(false) };
             row.evaluated = Some(name.clone());
             row.eval_loss = Some(score.loss);
             row.eval_top1 = Some(score.top1());

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use sandglass_data::{Dataset, Loader, Part, Transform};
-use sandglass_lab::{Card, default_threads};
+use sandglass_lab::{Card, EngineName, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
-use sandglass_train::{Engine, Score, TrainError, evaluate};
+use sandglass_train::{Score, TrainError, evaluate};
 use serde_json::{Value, json};
 
 const BATCH: usize = 32;
@@ -39,6 +39,9 @@ pub struct Args {
     /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded
     #[arg(long)]
     data: String,
+    /// What computes the logits: train (the engine that trains) or infer (a compiled plan)
+    #[arg(long, default_value_t, value_name = "ENGINE")]
+    engine: EngineName,
     /// Threads; unset: all
     #[arg(long)]
     threads: Option<usize>,
@@ -68,10 +71,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let protocol = card.filter(|card| card.input == input).map(|card| card.evaluation).unwrap_or_default();
     let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
-    let (height, width) = transform.size();
-    let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;
+    let runtime = Arc::new(Runtime::new(threads)?);
+    let mut engine = args.engine.compile(runtime, &network, weights, transform.size(), BATCH)?;
     let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = match evaluate(&mut engine, &weights, &loader) {
+    let score = match evaluate(&mut engine, &loader) {
         Err(error @ TrainError::Logits) => return Err(error).context(args.weights.display().to_string()),
         // A set that is streamed stops at its first broken image: name them all.
         Err(error) => return Err(set.verify().map_or_else(anyhow::Error::from, |()| error.into())),
@@ -79,14 +82,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
 
     if args.json {
-        writeln!(io::stdout(), "{}", as_json(&score, &config, &set))?;
+        writeln!(io::stdout(), "{}", as_json(&score, &config, &set, args.engine))?;
     } else {
-        write!(io::stdout(), "{}", as_text(&score, &config, &set))?;
+        write!(io::stdout(), "{}", as_text(&score, &config, &set, args.engine))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset) -> Value {
+fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset, engine: EngineName) -> Value {
     json!({
         "top1": score.top1(),
         "top5": score.top5(),
@@ -100,12 +103,13 @@ fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset) -> Value {
         "data": set.name(),
         "data_hash": set.hash(),
         "synthetic": set.synthetic(),
+        "engine": engine.to_string(),
     })
 }
 
-fn as_text(score: &Score, config: &NetworkConfig, set: &Dataset) -> String {
+fn as_text(score: &Score, config: &NetworkConfig, set: &Dataset, engine: EngineName) -> String {
     let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
-    let head = format!("{config} {} on {}{synthetic}\n", config.width, set.name());
+    let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
     let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
     head + &line("top-1", score.top1(), score.top1_count) + &line("top-5", score.top5(), score.top5_count)
 }

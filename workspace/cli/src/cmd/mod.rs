@@ -1,5 +1,6 @@
 pub mod cost;
 pub mod eval;
+pub mod export;
 pub mod golden;
 pub mod plan;
 pub mod report;

@@ -1,4 +1,6 @@
-//! `sandglass show`: a network's table as the papers print theirs, with what each stage costs.
+//! `sandglass show`: a network's table as the papers print theirs, with what each stage costs; or its compiled plan.
+
+mod plan;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -14,10 +16,16 @@ use super::cost::NetworkArgs;
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    plan: plan::PlanArgs,
 }
 
-pub fn run(Args { network: args }: Args) -> anyhow::Result<ExitCode> {
+pub fn run(Args { network: args, plan }: Args) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
+    if plan.wanted() {
+        plan.run(&config, args.input)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let network = config.table()?;
     let (graph, sizes) = (&network.graph, network.graph.sizes(args.input, args.input)?);
     let costs = graph.node_costs(args.input, args.input)?;

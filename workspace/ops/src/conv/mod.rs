@@ -10,11 +10,14 @@
 
 mod dense;
 mod depthwise;
+mod direct;
 mod pointwise;
 mod ring;
 mod rows;
 
 use std::ops::Range;
+
+use direct::{Direct, Stored};
 
 use crate::lanes::Lanes;
 use crate::map::{
@@ -308,6 +311,18 @@ impl Packed {
         unsafe { form.pack_forward(isa, &filter, weights, &mut data) };
         Ok(Self { filter, isa, data })
     }
+
+    /// Bytes that they take.
+    pub fn bytes(&self) -> usize {
+        self.data.len() * size_of::<f32>()
+    }
+
+    fn check(&self, runtime: &Runtime, shape: &ConvShape) -> Result<(), OpError> {
+        if shape.filter() == self.filter && runtime.isa() == self.isa {
+            return Ok(());
+        }
+        Err(OpError::Packed { packed: self.filter, isa: self.isa })
+    }
 }
 
 /// `y = after(conv(x, weights))`, the weights packed for this call. `weights` as in a state dict: OIHW.
@@ -345,10 +360,39 @@ pub fn forward_packed(
     after: After<'_>,
 ) -> Result<(), OpError> {
     shape.check()?;
-    if shape.filter() != weights.filter || runtime.isa() != weights.isa {
-        return Err(OpError::Packed { packed: weights.filter, isa: weights.isa });
-    }
+    weights.check(runtime, shape)?;
     run(runtime, shape, x, &weights.data, y, after)
+}
+
+/// As [`forward_packed`] of a stored map, but `y` holds the sums so far: to the bit what one convolution over all inputs
+/// gives, where `y` holds that over the inputs before these.
+///
+/// # Errors
+/// As for [`forward_packed`]; moments, a depthwise convolution, or a shortcut that is not read as it is stored.
+pub fn go_on(
+    runtime: &Runtime,
+    shape: &ConvShape,
+    x: &[f32],
+    weights: &Packed,
+    y: &mut [f32],
+    after: After<'_>,
+) -> Result<(), OpError> {
+    shape.check()?;
+    weights.check(runtime, shape)?;
+    OpError::length("input", shape.input_len(), x.len())?;
+    OpError::length("output", shape.output_len(), y.len())?;
+    let after = match after {
+        After::Raw => Some(Stored::Raw),
+        After::Moments(_) => None,
+        After::Finish { affine, skip, activation } => {
+            let finish = Finish::of(shape.output, affine, skip, activation);
+            finish.check(y.len())?;
+            Some(Stored::Finish(finish))
+        }
+    };
+    let after = after.filter(|after| !shape.depthwise && after.is_direct()).ok_or(OpError::Convolution(*shape))?;
+    Direct { shape: *shape, x, packed: &weights.data, y: Shared::new(y), onto: true, after }.run(runtime);
+    Ok(())
 }
 
 /// Of a checked shape, with weights packed for it.
@@ -372,7 +416,11 @@ fn run(
             scratch::for_task(form.scratch(shape).0, |scratch| unsafe { form.forward(isa, &call, chunk, scratch) });
         });
     };
+    let direct = |y: &mut [f32], after| {
+        Direct { shape: *shape, x: x.data, packed, y: Shared::new(y), onto: false, after }.run(runtime);
+    };
     match after {
+        After::Raw if x.is_plain() => direct(y, Stored::Raw),
         After::Raw => run(y, ChunkAfter::Raw),
         After::Moments(Moments { sum, square }) => {
             let mut totals = vec![0f64; shape.chunks() * 2 * channels];
@@ -382,9 +430,14 @@ fn run(
             add_chunks(&totals, [sum, square]);
         }
         After::Finish { affine, skip, activation } => {
-            let finish = Finish { channels, affine: Some(affine), inner: Activation::None, skip, activation };
+            let finish = Finish::of(channels, affine, skip, activation);
             finish.check(y.len())?;
-            run(y, ChunkAfter::Finish(finish));
+            let after = Stored::Finish(finish);
+            if x.is_plain() && after.is_direct() {
+                direct(y, after);
+            } else {
+                run(y, ChunkAfter::Finish(finish));
+            }
         }
     }
     Ok(())

@@ -18,6 +18,13 @@ pub(crate) struct Finish<'a> {
     pub activation: Activation,
 }
 
+impl<'a> Finish<'a> {
+    /// Of a raw map of `channels`.
+    pub fn of(channels: usize, affine: Affine<'a>, skip: Option<Skip<'a>>, activation: Activation) -> Self {
+        Self { channels, affine: Some(affine), inner: Activation::None, skip, activation }
+    }
+}
+
 impl Finish<'_> {
     /// `len`: floats of the map.
     pub fn check(&self, len: usize) -> Result<(), OpError> {

@@ -148,7 +148,7 @@ impl Affine<'_> {
     /// # Safety
     /// The CPU has the instructions of `V`, and there are such channels.
     #[inline(always)]
-    pub(super) unsafe fn load<V: Lanes>(&self, c: usize, n: usize) -> (V, V) {
+    pub(crate) unsafe fn load<V: Lanes>(&self, c: usize, n: usize) -> (V, V) {
         // SAFETY: the caller's.
         unsafe { (load(self.scale.as_ptr().add(c), n), load(self.shift.as_ptr().add(c), n)) }
     }
@@ -203,7 +203,7 @@ pub(crate) unsafe fn load_gradient<V: Lanes>(
 /// # Safety
 /// The CPU has the instructions of `V`, and `n` floats can be read.
 #[inline(always)]
-pub(super) unsafe fn load<V: Lanes>(from: *const f32, n: usize) -> V {
+pub(crate) unsafe fn load<V: Lanes>(from: *const f32, n: usize) -> V {
     // SAFETY: the caller's.
     unsafe { if n == V::N { V::load(from) } else { V::load_first(from, n) } }
 }
@@ -213,7 +213,7 @@ pub(super) unsafe fn load<V: Lanes>(from: *const f32, n: usize) -> V {
 /// # Safety
 /// `n` floats can be written.
 #[inline(always)]
-pub(super) unsafe fn store<V: Lanes>(vector: V, to: *mut f32, n: usize) {
+pub(crate) unsafe fn store<V: Lanes>(vector: V, to: *mut f32, n: usize) {
     // SAFETY: the caller's.
     unsafe { if n == V::N { vector.store(to) } else { vector.store_first(to, n) } }
 }

@@ -11,7 +11,7 @@ mod moments;
 mod sink;
 
 pub(crate) use finish::{Finish, FinishWalk};
-pub(crate) use load::{load_exactly, load_gradient, load_operand};
+pub(crate) use load::{load, load_exactly, load_gradient, load_operand, store};
 pub(crate) use moments::{MomentWalk, chunk_moments};
 pub(crate) use sink::{ChunkSink, SinkPart, SinkWalk, chunk_sink};
 
@@ -19,7 +19,7 @@ use finish::finish_part;
 
 use crate::lanes::kernel;
 use crate::scratch::{self, Shared};
-use crate::{Activation, OpError, Runtime};
+use crate::{Activation, MapShape, OpError, Runtime};
 
 /// Pixels whose sums are kept in f32 before they are added to f64 totals. Part of the definition of the result: a larger
 /// tile loses more of a sum, a smaller one adds to the totals more often.
@@ -44,6 +44,11 @@ impl<'a> Operand<'a> {
     /// As it is stored.
     pub fn plain(data: &'a [f32]) -> Self {
         Self { data, affine: None, activation: Activation::None }
+    }
+
+    /// True if it is read as it is stored.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.affine.is_none() && self.activation == Activation::None
     }
 
     /// Kernels read without bounds: every length is checked before.
@@ -214,6 +219,50 @@ pub fn write(
         let from = operand.data[start * channels..].as_ptr();
         // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
         unsafe { finish_part(runtime.isa(), &finish, from, start, pixels, to.at(start * channels)) };
+    })
+}
+
+/// `to` = each channel of `x` times its image's one value in `by` [images, channels].
+///
+/// # Errors
+/// Lengths that do not fit the shape.
+pub fn gate(runtime: &Runtime, x: &[f32], by: &[f32], shape: MapShape, to: &mut [f32]) -> Result<(), OpError> {
+    let MapShape { images, area, channels } = shape;
+    shape.check("map", x.len())?;
+    shape.check("gated map", to.len())?;
+    OpError::length("gate", images * channels, by.len())?;
+    let to = Shared::new(to);
+    in_parts(runtime, x.len(), channels, |start, pixels| {
+        for pixel in start..start + pixels {
+            // SAFETY: a pixel of the part, of channels that were checked.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.at(pixel * channels), channels) };
+            let (x, by) = (&x[pixel * channels..], &by[pixel / area * channels..]);
+            to.iter_mut().zip(x).zip(by).for_each(|((to, x), by)| *to = x * by);
+        }
+    })
+}
+
+/// Channels `first..` of `to`, a map of `channels`, become those of `from`, a map of `own`: a part of a concatenation.
+///
+/// # Errors
+/// Lengths that do not fit each other, or channels beyond the last.
+pub fn join(
+    runtime: &Runtime,
+    (from, own): (&[f32], usize),
+    (to, channels): (&mut [f32], usize),
+    first: usize,
+) -> Result<(), OpError> {
+    let end = first.saturating_add(own);
+    OpError::length("joined channels", end.min(channels), end)?;
+    let pixels = to.len().checked_div(channels).unwrap_or(0);
+    OpError::length("part of a map", pixels * own, from.len())?;
+    let (len, to) = (to.len(), Shared::new(to));
+    in_parts(runtime, len, channels, |start, pixels| {
+        for pixel in start..start + pixels {
+            // SAFETY: channels of a pixel of the part.
+            let to = unsafe { std::slice::from_raw_parts_mut(to.at(pixel * channels + first), own) };
+            to.copy_from_slice(&from[pixel * own..][..own]);
+        }
     })
 }
 

@@ -48,8 +48,8 @@ impl Backend for Kernels {
         Ok(outputs)
     }
 
-    fn layers(&self) -> &dyn Layers {
-        self
+    fn layers(&self) -> anyhow::Result<&dyn Layers> {
+        Ok(self)
     }
 }
 
@@ -97,12 +97,12 @@ impl Layers for Kernels {
 }
 
 /// Of an NCHW map.
-fn nhwc(map: &[f32], shape: &[usize]) -> Result<Vec<f32>> {
+pub(super) fn nhwc(map: &[f32], shape: &[usize]) -> Result<Vec<f32>> {
     Tensor::from_slice(map, shape, &Device::Cpu)?.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1()
 }
 
 /// To an NCHW map of this shape.
-fn nchw(map: &[f32], shape: &[usize]) -> Result<Vec<f32>> {
+pub(super) fn nchw(map: &[f32], shape: &[usize]) -> Result<Vec<f32>> {
     let (images, channels, height, width) = candle_core::Shape::from(shape).dims4()?;
     let map = Tensor::from_slice(map, (images, height, width, channels), &Device::Cpu)?;
     map.permute((0, 3, 1, 2))?.flatten_all()?.to_vec1()

@@ -26,10 +26,14 @@ pub struct Pass<'a> {
     pub cotangent: Option<&'a [f32]>,
 }
 
-/// One of the two ways to compute.
+/// One of the ways to compute.
 pub trait Backend {
     fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs>;
-    fn layers(&self) -> &dyn Layers;
+    fn layers(&self) -> anyhow::Result<&dyn Layers>;
+    /// An error where optimisers and the like are no business of this way.
+    fn trains(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// Runs a case of one kind.
@@ -43,19 +47,19 @@ const KINDS: [(&str, Run); 19] = [
     ("depthwise_bottleneck", |case, on| block(case, on, |block: DepthwiseBottleneck, g, x| block.build(g, "", x))),
     ("resnet_bottleneck", |case, on| block(case, on, |block: ResNetBottleneck, g, x| block.build(g, "", x))),
     ("network", network),
-    ("conv", |case, on| layers::conv(case, on.layers())),
-    ("batch_norm", |case, on| layers::batch_norm(case, on.layers())),
-    ("relu6", |case, on| layers::relu6(case, on.layers())),
-    ("silu", |case, on| layers::silu(case, on.layers())),
-    ("residual_add", |case, on| layers::residual_add(case, on.layers())),
-    ("global_avg_pool", |case, on| layers::global_avg_pool(case, on.layers())),
-    ("linear", |case, on| layers::linear(case, on.layers())),
-    ("cross_entropy", |case, on| layers::cross_entropy(case, on.layers())),
-    ("sgd", |case, _| training::sgd(case)),
-    ("rmsprop_tf", |case, _| training::rmsprop_tf(case)),
-    ("lr_schedule", |case, _| training::lr_schedule(case)),
-    ("ema", |case, _| training::ema(case)),
-    ("clip_grad_norm", |case, _| training::clip_grad_norm(case)),
+    ("conv", |case, on| layers::conv(case, on.layers()?)),
+    ("batch_norm", |case, on| layers::batch_norm(case, on.layers()?)),
+    ("relu6", |case, on| layers::relu6(case, on.layers()?)),
+    ("silu", |case, on| layers::silu(case, on.layers()?)),
+    ("residual_add", |case, on| layers::residual_add(case, on.layers()?)),
+    ("global_avg_pool", |case, on| layers::global_avg_pool(case, on.layers()?)),
+    ("linear", |case, on| layers::linear(case, on.layers()?)),
+    ("cross_entropy", |case, on| layers::cross_entropy(case, on.layers()?)),
+    ("sgd", |case, on| on.trains().and_then(|()| training::sgd(case))),
+    ("rmsprop_tf", |case, on| on.trains().and_then(|()| training::rmsprop_tf(case))),
+    ("lr_schedule", |case, on| on.trains().and_then(|()| training::lr_schedule(case))),
+    ("ema", |case, on| on.trains().and_then(|()| training::ema(case))),
+    ("clip_grad_norm", |case, on| on.trains().and_then(|()| training::clip_grad_norm(case))),
 ];
 
 /// Nothing for kinds of a later version.

@@ -1,0 +1,170 @@
+"""Inferences of one image at 224, Sandglass beside ONNX Runtime, interleaved, on this machine. `make bench-infer` sets it up.
+
+Both sides run the same weights, ours by our own export, in f32 on the same pinned cores. Before any time is taken, logits of
+one image must agree within 1e-4 of the largest. Each round times every side in turn; what counts is the ratio of each
+round's medians. A second process of ours is the control: where it differs from the first by more than 2 %, the run says so.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from train import cpu_name, spread
+
+CELLS = [(network, width) for network in ("mobilenetv2", "mobilenext") for width in ("1.0", "0.5")]
+CONTROL = 0.02
+ROUND_SECONDS = 0.25
+
+
+def peer(path, size, threads):
+    """The other side of the protocol of `examples/latency.rs`: a number of runs per line in, the seconds of each out."""
+    import resource
+
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    cores = sorted(os.sched_getaffinity(0))
+    if threads > 1:
+        # The caller's thread is not in this list; cores are counted from 1.
+        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in cores[1:]))
+        os.sched_setaffinity(0, {cores[0]})
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    count = 3 * size * size
+    values = (numpy.arange(count, dtype=numpy.int64) * 7919 % 1021).astype(numpy.float32)
+    image = (values / numpy.float32(510.5) - numpy.float32(1.0)).reshape(1, 3, size, size)
+    logits = session.run(None, {name: image})[0].ravel().tolist()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"onnxruntime": onnxruntime.__version__, "logits": logits, "peak_mib": peak}), flush=True)
+    for line in sys.stdin:
+        seconds = []
+        for _ in range(int(line)):
+            began = time.perf_counter()
+            session.run(None, {name: image})
+            seconds.append(time.perf_counter() - began)
+        print(json.dumps(seconds), flush=True)
+
+
+class Side:
+    def __init__(self, command, cores):
+        pin = lambda: os.sched_setaffinity(0, cores)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=pin)
+        self.hello = self.read()
+
+    def read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("bench-infer: one side stopped; its message stands above")
+        return json.loads(line)
+
+    def run(self, count):
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def check(cell, ours, theirs):
+    """Stops where the two sides compute something else."""
+    largest = max(map(abs, theirs))
+    error = max(abs(a - b) for a, b in zip(ours, theirs)) if len(ours) == len(theirs) else float("inf")
+    if not error <= 1e-4 * largest:
+        sys.exit(f"bench-infer: {cell}: logits differ by {error} where the largest is {largest}: no times")
+    return {"sum": round(sum(ours), 3), "largest": largest, "error": error}
+
+
+def percentiles(seconds):
+    tenths = statistics.quantiles(seconds, n=10)
+    return {"p10": 1e3 * tenths[0], "median": 1e3 * statistics.median(seconds), "p90": 1e3 * tenths[8]}
+
+
+def compare(options, network, width, threads, folder):
+    path = os.path.join(folder, f"{network}-{width}.onnx")
+    subprocess.run([options.latency, "export", network, width, str(options.size), path], check=True)
+    cores = sorted(os.sched_getaffinity(0))[:threads]
+    run = [options.latency, "run", network, width, str(options.size), str(threads)]
+    python = [sys.executable, __file__, "--peer", path, str(options.size), str(threads)]
+    sides = {name: Side(command, cores) for name, command in
+             {"sandglass": run, "onnxruntime": python, "control": run}.items()}
+    ours, theirs = sides["sandglass"].hello, sides["onnxruntime"].hello
+    logits = check(f"{network} {width}", ours["logits"], theirs["logits"])
+    counts, seconds, medians = {}, {name: [] for name in sides}, {name: [] for name in sides}
+    for name, side in sides.items():
+        side.run(5)
+        counts[name] = max(5, round(ROUND_SECONDS / statistics.median(side.run(10))))
+    for round_number in range(options.rounds):
+        names = list(sides)
+        for name in names[round_number % 3:] + names[:round_number % 3]:
+            sample = sides[name].run(counts[name])
+            seconds[name] += sample
+            medians[name].append(statistics.median(sample))
+    for side in sides.values():
+        side.close()
+    ratio = lambda a, b: spread([x / y for x, y in zip(medians[a], medians[b])])
+    control = ratio("control", "sandglass")
+    best = min(seconds["sandglass"])
+    gflops = 2e-9 * ours["madds"] / best
+    return {
+        "network": network, "width": float(width), "precision": "f32", "threads": threads, "isa": ours["isa"],
+        "size": options.size, "rounds": options.rounds, "onnxruntime": theirs["onnxruntime"], "logits": logits,
+        "ratio": ratio("sandglass", "onnxruntime"), "control": control,
+        "quiet": abs(control["median"] - 1) <= CONTROL,
+        "ms": {name: percentiles(seconds[name]) for name in ("sandglass", "onnxruntime")},
+        "best_ms": {name: 1e3 * min(seconds[name]) for name in ("sandglass", "onnxruntime")},
+        "gflops": gflops, "share_of_peak": gflops / (threads * options.peak) if options.peak else None,
+        "peak_mib": {"sandglass": ours["peak_mib"], "onnxruntime": theirs["peak_mib"]},
+        "samples_ms": {name: [round(1e3 * s, 4) for s in seconds[name]] for name in sides},
+    }
+
+
+def main():
+    if sys.argv[1:2] == ["--peer"]:
+        return peer(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--latency", required=True, help="the built example `latency`")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--only", help="NETWORK:WIDTH")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    cells = [tuple(options.only.split(":"))] if options.only else CELLS
+    load = os.getloadavg()[0]
+    options.peak = float(subprocess.run([options.latency, "peak"], capture_output=True, check=True, text=True).stdout)
+    if not options.json:
+        print(f"{cpu_name()}, {os.cpu_count()} CPUs, load {load:.1f} at the start, {options.peak:.0f} GFLOP/s of "
+              f"multiply-adds on one thread; one image of {options.size}x{options.size}, {options.rounds} rounds")
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for network, width in cells:
+            for threads in options.threads:
+                if threads > len(os.sched_getaffinity(0)):
+                    continue
+                row = compare(options, network, width, threads, folder)
+                results.append(row)
+                if options.json:
+                    continue
+                ratio, ours, theirs = row["ratio"], row["ms"]["sandglass"], row["ms"]["onnxruntime"]
+                show = lambda ms: f"{ms['median']:.2f} ms ({ms['p10']:.2f}-{ms['p90']:.2f})"
+                share = f", {100 * row['share_of_peak']:.0f} % of peak at best" if row["share_of_peak"] else ""
+                noisy = "" if row["quiet"] else f"; NOISY: the control is {row['control']['median']:.3f} times itself"
+                print(f"{network} {width}, {threads} threads, logits {row['logits']['sum']}: "
+                      f"{ratio['median']:.3f} ({ratio['min']:.3f}-{ratio['max']:.3f}) x ONNX Runtime {row['onnxruntime']}; "
+                      f"{show(ours)} on {row['isa']} against {show(theirs)}{share}; peak memory "
+                      f"{row['peak_mib']['sandglass']:.0f} MiB against {row['peak_mib']['onnxruntime']:.0f}{noisy}", flush=True)
+    if options.json:
+        print(json.dumps({"cpu": cpu_name(), "load": load, "peak_gflops": options.peak, "cells": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+//! `sandglass export`: a network and its checkpoint as an ONNX file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use sandglass_models::checkpoint::Checkpoint;
+
+use super::cost::NetworkArgs;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Checkpoint: .safetensors or .pth; its classifier says how many classes there are
+    #[arg(long, value_name = "FILE")]
+    weights: PathBuf,
+    /// The ONNX file to write: f32, batch norms folded, images [batch, 3, height, width]
+    #[arg(long, value_name = "OUT")]
+    onnx: PathBuf,
+}
+
+pub fn run(Args { network, weights, onnx }: Args) -> anyhow::Result<ExitCode> {
+    let mut config = network.config()?;
+    let mut checkpoint = Checkpoint::open(&weights)?;
+    config.classes = checkpoint.classes(config.name)?;
+    let graph = config.build()?;
+    let values = checkpoint.weights(graph.tensors())?;
+    let name = format!("{config}_w{}", config.width);
+    let bytes = sandglass_onnx::encode(&name, &graph, &values, (network.input, network.input))
+        .with_context(|| weights.display().to_string())?;
+    sandglass_files::write(&onnx, &bytes).with_context(|| onnx.display().to_string())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,59 @@
+//! The path of plans: graphs in evaluation mode, and nothing else.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use sandglass_infer::{InferError, Options, Plan};
+use sandglass_models::Graph;
+use sandglass_ops::Runtime;
+
+use super::kernels::{nchw, nhwc};
+use super::kinds::{Backend, Outputs, Pass};
+use super::layers::Layers;
+
+pub struct Infer {
+    runtime: Arc<Runtime>,
+}
+
+/// What a case asks for and a plan does not do.
+#[derive(Debug, thiserror::Error)]
+pub enum NotInferred {
+    #[error("needs training")]
+    Training,
+    #[error(transparent)]
+    Node(InferError),
+}
+
+impl Infer {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { runtime: Arc::new(Runtime::new(sandglass_lab::default_threads())?) })
+    }
+}
+
+impl Backend for Infer {
+    /// Gradients that a case wants as well are no part of it.
+    fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs> {
+        if pass.train {
+            return Err(NotInferred::Training.into());
+        }
+        let [batch, _, height, width] = pass.x.nchw()?;
+        let options = Options { batch, ..Options::default() };
+        let plan = Plan::new(self.runtime.clone(), graph, &pass.weights, (height, width), options);
+        let mut plan = plan.map_err(|error| match error {
+            InferError::NotBuilt { .. } => NotInferred::Node(error).into(),
+            error => anyhow::Error::from(error),
+        })?;
+        let (height, width, channels) = plan.outputs()[0];
+        let images = nhwc(&pass.x.values, &pass.x.shape)?;
+        let output = plan.run(&images)?.get(0).context("a graph without outputs")?;
+        Ok(Outputs::from([("output".to_owned(), nchw(output, &[batch, channels, height, width])?)]))
+    }
+
+    fn layers(&self) -> anyhow::Result<&dyn Layers> {
+        Err(NotInferred::Training.into())
+    }
+
+    fn trains(&self) -> anyhow::Result<()> {
+        Err(NotInferred::Training.into())
+    }
+}

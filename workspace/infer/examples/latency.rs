@@ -1,0 +1,129 @@
+//! Inferences of one image, timed. `bench/infer.py` runs it beside other engines.
+//!
+//! - `latency export NETWORK WIDTH SIZE OUT`: an ONNX file of the weights that are timed.
+//! - `latency run NETWORK WIDTH SIZE THREADS`: a line of JSON with the logits of the image; then for each line on stdin, a
+//!   number of inferences, a line with the seconds of each.
+//! - `latency peak`: GFLOP/s of multiply-adds in registers on one thread, the best of many moments.
+
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sandglass_infer::{Options, Plan};
+use sandglass_models::{Graph, NetworkConfig, Role, Weights};
+use sandglass_ops::{Isa, Runtime};
+use sandglass_train::initialise;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match args[..] {
+        ["export", network, width, size, out] => {
+            let (graph, size) = (graph(network, width)?, size.parse()?);
+            std::fs::write(out, sandglass_onnx::encode(network, &graph, &weights(&graph), (size, size))?)?;
+        }
+        ["run", network, width, size, threads] => {
+            let (graph, size): (_, usize) = (graph(network, width)?, size.parse()?);
+            let runtime = Arc::new(Runtime::new(threads.parse()?)?);
+            let isa = runtime.isa().name();
+            let mut plan = Plan::new(runtime, &graph, &weights(&graph), (size, size), Options::default())?;
+            // NHWC of what the peers get as NCHW.
+            let images: Vec<f32> = (0..size * size * 3).map(|i| pixel(i / 3 + i % 3 * size * size)).collect();
+            let logits = plan.run(&images)?.get(0).unwrap_or_default().to_vec();
+            let (arena, peak) = (plan.arena_bytes(), peak_mib());
+            let madds: u64 = plan.lines().iter().map(|line| line.madds).sum();
+            println!(
+                r#"{{"isa":"{isa}","madds":{madds},"arena_bytes":{arena},"peak_mib":{peak},"logits":{logits:?}}}"#
+            );
+            for line in std::io::stdin().lock().lines() {
+                let runs: usize = line?.trim().parse()?;
+                let mut seconds = Vec::with_capacity(runs);
+                for _ in 0..runs {
+                    let began = Instant::now();
+                    plan.run(&images)?;
+                    seconds.push(began.elapsed().as_secs_f64());
+                }
+                println!("{seconds:?}");
+            }
+        }
+        ["peak"] => println!("{}", peak_gflops(Isa::from_env()?)),
+        _ => return Err("usage: latency export NETWORK WIDTH SIZE OUT | run NETWORK WIDTH SIZE THREADS | peak".into()),
+    }
+    Ok(())
+}
+
+fn graph(network: &str, width: &str) -> Result<Graph, Box<dyn std::error::Error>> {
+    Ok(NetworkConfig { width: width.parse()?, ..network.parse()? }.build()?)
+}
+
+/// Value `i` of the NCHW image.
+fn pixel(i: usize) -> f32 {
+    (i * 7919 % 1021) as f32 / 510.5 - 1.0
+}
+
+/// As drawn for training, with batch norms that do something: the same for all engines.
+fn weights(graph: &Graph) -> Weights {
+    let mut weights = initialise(graph.tensors(), 0);
+    for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
+        let scale = match spec.role {
+            Role::NormWeight | Role::RunningVar => 0.3,
+            Role::NormBias | Role::RunningMean | Role::LinearBias => 0.1,
+            _ => 0.0,
+        };
+        values.iter_mut().enumerate().for_each(|(i, value)| *value += scale * pixel(31 * i));
+    }
+    weights
+}
+
+/// Peak resident memory of this process so far; 0 where the system does not tell.
+fn peak_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+/// 0 where there is no such measurement.
+fn peak_gflops(isa: Isa) -> f64 {
+    const STEPS: usize = 20_000;
+    let lanes = if isa == Isa::Avx512 { 16 } else { 8 };
+    let once = || {
+        let began = Instant::now();
+        // SAFETY: `Isa::from_env` gives what this CPU has.
+        let sum = unsafe { multiply_add(isa, STEPS) };
+        assert!(sum.is_finite());
+        2e-9 * (STEPS * 12 * lanes) as f64 / began.elapsed().as_secs_f64()
+    };
+    if isa == Isa::Portable { 0.0 } else { (0..2_000).map(|_| once()).fold(0.0, f64::max) }
+}
+
+/// Twelve chains in registers.
+#[cfg(target_arch = "x86_64")]
+unsafe fn multiply_add(isa: Isa, steps: usize) -> f32 {
+    use std::arch::x86_64::{
+        __m256, __m512, _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_cvtss_f32, _mm512_fmadd_ps,
+        _mm512_set1_ps,
+    };
+    #[target_feature(enable = "avx512f")]
+    fn wide(steps: usize) -> f32 {
+        let (mut sums, factor): ([__m512; 12], _) = ([_mm512_set1_ps(1.0); 12], _mm512_set1_ps(0.5));
+        for _ in 0..steps {
+            sums = sums.map(|sum| _mm512_fmadd_ps(sum, factor, factor));
+        }
+        sums.into_iter().map(|sum| _mm512_cvtss_f32(sum)).sum()
+    }
+    #[target_feature(enable = "avx2,fma")]
+    fn narrow(steps: usize) -> f32 {
+        let (mut sums, factor): ([__m256; 12], _) = ([_mm256_set1_ps(1.0); 12], _mm256_set1_ps(0.5));
+        for _ in 0..steps {
+            sums = sums.map(|sum| _mm256_fmadd_ps(sum, factor, factor));
+        }
+        sums.into_iter().map(|sum| _mm256_cvtss_f32(sum)).sum()
+    }
+    // SAFETY: the caller's.
+    unsafe { if isa == Isa::Avx512 { wide(steps) } else { narrow(steps) } }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn multiply_add(_: Isa, _: usize) -> f32 {
+    0.0
+}

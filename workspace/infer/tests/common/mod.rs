@@ -1,0 +1,29 @@
+//! Weights and images of which nothing cancels out.
+#![allow(dead_code)]
+
+use sandglass_models::{Graph, Role, TensorSpec, Weights};
+use sandglass_train::initialise;
+
+/// A formula's values in -1..1.
+pub fn values(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i + seed) * 7919 % 1021) as f32 / 510.5 - 1.0).collect()
+}
+
+/// As drawn for training, but with running statistics, scales and shifts that differ from channel to channel.
+pub fn weights(graph: &Graph) -> Weights {
+    let mut weights = initialise(graph.tensors(), 5);
+    for (seed, (TensorSpec { role, .. }, of)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+        let noise = values(of.len(), seed);
+        let scale = match role {
+            Role::NormWeight | Role::RunningVar => 0.3,
+            Role::NormBias | Role::RunningMean | Role::ConvBias | Role::LinearBias => 0.5,
+            _ => 0.0,
+        };
+        of.iter_mut().zip(noise).for_each(|(value, noise)| *value += scale * noise);
+    }
+    weights
+}
+
+pub fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}

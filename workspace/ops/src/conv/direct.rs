@@ -1,0 +1,658 @@
+//! Convolutions of inference: from a stored map to a finished one, without scratch.
+//!
+//! Values stay in registers from the first product to the activation, and maps are read where they lie. An element is the
+//! same chain of fused multiply-adds, in the same order, as in the other forms, then the same steps as in [`Finish`]: so are
+//! its bits. Padding is left out of a chain instead of being added as zeros.
+//!
+//! A call is cut by shape into parts of the output, pixels by channels, for one image already: where a map is small, its
+//! weights are what takes time, and each thread reads only its share of them.
+
+use std::ops::Range;
+
+use super::pitch;
+use crate::gemm::PANEL;
+use crate::lanes::{Lanes, kernel};
+use crate::map::{Finish, load, store};
+use crate::scratch::Shared;
+use crate::shape::product;
+use crate::{Activation, ConvShape, Runtime};
+
+/// Columns of a part: whole panels of packed weights on every instruction set.
+const COLUMNS: usize = 48;
+/// Pixels of a part are multiples of the tallest tile.
+const ROWS: usize = 8;
+/// Pixels over which the columns pass while they stay in the second cache.
+const TILE: usize = 64;
+/// Multiply-adds that are worth a task of their own: some ten microseconds.
+const WORTH: usize = 1 << 19;
+const MOST_PARTS: usize = 16;
+
+/// One convolution, its lengths checked.
+pub(super) struct Direct<'a> {
+    pub shape: ConvShape,
+    pub x: &'a [f32],
+    pub packed: &'a [f32],
+    pub y: Shared<f32>,
+    /// The sums go on from what is in `y`.
+    pub onto: bool,
+    pub after: Stored<'a>,
+}
+
+/// What becomes of a sum on its way to memory.
+#[derive(Clone, Copy)]
+pub(super) enum Stored<'a> {
+    Raw,
+    Finish(Finish<'a>),
+}
+
+impl Direct<'_> {
+    pub fn run(&self, runtime: &Runtime) {
+        let grid = Grid::of(&self.shape);
+        runtime.run(grid.rows * grid.columns, &|part| {
+            let (rows, columns) = grid.part(part);
+            // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
+            unsafe {
+                match (self.shape.depthwise, self.shape.kernel, self.shape.stride) {
+                    (false, ..) if is_matrix(&self.shape) => matrix(runtime.isa(), self, rows, columns),
+                    (false, ..) => dense(runtime.isa(), self, rows, columns),
+                    (true, 3, 1) => depthwise3(runtime.isa(), self, rows),
+                    (true, 3, _) => depthwise3_strided(runtime.isa(), self, rows),
+                    (true, _, 1) => depthwise5(runtime.isa(), self, rows),
+                    (true, ..) => depthwise5_strided(runtime.isa(), self, rows),
+                }
+            }
+        });
+    }
+}
+
+/// Pixels of a 1x1 convolution are rows of one matrix, whatever the map's shape.
+fn is_matrix(shape: &ConvShape) -> bool {
+    matches!(shape, ConvShape { depthwise: false, kernel: 1, stride: 1, padding: 0, .. })
+}
+
+/// How a call is cut: by what it is cut into rows (pixels of a matrix, rows of maps), and by output channels.
+struct Grid {
+    /// What there is to cut.
+    of: [usize; 2],
+    /// Whole multiples of these.
+    unit: [usize; 2],
+    rows: usize,
+    columns: usize,
+}
+
+impl Grid {
+    fn of(shape: &ConvShape) -> Self {
+        let pixels = product([shape.images, shape.out_height(), shape.out_width()]);
+        let parts = (product([pixels, shape.weight_len()]) / WORTH).clamp(1, MOST_PARTS);
+        let lines = shape.images * shape.out_height();
+        let (of, unit) = match is_matrix(shape) {
+            true => ([pixels, shape.output], [ROWS, COLUMNS]),
+            false => ([lines, shape.output], [1, COLUMNS]),
+        };
+        // Down to tiles of their full height, then across.
+        let full = pixels.div_ceil(TILE).min(of[0].div_ceil(unit[0]));
+        let rows = parts.min(full);
+        let columns = match shape.depthwise {
+            true => 1,
+            false => (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)),
+        };
+        let rows = if shape.depthwise { parts.min(of[0]) } else { rows };
+        Self { of, unit, rows, columns }
+    }
+
+    fn part(&self, part: usize) -> (Range<usize>, Range<usize>) {
+        let cut = |axis: usize, index: usize, parts: usize| {
+            let (of, unit) = (self.of[axis], self.unit[axis]);
+            let units = of.div_ceil(unit);
+            (index * units / parts * unit)..of.min((index + 1) * units / parts * unit)
+        };
+        (cut(0, part / self.columns, self.rows), cut(1, part % self.columns, self.columns))
+    }
+}
+
+/// The factors of an epilogue for one vector of channels.
+struct Factors<V> {
+    affine: Option<(V, V)>,
+    /// How many lanes the shortcut reaches.
+    reached: usize,
+    bounds: (V, V),
+}
+
+impl Stored<'_> {
+    /// True if all of it can be done in registers: the shortcut is a map as it is stored.
+    pub fn is_direct(&self) -> bool {
+        match self {
+            Self::Raw => true,
+            Self::Finish(Finish { inner, skip, .. }) => {
+                *inner == Activation::None && skip.as_ref().is_none_or(|skip| skip.map.is_plain())
+            }
+        }
+    }
+
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the map has channels `c..c + n`.
+    #[inline(always)]
+    unsafe fn factors<V: Lanes>(&self, c: usize, n: usize) -> Factors<V> {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                Self::Raw => Factors { affine: None, reached: 0, bounds: Activation::None.bounds() },
+                Self::Finish(finish) => Factors {
+                    affine: finish.affine.as_ref().map(|affine| affine.load(c, n)),
+                    reached: finish.skip.as_ref().map_or(0, |skip| skip.channels.saturating_sub(c).min(n)),
+                    bounds: finish.activation.bounds(),
+                },
+            }
+        }
+    }
+
+    /// The shortcut's map; dangling where there is none.
+    fn skip(&self) -> *const f32 {
+        match self {
+            Self::Finish(Finish { skip: Some(skip), .. }) => skip.map.data.as_ptr(),
+            _ => std::ptr::NonNull::dangling().as_ptr(),
+        }
+    }
+
+    /// What is left to do where pixels are stored: an activation that is more than clamping.
+    fn smooth(&self) -> Option<Activation> {
+        match self {
+            Self::Finish(finish) if finish.activation.is_smooth() => Some(finish.activation),
+            _ => None,
+        }
+    }
+}
+
+/// Finishes `n` lanes of `P` pixels' sums and writes them, the first to `y + place`, the others `pitch` floats apart; the
+/// shortcut is read at the same places.
+///
+/// Sums come by value, and each loop over them is short enough to be unrolled: an array that is indexed in a loop would lie
+/// in memory, and the loop over products store all of it at every step.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, and the places are those of both maps, which have `n` channels left.
+#[inline(always)]
+unsafe fn put<V: Lanes, const P: usize>(
+    sums: [V; P],
+    after: &Stored<'_>,
+    (y, place, pitch): (*mut f32, usize, usize),
+    c: usize,
+    n: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let Factors { affine, reached, bounds: (low, high) } = after.factors::<V>(c, n);
+        let skip = after.skip();
+        let mut values = sums;
+        if let Some((scale, shift)) = affine {
+            for p in 0..P {
+                values[p] = values[p].fma(scale, shift);
+            }
+        }
+        if reached == n {
+            for p in 0..P {
+                values[p] = values[p].add(load::<V>(skip.add(place + p * pitch), n));
+            }
+        } else if reached > 0 {
+            // Where the shortcut does not reach, adding 0 would turn -0 into 0.
+            for p in 0..P {
+                let (mut parts, at) = ([0f32; 16], place + p * pitch);
+                let sum = values[p].add(V::load_first(skip.add(at), reached));
+                values[p].store(parts.as_mut_ptr());
+                sum.store_first(parts.as_mut_ptr(), reached);
+                values[p] = V::load(parts.as_ptr());
+            }
+        }
+        for p in 0..P {
+            values[p] = high.min(low.max(values[p]));
+        }
+        if n == V::N {
+            for p in 0..P {
+                values[p].store(y.add(place + p * pitch));
+            }
+        } else {
+            for p in 0..P {
+                values[p].store_first(y.add(place + p * pitch), n);
+            }
+        }
+    }
+}
+
+/// The sums so far of `n` lanes of `P` pixels.
+///
+/// # Safety
+/// As for [`put`].
+#[inline(always)]
+unsafe fn take<V: Lanes, const P: usize>((y, place, pitch): (*mut f32, usize, usize), n: usize) -> [V; P] {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [V::splat(0.0); P];
+        for p in 0..P {
+            sums[p] = V::load_first(y.add(place + p * pitch), n);
+        }
+        sums
+    }
+}
+
+/// An activation of channels `columns` of pixels `pixels`, in place.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, and the map has them.
+#[inline(always)]
+unsafe fn activate<V: Lanes>(
+    activation: Activation,
+    y: Shared<f32>,
+    channels: usize,
+    pixels: Range<usize>,
+    columns: Range<usize>,
+) {
+    for pixel in pixels {
+        for c in columns.clone().step_by(V::N) {
+            // SAFETY: the caller's.
+            unsafe {
+                let (at, n) = (y.at(pixel * channels + c), (columns.end - c).min(V::N));
+                store(activation.apply(load::<V>(at, n)), at, n);
+            }
+        }
+    }
+}
+
+/// What one element of a product sums over: `count` runs of `len` products each. Of a matrix it is one run; of a patch, one
+/// run for each row of the kernel.
+#[derive(Clone, Copy)]
+struct Runs {
+    count: usize,
+    len: usize,
+    /// Floats from one run of the left side to the next.
+    step: usize,
+    /// Rows of the packed weights before the first run, and from one run to the next.
+    first: usize,
+    rows: usize,
+}
+
+/// Pixels that lie `pitch` floats apart, and where their outputs go.
+#[derive(Clone, Copy)]
+struct Line {
+    from: *const f32,
+    pitch: usize,
+    /// The first output pixel.
+    pixel: usize,
+    pixels: usize,
+}
+
+kernel! {
+    /// Pixels `rows` of a 1x1 convolution, output channels `columns`.
+    ///
+    /// # Safety
+    /// The call's lengths were checked, and no other task has the part.
+    unsafe fn matrix<V>(call: &Direct<'_>, rows: Range<usize>, columns: Range<usize>) {
+        let input = call.shape.input;
+        let runs = Runs { count: 1, len: input, step: 0, first: 0, rows: 0 };
+        for pixel in rows.clone().step_by(TILE) {
+            let pixels = TILE.min(rows.end - pixel);
+            // SAFETY: the caller's.
+            unsafe {
+                let line = Line { from: call.x.as_ptr().add(pixel * input), pitch: input, pixel, pixels };
+                lines::<V>(call, runs, line, columns.clone());
+            }
+        }
+        if let Some(activation) = call.after.smooth() {
+            // SAFETY: the caller's.
+            unsafe { activate::<V>(activation, call.y, call.shape.output, rows, columns) }
+        }
+    }
+}
+
+kernel! {
+    /// Lines `rows` (counted over all images) of a convolution over all channels, output channels `columns`.
+    ///
+    /// # Safety
+    /// As for [`matrix`].
+    unsafe fn dense<V>(call: &Direct<'_>, rows: Range<usize>, columns: Range<usize>) {
+        let ConvShape { height, width, input, kernel, stride, padding, .. } = call.shape;
+        let (out_height, out_width) = (call.shape.out_height(), call.shape.out_width());
+        let (inner, line) = (inner(&call.shape), width * input);
+        for row in rows.clone() {
+            let (image, top) = (row / out_height, row % out_height * stride);
+            let ky = inside(top, height, kernel, padding);
+            let first = (image * height + top + ky.start - padding) * line;
+            let from = |x: usize| call.x[first + (x * stride - padding) * input..].as_ptr();
+            // Outputs whose patch reaches over the side, one by one.
+            for x in (0..inner.start).chain(inner.end..out_width) {
+                let kx = inside(x * stride, width, kernel, padding);
+                let runs = Runs {
+                    count: ky.len(),
+                    len: kx.len() * input,
+                    step: line,
+                    first: (ky.start * kernel + kx.start) * input,
+                    rows: kernel * input,
+                };
+                let from = call.x[first + (x * stride + kx.start - padding) * input..].as_ptr();
+                let line = Line { from, pitch: 0, pixel: row * out_width + x, pixels: 1 };
+                // SAFETY: the caller's; taps outside the map are left out.
+                unsafe { lines::<V>(call, runs, line, columns.clone()) }
+            }
+            if !inner.is_empty() {
+                let runs = Runs {
+                    count: ky.len(),
+                    len: kernel * input,
+                    step: line,
+                    first: ky.start * kernel * input,
+                    rows: kernel * input,
+                };
+                let (from, pixel) = (from(inner.start), row * out_width + inner.start);
+                let line = Line { from, pitch: stride * input, pixel, pixels: inner.len() };
+                // SAFETY: the caller's.
+                unsafe { lines::<V>(call, runs, line, columns.clone()) }
+            }
+        }
+        if let Some(activation) = call.after.smooth() {
+            let pixels = rows.start * out_width..rows.end * out_width;
+            // SAFETY: the caller's.
+            unsafe { activate::<V>(activation, call.y, call.shape.output, pixels, columns) }
+        }
+    }
+}
+
+/// The taps of a window at padded place `at` that lie on a side of length `size`.
+fn inside(at: usize, size: usize, kernel: usize, padding: usize) -> Range<usize> {
+    padding.saturating_sub(at).min(kernel)..kernel.min((size + padding).saturating_sub(at))
+}
+
+/// Outputs of a line whose windows lie wholly on the map.
+fn inner(shape: &ConvShape) -> Range<usize> {
+    let ConvShape { width, kernel, stride, padding, .. } = *shape;
+    let start = padding.div_ceil(stride);
+    let end = (width + padding).checked_sub(kernel).map_or(0, |room| room / stride + 1).min(shape.out_width());
+    start.min(end)..end
+}
+
+/// All `columns` of a line's outputs.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; the runs can be read from every pixel of the line, and the part is this task's.
+#[inline(always)]
+unsafe fn lines<V: Lanes>(call: &Direct<'_>, runs: Runs, line: Line, columns: Range<usize>) {
+    let (output, depth) = (call.shape.output, call.shape.weight_len() / call.shape.output);
+    let mut start = columns.start;
+    while start < columns.end {
+        let vectors = (columns.end - start).div_ceil(V::N).min(PANEL);
+        let last = (columns.end - start - (vectors - 1) * V::N).min(V::N);
+        // SAFETY: the caller's; a part begins with a panel, and panels before it are `depth` rows of whole vectors.
+        unsafe {
+            let b = call.packed.as_ptr().add(depth * start + runs.first * vectors * V::N);
+            match vectors {
+                3 => panel::<V, 3>(call, runs, line, b, (start, last), output),
+                2 => panel::<V, 2>(call, runs, line, b, (start, last), output),
+                _ => panel::<V, 1>(call, runs, line, b, (start, last), output),
+            }
+        }
+        start += vectors * V::N;
+    }
+}
+
+/// One panel of `NV` vectors of channels from `c` on, the last of them with `last` lanes.
+///
+/// # Safety
+/// As for [`lines`].
+#[inline(always)]
+unsafe fn panel<V: Lanes, const NV: usize>(
+    call: &Direct<'_>,
+    runs: Runs,
+    line: Line,
+    b: *const f32,
+    (c, last): (usize, usize),
+    output: usize,
+) {
+    let mut done = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        let at = |done: usize| (line.from.add(done * line.pitch), (line.pixel + done) * output + c);
+        if V::N == 16 {
+            while done + 8 <= line.pixels {
+                tile::<V, 8, NV>(call, runs, at(done), line.pitch, b, (c, last), output);
+                done += 8;
+            }
+        }
+        while done + 4 <= line.pixels {
+            tile::<V, 4, NV>(call, runs, at(done), line.pitch, b, (c, last), output);
+            done += 4;
+        }
+        while done < line.pixels {
+            tile::<V, 1, NV>(call, runs, at(done), line.pitch, b, (c, last), output);
+            done += 1;
+        }
+    }
+}
+
+/// `MR` pixels by `NV` vectors, held in registers from the first product to the activation.
+///
+/// # Safety
+/// As for [`lines`].
+#[inline(always)]
+unsafe fn tile<V: Lanes, const MR: usize, const NV: usize>(
+    call: &Direct<'_>,
+    runs: Runs,
+    (from, place): (*const f32, usize),
+    pitch: usize,
+    b: *const f32,
+    (c, last): (usize, usize),
+    output: usize,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let y = call.y.at(0);
+        // Of one vector of channels: where its pixels lie, its first channel, how many it has.
+        let vector = |v: usize| {
+            let (offset, n) = (v * V::N, if v + 1 == NV { last } else { V::N });
+            ((y, place + offset, output), c + offset, n)
+        };
+        let mut sums = [[V::splat(0.0); MR]; NV];
+        if call.onto {
+            for v in 0..NV {
+                let (at, _, n) = vector(v);
+                sums[v] = take(at, n);
+            }
+        }
+        for run in 0..runs.count {
+            let mut a_at = from.add(run * runs.step);
+            let mut b_at = b.add(run * runs.rows * NV * V::N);
+            for _ in 0..runs.len {
+                let mut vectors = [V::splat(0.0); NV];
+                for v in 0..NV {
+                    vectors[v] = V::load(b_at.add(v * V::N));
+                }
+                for r in 0..MR {
+                    let factor = V::splat(*a_at.add(r * pitch));
+                    for v in 0..NV {
+                        sums[v][r] = vectors[v].fma(factor, sums[v][r]);
+                    }
+                }
+                a_at = a_at.add(1);
+                b_at = b_at.add(NV * V::N);
+            }
+        }
+        // Written out: as a loop, its body is too long to be unrolled.
+        let (at, c, n) = vector(0);
+        put(sums[0], &call.after, at, c, n);
+        if NV > 1 {
+            let (at, c, n) = vector(1);
+            put(sums[1 % NV], &call.after, at, c, n);
+        }
+        if NV > 2 {
+            let (at, c, n) = vector(2);
+            put(sums[2 % NV], &call.after, at, c, n);
+        }
+    }
+}
+
+kernel! {
+    /// Lines `rows` (counted over all images) of a depthwise convolution, all channels.
+    ///
+    /// # Safety
+    /// As for [`matrix`].
+    unsafe fn depthwise3<V>(call: &Direct<'_>, rows: Range<usize>) {
+        // SAFETY: the caller's.
+        unsafe { depthwise::<V, 3, 1>(call, rows) }
+    }
+}
+
+kernel! {
+    /// # Safety
+    /// As for [`depthwise3`].
+    unsafe fn depthwise3_strided<V>(call: &Direct<'_>, rows: Range<usize>) {
+        // SAFETY: the caller's.
+        unsafe { depthwise::<V, 3, 2>(call, rows) }
+    }
+}
+
+kernel! {
+    /// # Safety
+    /// As for [`depthwise3`].
+    unsafe fn depthwise5<V>(call: &Direct<'_>, rows: Range<usize>) {
+        // SAFETY: the caller's.
+        unsafe { depthwise::<V, 5, 1>(call, rows) }
+    }
+}
+
+kernel! {
+    /// # Safety
+    /// As for [`depthwise3`].
+    unsafe fn depthwise5_strided<V>(call: &Direct<'_>, rows: Range<usize>) {
+        // SAFETY: the caller's.
+        unsafe { depthwise::<V, 5, 2>(call, rows) }
+    }
+}
+
+/// The window of some outputs of a line: its first tap on the map, floats from line to line, and the taps that lie inside.
+struct Window {
+    from: *const f32,
+    line: usize,
+    ky: Range<usize>,
+    kx: Range<usize>,
+}
+
+#[inline(always)]
+unsafe fn depthwise<V: Lanes, const K: usize, const S: usize>(call: &Direct<'_>, rows: Range<usize>) {
+    /// Outputs that share their inputs and weights in registers.
+    const BLOCK: usize = 4;
+    let ConvShape { height, width, input, padding, .. } = call.shape;
+    let (out_height, out_width) = (call.shape.out_height(), call.shape.out_width());
+    let inner = inner(&call.shape);
+    for row in rows.clone() {
+        let (image, top) = (row / out_height, row % out_height * S);
+        let ky = inside(top, height, K, padding);
+        let first = (image * height + top + ky.start - padding) * width;
+        let mut x = 0;
+        while x < out_width {
+            let kx = inside(x * S, width, K, padding);
+            let from = call.x[(first + x * S + kx.start - padding) * input..].as_ptr();
+            let window = Window { from, line: width * input, ky: ky.clone(), kx };
+            let place = (row * out_width + x) * input;
+            // SAFETY: the caller's; taps outside the map are left out.
+            unsafe {
+                if inner.contains(&x) && x + BLOCK <= inner.end {
+                    whole::<V, K, S, BLOCK>(call, &window, place);
+                    x += BLOCK;
+                } else {
+                    clipped::<V, K>(call, &window, place);
+                    x += 1;
+                }
+            }
+        }
+    }
+    if let Some(activation) = call.after.smooth() {
+        let pixels = rows.start * out_width..rows.end * out_width;
+        // SAFETY: the caller's.
+        unsafe { activate::<V>(activation, call.y, input, pixels, 0..input) }
+    }
+}
+
+/// `B` outputs from `place` on, with all taps of their lines.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, the window lies on the map, and the outputs are this task's.
+#[inline(always)]
+unsafe fn whole<V: Lanes, const K: usize, const S: usize, const B: usize>(
+    call: &Direct<'_>,
+    window: &Window,
+    place: usize,
+) {
+    let channels = call.shape.input;
+    let mut c = 0;
+    // SAFETY: the caller's. Whole vectors first, so that the loop that does the work knows no masks.
+    unsafe {
+        while c + V::N <= channels {
+            outputs::<V, K, S, B>(call, window, place, c, V::N);
+            c += V::N;
+        }
+        if c < channels {
+            outputs::<V, K, S, B>(call, window, place, c, channels - c);
+        }
+    }
+}
+
+/// Channels `c..c + n` of [`whole`].
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const B: usize>(
+    call: &Direct<'_>,
+    window: &Window,
+    place: usize,
+    c: usize,
+    n: usize,
+) {
+    let channels = call.shape.input;
+    let pitch = pitch(channels);
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [V::splat(0.0); B];
+        let mut from = window.from.add(c);
+        let mut weights = call.packed.as_ptr().add(window.ky.start * K * pitch + c);
+        for _ in 0..window.ky.len() {
+            // Room for four outputs of the largest kernel at stride 2; what is not used is not there after unrolling.
+            let mut inputs = [V::splat(0.0); 11];
+            for i in 0..(B - 1) * S + K {
+                inputs[i] = load::<V>(from.add(i * channels), n);
+            }
+            for kx in 0..K {
+                let weight = V::load(weights.add(kx * pitch));
+                for b in 0..B {
+                    sums[b] = inputs[b * S + kx].fma(weight, sums[b]);
+                }
+            }
+            from = from.add(window.line);
+            weights = weights.add(K * pitch);
+        }
+        put(sums, &call.after, (call.y.at(0), place + c, channels), c, n);
+    }
+}
+
+/// One output, with the taps that lie inside.
+///
+/// # Safety
+/// As for [`whole`].
+#[inline(always)]
+unsafe fn clipped<V: Lanes, const K: usize>(call: &Direct<'_>, window: &Window, place: usize) {
+    let channels = call.shape.input;
+    let pitch = pitch(channels);
+    let mut c = 0;
+    while c < channels {
+        let n = (channels - c).min(V::N);
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sum = V::splat(0.0);
+            for (line, ky) in window.ky.clone().enumerate() {
+                let from = window.from.add(line * window.line + c);
+                let weights = call.packed.as_ptr().add(ky * K * pitch + c);
+                for (column, kx) in window.kx.clone().enumerate() {
+                    sum = load::<V>(from.add(column * channels), n).fma(V::load(weights.add(kx * pitch)), sum);
+                }
+            }
+            put([sum], &call.after, (call.y.at(0), place + c, channels), c, n);
+        }
+        c += V::N;
+    }
+}
