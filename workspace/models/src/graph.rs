@@ -141,6 +141,15 @@ impl Graph {
         self.nodes.iter().flat_map(Node::tensors).collect()
     }
 
+    /// The same graph with other units, whose channels and groups must stay: what a builder gave fits together.
+    pub(crate) fn map_units(&self, unit: impl Fn(&Unit) -> Unit) -> Self {
+        let node = |node: &Node| match node {
+            Node::Conv { unit: of, from, to } => Node::Conv { unit: unit(of), from: *from, to: *to },
+            other => other.clone(),
+        };
+        Self { nodes: self.nodes.iter().map(node).collect(), ..self.clone() }
+    }
+
     /// Height and width of every map, for images of `height` x `width` pixels.
     ///
     /// # Errors

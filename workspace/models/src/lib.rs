@@ -16,6 +16,7 @@ pub mod checkpoint;
 mod cost;
 mod divisible;
 mod error;
+mod fold;
 mod graph;
 mod layer;
 mod networks;
@@ -23,6 +24,7 @@ mod tensors;
 
 pub use cost::{Cost, Size};
 pub use error::ModelError;
+pub use fold::{FoldError, fold};
 pub use graph::{Graph, GraphBuilder, Map, MapId, Node};
 pub use layer::{Activation, After, BatchNorm, Conv, Linear, Padding, Pool, Unit, Window};
 pub use networks::{NetworkConfig, NetworkName, Stage, Table};

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, Module, ModuleT, VarBuilder, VarMap};
 use sandglass_models::{
-    Activation, After, Conv, Graph, GraphBuilder, ModelError, NetworkConfig, NetworkName, Padding, Unit, Window,
+    Activation, After, Conv, FoldError, Graph, GraphBuilder, ModelError, NetworkConfig, NetworkName, Node, Padding,
+    Unit, Weights, Window, fold,
 };
 use sandglass_reference as reference;
 
@@ -196,4 +197,86 @@ fn a_squeezed_and_excited_grouped_convolution_is_what_it_says() -> Result<()> {
     let cost = graph.cost(8, 8).expect("a cost");
     assert_eq!((cost.params, cost.madds_total), (6 * 18 + 6 + 12 + 2 + 12 + 6, 6 * 18 * 16 + 24));
     Ok(())
+}
+
+/// Values that follow no pattern: kernels and biases of both signs, variances from 0.05 to 1.95.
+fn weights_of(graph: &Graph) -> Weights {
+    let mut weights = Weights::zeros(graph.tensors());
+    for (seed, (spec, of)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+        let fan_in: usize = spec.shape.iter().skip(1).product();
+        for (value, random) in of
+            .iter_mut()
+            .zip(values(&spec.shape, seed as u64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap())
+        {
+            *value = match spec.name.ends_with("running_var") {
+                true => 1.0 + 0.95 * random,
+                false if spec.shape.len() > 1 => random * (3.0 / fan_in as f64).sqrt(),
+                false => random + 0.3,
+            } as f32;
+        }
+    }
+    weights
+}
+
+fn network_of(graph: &Graph, weights: &Weights) -> Result<reference::Network> {
+    let tensors = weights.specs.iter().zip(&weights.values);
+    let tensors = tensors
+        .map(|(spec, values)| {
+            let values = Tensor::from_slice(values, spec.shape.as_slice(), &Device::Cpu)?.to_dtype(DType::F64)?;
+            Ok((spec.name.clone(), values))
+        })
+        .collect::<Result<_>>()?;
+    reference::Network::new(graph, &VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu))
+}
+
+/// Summed in f64, the two differ by the rounding of the folded weights alone.
+#[test]
+fn a_folded_network_computes_what_it_did() -> Result<()> {
+    for name in [NetworkName::MobileNetV2, NetworkName::MobileNeXt, NetworkName::ResNet50] {
+        let width = if name == NetworkName::ResNet50 { 1.0 } else { 0.35 };
+        let graph = NetworkConfig { width, classes: 7, ..NetworkConfig::new(name) }.build().expect("a network");
+        let weights = weights_of(&graph);
+        let (folded, folded_weights) = fold(&graph, &weights).expect("a folded network");
+        assert_eq!(folded.maps(), graph.maps());
+        assert!(folded.nodes().iter().all(|node| match node {
+            Node::Conv { unit, .. } => unit.after == After::Bias,
+            _ => true,
+        }));
+        let x = values(&[2, 3, 33, 40], 4)?;
+        let want = network_of(&graph, &weights)?.forward_t(&x, false)?.flatten_all()?.to_vec1::<f64>()?;
+        let got = network_of(&folded, &folded_weights)?.forward_t(&x, false)?.flatten_all()?.to_vec1::<f64>()?;
+        let largest = want.iter().fold(0.0f64, |largest, value| largest.max(value.abs()));
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < 1e-5 * largest, "{name}: {got} for {want}");
+        }
+        // Folding again changes nothing.
+        assert_eq!(fold(&folded, &folded_weights).expect("folded twice"), (folded, folded_weights));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_folded_is_named() {
+    let graph = NetworkConfig { classes: 7, ..NetworkConfig::new(NetworkName::MobileNeXt) }.build().expect("a network");
+    let weights = weights_of(&graph);
+    let change = |name: &str, change: fn(&mut Vec<f32>)| {
+        let mut weights = weights.clone();
+        let at = weights.specs.iter().position(|spec| spec.name == name).expect("the tensor");
+        change(&mut weights.values[at]);
+        fold(&graph, &weights).unwrap_err()
+    };
+    let norm = "features.0.1".to_owned();
+    let variance = "features.0.1.running_var";
+    assert_eq!(change(variance, |values| values[3] = -1.0), FoldError::NotFinite { norm: norm.clone(), channel: 3 });
+    assert_eq!(
+        change("features.0.0.weight", |values| values[27] = f32::NAN),
+        FoldError::NotFinite { norm, channel: 1 }
+    );
+    let tensor = variance.to_owned();
+    assert_eq!(change(variance, Vec::clear), FoldError::Length { tensor: tensor.clone(), expected: 32, found: 0 });
+    let mut without = weights.clone();
+    let at = without.specs.iter().position(|spec| spec.name == variance).expect("the tensor");
+    without.specs.remove(at);
+    without.values.remove(at);
+    assert_eq!(fold(&graph, &without).unwrap_err(), FoldError::NoTensor(tensor));
 }
