@@ -39,6 +39,12 @@ impl Net {
         self
     }
 
+    /// The largest weight of each output channel of a layer.
+    pub fn channel_ranges(&self, layer: &str) -> Option<Vec<f32>> {
+        let layer = self.layers.iter().flatten().find(|other| other.name == layer)?;
+        Some(layer.weight.chunks_exact(layer.terms()).map(|weights| largest(weights.iter())).collect())
+    }
+
     /// Nodes one of which alone reads what the other writes.
     fn pairs(&self) -> Vec<(usize, usize)> {
         let nodes = self.graph.nodes();

@@ -182,3 +182,64 @@ impl Quantised {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sandglass_models::{NetworkConfig, NetworkName, Weights};
+    use sandglass_ops::Runtime;
+
+    use super::*;
+    use crate::net::Float;
+    use crate::{Fake, Net, calibrate, quantise};
+
+    fn random(at: usize) -> f32 {
+        let z = (at as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let z = (z ^ (z >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        ((z >> 40) as f32 / (1u32 << 23) as f32) - 1.0
+    }
+
+    /// Each layer alone, on the integers' own input: f32 with the rounded weights, then rounded, is at most a step away.
+    #[test]
+    fn integers_follow_rounded_f32_layer_by_layer() {
+        for (name, scheme) in [
+            (NetworkName::MobileNetV2, Scheme::default()),
+            (NetworkName::MobileNeXt, Scheme { equalise: true, ..Scheme::built_in("per-tensor").unwrap() }),
+        ] {
+            let config = NetworkConfig { width: 0.35, classes: 7, ..NetworkConfig::new(name) };
+            let graph = config.build().unwrap();
+            let mut weights = Weights::zeros(graph.tensors());
+            for (seed, (spec, values)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+                let fan_in: usize = spec.shape.iter().skip(1).product();
+                let gain = if spec.shape.len() > 1 { (5.0 / fan_in as f32).sqrt() } else { 0.6 };
+                let start =
+                    if spec.name.ends_with("running_var") || spec.name.ends_with(".1.weight") { 1.0 } else { 0.0 };
+                values.iter_mut().enumerate().for_each(|(at, x)| *x = start + gain * random(at + 7919 * seed));
+            }
+            let (runtime, side) = (Runtime::new(1).unwrap(), 33);
+            let values: Vec<f32> = (0..3 * side * side).map(|at| 2.0 * random(at)).collect();
+            let images = Images { values: &values, height: side, width: side };
+            let net = scheme.shape(Net::new(&graph, &weights).unwrap());
+            let calibration = calibrate(&runtime, &net, &images, scheme.observer).unwrap();
+            let (quantised, _) = quantise(&net, &calibration, &scheme).unwrap();
+            let sizes = graph.sizes(side, side).unwrap();
+            let (maps, _) = quantised.run(Isa::Portable, &sizes, &values);
+            let fake = Fake::of(&net, &quantised);
+            let float = Float::new(&fake.net, &runtime, &images).unwrap();
+            let real =
+                |at: usize| maps[at].iter().map(|&q| quantised.affines()[at].dequantise(q)).collect::<Vec<f32>>();
+            let reals: Vec<Vec<f32>> = (0..maps.len()).map(real).collect();
+            let mut differ = 0;
+            for at in 0..graph.nodes().len() {
+                let map = float.node(at, &reals);
+                let rounded = map.iter().map(|&x| quantised.affines()[at + 1].quantise(x));
+                for (rounded, &own) in rounded.zip(&maps[at + 1]) {
+                    let steps = (i32::from(rounded) - i32::from(own)).abs();
+                    assert!(steps <= 1, "{}: {steps} steps", graph.maps()[at + 1].name);
+                    differ += steps;
+                }
+            }
+            let all: usize = maps.iter().map(Vec::len).sum();
+            assert!((differ as usize) < all / 50, "{differ} of {all}");
+        }
+    }
+}

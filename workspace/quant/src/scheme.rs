@@ -1,5 +1,8 @@
 //! What is quantised how.
 
+use std::collections::BTreeMap;
+
+use sandglass_files::from_toml;
 use serde::{Deserialize, Serialize};
 
 use crate::{Observer, QuantError};
@@ -38,7 +41,23 @@ pub struct Scheme {
     pub int8_logits: bool,
 }
 
+/// The schemes that come with the program.
+const BUILT_IN: &str = include_str!("../schemes.toml");
+
 impl Scheme {
+    /// The scheme of a name.
+    ///
+    /// # Errors
+    /// There is none of that name; the error lists those that there are.
+    pub fn built_in(name: &str) -> Result<Self, QuantError> {
+        let wrong = |error: &dyn std::fmt::Display| QuantError::Scheme(format!("schemes.toml: {error}"));
+        let mut all: BTreeMap<String, Self> = from_toml(BUILT_IN).map_err(|error| wrong(&error))?;
+        all.remove(name).ok_or_else(|| {
+            let known = all.into_keys().collect::<Vec<_>>().join(", ");
+            QuantError::Scheme(format!("none is called {name:?}; there are {known}"))
+        })
+    }
+
     /// # Errors
     /// What contradicts itself, or is no number.
     pub fn check(&self) -> Result<(), QuantError> {
