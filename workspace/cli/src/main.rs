@@ -26,6 +26,8 @@ enum Verb {
     Eval(cmd::eval::Args),
     /// Train a network; the same command again resumes
     Train(cmd::train::Args),
+    /// Quantise a checkpoint to 8 bits
+    Quantise(cmd::quantise::Args),
     /// The cells of a study, their state and expected time
     Plan(cmd::plan::Args),
     /// Run what is missing of a study
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Golden(args) => cmd::golden::run(args),
         Verb::Eval(args) => cmd::eval::run(args),
         Verb::Train(args) => cmd::train::run(args),
+        Verb::Quantise(args) => cmd::quantise::run(args),
         Verb::Plan(args) => cmd::plan::run(args),
         Verb::Run(args) => cmd::run::run(args),
         Verb::Table(args) => cmd::table::run(args),

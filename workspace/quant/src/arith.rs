@@ -36,17 +36,18 @@ impl Multiplier {
     /// `x` times the factor, rounded twice: by a doubling high multiplication, and by a shift to the right.
     #[inline]
     pub fn apply(self, x: i32) -> i32 {
-        let left = i64::from(x) << self.shift.clamp(0, 31);
-        // What does not fit 32 bits would be clamped to 8 anyway.
-        let left = left.clamp(i64::from(i32::MIN), i64::from(i32::MAX));
-        let product = left * i64::from(self.q);
-        let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-        let high = (product + nudge) / (1 << 31);
+        let left = match self.shift {
+            // What does not fit 32 bits would be clamped to 8 anyway.
+            1.. => (i64::from(x) << self.shift.min(31)).clamp(i64::from(i32::MIN), i64::from(i32::MAX)),
+            _ => i64::from(x),
+        };
+        // Towards zero with a nudge by sign, or half up: the two are the same.
+        let high = (left * i64::from(self.q) + (1 << 30)) >> 31;
         let shift = (-self.shift).clamp(0, 62);
+        // Half away from zero: below zero, one less than a half goes on top.
         let half = (1i64 << shift) >> 1;
-        // Half away from zero: an arithmetic shift alone would round halves of negative numbers up.
-        let rounded = if high >= 0 { (high + half) >> shift } else { -((-high + half) >> shift) };
-        rounded as i32
+        let below = if high < 0 && shift > 0 { 1 } else { 0 };
+        ((high + half - below) >> shift) as i32
     }
 }
 
@@ -98,4 +99,46 @@ pub fn quantise_weight(weight: f32, scale: f32) -> i8 {
 pub fn quantise_bias(bias: f32, scale: f64) -> i32 {
     // The cast saturates.
     round(f64::from(bias) / scale) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// gemmlowp's text: a doubling high multiplication with a nudge by sign, then a rounding shift by its remainder.
+    fn slow(Multiplier { q, shift }: Multiplier, x: i32) -> i32 {
+        let left = i128::from(x) << shift.max(0);
+        let left = left.clamp(i32::MIN.into(), i32::MAX.into());
+        let product = left * i128::from(q);
+        let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
+        let high = (product + nudge) / (1 << 31);
+        let right = (-shift).max(0);
+        let mask = (1i128 << right) - 1;
+        let (remainder, threshold) = (high & mask, (mask >> 1) + i128::from(high < 0));
+        ((high >> right) + i128::from(remainder > threshold)) as i32
+    }
+
+    #[test]
+    fn the_two_roundings_are_gemmlowps() {
+        let reals = [3e-12, 7.3e-6, 0.0003921, 0.25, 0.3, 0.5, 0.75, 0.999_999_999_9, 1.0, 1.7, 3.999, 700.0, 3e9];
+        let edges = (0..32)
+            .flat_map(|bit| [-1i64, 0, 1].map(|by| ((1i64 << bit) + by) as i32))
+            .flat_map(|x| [x, x.wrapping_neg()]);
+        let mixed = (0..2000u32).map(|at| at.wrapping_mul(0x9E37_79B9).cast_signed() >> (at % 31));
+        for x in edges.chain(mixed) {
+            for real in reals {
+                let multiplier = Multiplier::of(real);
+                assert_eq!(multiplier.apply(x), slow(multiplier, x), "{x} times {real}");
+            }
+        }
+        assert_eq!(Multiplier::of(0.0).apply(i32::MAX), 0);
+    }
+
+    #[test]
+    fn ranges_that_f32_cannot_divide_are_empty() {
+        let none = Affine { scale: 1.0, zero_point: 0 };
+        assert_eq!([(0.0, 0.0), (0.0, 1e-46)].map(|(low, high)| Affine::of_range(low, high)), [none; 2]);
+        assert_eq!(Affine::of_range(5.0, 10.0), Affine::of_range(0.0, 10.0));
+        assert_eq!(Affine::of_range(-3.0, -1.0).quantise(0.0), 127);
+    }
 }

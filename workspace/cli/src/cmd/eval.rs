@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use sandglass_data::{Dataset, Loader, Part, Transform};
-use sandglass_lab::{Card, default_threads};
-use sandglass_models::NetworkConfig;
+use sandglass_lab::{Card, default_threads, score_model};
 use sandglass_models::checkpoint::Checkpoint;
+use sandglass_models::{Graph, NetworkConfig, Weights};
 use sandglass_ops::Runtime;
+use sandglass_quant::Model;
 use sandglass_train::{Engine, Score, TrainError, evaluate};
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub struct Args {
     /// Height and width of the network's input; unset: 224 for 1000 classes, else the images' own
     #[arg(long)]
     input: Option<usize>,
-    /// Checkpoint: .safetensors or .pth
+    /// Checkpoint: .safetensors, quantised or not, or .pth
     #[arg(long)]
     weights: PathBuf,
     /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded
@@ -47,16 +47,33 @@ pub struct Args {
     json: bool,
 }
 
+/// What is scored.
+enum Subject {
+    Float(Graph, Weights),
+    Quantised(Model),
+}
+
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut config: NetworkConfig = args.model.parse()?;
     config.width = args.width;
     config.stem_stride = args.stem_stride;
     config.identity_div = args.identity_div.unwrap_or(config.identity_div);
 
-    let mut checkpoint = Checkpoint::open(&args.weights)?;
-    config.classes = checkpoint.classes(config.name)?;
-    let network = config.build()?;
-    let weights = checkpoint.weights(network.tensors())?;
+    let subject = if sandglass_quant::is_quantised(&args.weights) {
+        let (quantised, facts) = sandglass_quant::load(&args.weights)?;
+        config.classes = facts.classes;
+        let same = config.to_string() == facts.network
+            && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
+        let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
+        anyhow::ensure!(same, "{}: a quantised {of}, not {config} {}", args.weights.display(), config.width);
+        Subject::Quantised(Model::Integer(quantised))
+    } else {
+        let mut checkpoint = Checkpoint::open(&args.weights)?;
+        config.classes = checkpoint.classes(config.name)?;
+        let network = config.build()?;
+        let weights = checkpoint.weights(network.tensors())?;
+        Subject::Float(network, weights)
+    };
 
     let set = sandglass_data::open(&args.data, Part::Validation, Some(config.classes))?;
     // What was trained here is scored as its study scores it, unless asked otherwise.
@@ -69,14 +86,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let (height, width) = transform.size();
-    let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;
+    let runtime = Arc::new(Runtime::new(threads)?);
     let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = match evaluate(&mut engine, &weights, &loader) {
-        Err(error @ TrainError::Logits) => return Err(error).context(args.weights.display().to_string()),
-        // A set that is streamed stops at its first broken image: name them all.
-        Err(error) => return Err(set.verify().map_or_else(anyhow::Error::from, |()| error.into())),
-        Ok(score) => score,
+    let score = match &subject {
+        Subject::Float(network, weights) => {
+            let mut engine = Engine::new(runtime, network, height, width, BATCH)?;
+            evaluate(&mut engine, weights, &loader).map_err(|error| match error {
+                TrainError::Logits => anyhow::Error::from(error).context(args.weights.display().to_string()),
+                error => error.into(),
+            })
+        }
+        Subject::Quantised(model) => score_model(model, &runtime, &loader).map_err(anyhow::Error::from),
     };
+    // A set that is streamed stops at its first broken image: name them all.
+    let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
     if args.json {
         writeln!(io::stdout(), "{}", as_json(&score, &config, &set))?;

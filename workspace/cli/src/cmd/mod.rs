@@ -2,6 +2,7 @@ pub mod cost;
 pub mod eval;
 pub mod golden;
 pub mod plan;
+pub mod quantise;
 pub mod report;
 pub mod run;
 pub mod show;
