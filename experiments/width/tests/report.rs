@@ -148,8 +148,8 @@ fn seeds_show_what_they_can() {
     let (_, power) = made.markdown.split_once("### What the seeds can show: Imagewoof, 128x128").unwrap();
     // Differences 2 and 3: mean 2.5, sd 0.7071, t(97.5 %, 1) = 12.706, t(80 %, 1) = 1.376.
     let line = power.lines().find(|line| line.starts_with("| 0.35")).unwrap();
-    let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-    assert_eq!(cells[1..6], ["0.35", "2", "+2.50", "-3.85 to +8.85", "7.04"]);
+    let line: Vec<&str> = line.split('|').map(str::trim).collect();
+    assert_eq!(line[1..6], ["0.35", "2", "+2.50", "-3.85 to +8.85", "7.04"]);
     let curve = made.figures.iter().find(|(name, _)| name == "width-curves-imagewoof-0.35.svg").unwrap();
     assert_eq!(curve.1.matches("<polygon").count(), 2 * (2 + 1));
 

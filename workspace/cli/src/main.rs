@@ -28,6 +28,8 @@ enum Verb {
     Export(cmd::export::Args),
     /// Train a network; the same command again resumes
     Train(cmd::train::Args),
+    /// Quantise a checkpoint to 8 bits
+    Quantise(cmd::quantise::Args),
     /// The cells of a study, their state and expected time
     Plan(cmd::plan::Args),
     /// Run what is missing of a study
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Eval(args) => cmd::eval::run(args),
         Verb::Export(args) => cmd::export::run(args),
         Verb::Train(args) => cmd::train::run(args),
+        Verb::Quantise(args) => cmd::quantise::run(args),
         Verb::Plan(args) => cmd::plan::run(args),
         Verb::Run(args) => cmd::run::run(args),
         Verb::Table(args) => cmd::table::run(args),

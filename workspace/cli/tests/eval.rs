@@ -173,6 +173,20 @@ fn a_card_beside_the_checkpoint_decides_input_protocol_and_classes() {
     let narrow = json(&model)["cross_entropy"].as_f64().unwrap();
     // Asked for the card's own input, the protocol is the card's too; a short side of 32 gives other pixels than one of 36.
     assert!(by_card == asked && by_card != narrow, "{by_card} {asked} {narrow}");
+    // Stride and width are the card's; asked for others, it is refused, for no tensor's shape would tell.
+    let short = ["--model", "mobilenetv2", "--weights", weights, "--data", data];
+    assert_eq!(json(&short)["cross_entropy"].as_f64().unwrap(), narrow);
+    let refused = refusal(&[&short[..], &["--stem-stride", "1"]].concat());
+    assert!(
+        refused.contains("is of mobilenetv2 0.1 with stem stride 2, not mobilenetv2 0.1 with stem stride 1"),
+        "{refused}"
+    );
+    // The normalisation belongs to the weights, at whatever input.
+    let at_40 = |text: &str| {
+        card(text);
+        json(&[&model[..], &["--input", "40"]].concat())["cross_entropy"].as_f64().unwrap()
+    };
+    assert_ne!(at_40(&format!("{text}mean = [0.5, 0.5, 0.5]\n")), at_40(text));
     card(&text.replace("\"b\"", "\"c\""));
     assert!(refusal(&model).contains("output 1 is \"c\", but class 1 of data is \"b\""));
     card("network = 1");

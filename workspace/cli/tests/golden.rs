@@ -23,8 +23,8 @@ fn both_paths_reproduce_the_selected_cases() {
     for path in ["kernels", "candle"] {
         let (stdout, stderr, code) = golden(&fixture(), &["--path", path]);
         let lines: Vec<&str> = stdout.lines().collect();
-        assert_eq!((lines.last(), code), (Some(&"31 ok, 0 fail, 2 not-built"), 0), "{path}\n{stdout}{stderr}");
-        assert_eq!(lines.len(), 34);
+        assert_eq!((lines.last(), code), (Some(&"41 ok, 0 fail, 2 not-built"), 0), "{path}\n{stdout}{stderr}");
+        assert_eq!(lines.len(), 44);
         assert!(lines.iter().any(|line| line.starts_with("not-built mbconv_se_")), "{stdout}");
         assert!(lines.contains(&"ok relu6_hard_values 0.0e0/0.0e0"), "{stdout}");
     }
@@ -35,7 +35,7 @@ fn all_reference_cases_are_ok_on_our_kernels() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/golden");
     if shared.exists() {
         let (stdout, stderr, code) = golden(&shared, &[]);
-        assert_eq!((stdout.lines().last(), code), (Some("168 ok, 0 fail, 81 not-built"), 0), "{stdout}{stderr}");
+        assert_eq!((stdout.lines().last(), code), (Some("200 ok, 0 fail, 49 not-built"), 0), "{stdout}{stderr}");
     }
 }
 
@@ -73,9 +73,9 @@ fn json_has_every_case_and_the_counts() {
     let (stdout, _, code) = golden(&fixture(), &["--json"]);
     let report: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(code, 0);
-    assert_eq!([&report["ok"], &report["fail"], &report["not_built"]], [31, 0, 2]);
+    assert_eq!([&report["ok"], &report["fail"], &report["not_built"]], [41, 0, 2]);
     let cases = report["cases"].as_array().unwrap();
-    assert_eq!(cases.len(), 33);
+    assert_eq!(cases.len(), 43);
     let case = &cases[0];
     assert_eq!(case["status"], "ok");
     assert!(case["error"].as_f64().unwrap() < case["tolerance"].as_f64().unwrap());

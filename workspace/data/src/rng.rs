@@ -17,6 +17,8 @@ pub enum Purpose {
     Init = 6,
     /// Dropout masks.
     Dropout = 7,
+    /// Which training images a quantised network is calibrated on.
+    Calibration = 8,
 }
 
 /// A stream of draws keyed by (seed, purpose, epoch, index).

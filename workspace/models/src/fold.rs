@@ -2,6 +2,14 @@
 
 use crate::{After, BatchNorm, Graph, Node, TensorSpec, Unit, Weights};
 
+impl Graph {
+    /// With a bias in place of every batch norm: what [`fold`] gives weights for.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        self.map_units(|unit| Unit { after: After::Bias, ..unit.clone() })
+    }
+}
+
 /// Why weights cannot be folded.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FoldError {
@@ -22,7 +30,7 @@ pub enum FoldError {
 /// # Errors
 /// A tensor that is missing or of another length, and a channel whose statistics or weights are no numbers.
 pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), FoldError> {
-    let folded = graph.map_units(|unit| Unit { after: After::Bias, ..unit.clone() });
+    let folded = graph.folded();
     let specs = folded.tensors();
     let mut values = Vec::with_capacity(specs.len());
     for node in graph.nodes() {

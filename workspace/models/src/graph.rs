@@ -7,7 +7,7 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
-use crate::{Activation, Linear, ModelError, Pool, Size, TensorSpec, Unit};
+use crate::{Activation, Conv, Linear, ModelError, Padding, Pool, Size, TensorSpec, Unit, Window};
 
 /// A map of the graph that gave this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -139,6 +139,16 @@ impl Graph {
     /// All tensors in state-dict order.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         self.nodes.iter().flat_map(Node::tensors).collect()
+    }
+
+    /// With TensorFlow's SAME padding in every convolution, as networks need it that were trained there.
+    #[must_use]
+    pub fn with_same_padding(&self) -> Self {
+        let padding = Padding::Same;
+        self.map_units(|unit| {
+            let conv = Conv { window: Window { padding, ..unit.conv.window }, ..unit.conv };
+            Unit { conv, ..unit.clone() }
+        })
     }
 
     /// The same graph with other units, whose channels and groups must stay: what a builder gave fits together.

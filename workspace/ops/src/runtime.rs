@@ -292,7 +292,7 @@ impl Runtime {
     /// Runs `task(0) .. task(tasks - 1)`, each once, on all threads that are free; returns when all are done.
     ///
     /// A call from within a task, or beside another thread's call, has no workers and runs on its own thread.
-    pub(crate) fn run(&self, tasks: usize, task: &Task<'_>) {
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let turn = match self.turn.try_lock() {
             Ok(turn) => Some(turn),
             Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),

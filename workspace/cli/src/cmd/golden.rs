@@ -7,9 +7,11 @@ mod infer;
 mod kernels;
 mod kinds;
 mod layers;
+mod quant;
 mod training;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -109,14 +111,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn verdict(suite: &Suite, number: usize, written: &Value, path: CodePath, backend: &dyn Backend) -> Verdict {
     let text = |key| written.get(key).and_then(Value::as_str);
     let name = text("name").map_or_else(|| format!("case-{number}"), str::to_owned);
-    let judged = text("kind").and_then(kinds::find).map(|run| {
+    let exact = |outputs: kinds::Outputs| -> Exact {
+        outputs.into_iter().map(|(name, values)| (name, values.into_iter().map(f64::from).collect())).collect()
+    };
+    let floats = text("kind").and_then(kinds::find).map(|run| {
         let mut case = suite.case(written)?;
-        let got = run(&case, backend)?;
+        let got = exact(run(&case, backend)?);
         if path == CodePath::Infer {
             case.as_inferred();
         }
         compare(&case, &got)
     });
+    let integers = || {
+        let run = text("kind").and_then(quant::find)?;
+        Some(suite.case(written).and_then(|case| compare(&case, &run(&case)?)))
+    };
+    let judged = floats.or_else(integers);
     match judged {
         Some(Ok(Worst { error, tolerance, tensor })) => {
             let status = if error <= tolerance { Status::Ok } else { Status::Fail };
@@ -164,15 +174,17 @@ struct Worst {
     tensor: String,
 }
 
+/// Results by name, integers exact.
+type Exact = BTreeMap<String, Vec<f64>>;
+
 /// The element with the largest error for its tolerance, over all expected tensors.
-fn compare(case: &Case, got: &kinds::Outputs) -> anyhow::Result<Worst> {
+fn compare(case: &Case, got: &Exact) -> anyhow::Result<Worst> {
     let mut worst = Worst { error: 0.0, tolerance: 0.0, tensor: String::new() };
     let mut worst_share = -1.0;
     for (name, Expected { array: want, rtol, atol, floor }) in &case.expected {
         let Some(got) = got.get(name) else { anyhow::bail!("{name} is not computed") };
         anyhow::ensure!(got.len() == want.values.len(), "{name}: {} values for {}", got.len(), want.values.len());
-        for (got, want) in got.iter().zip(&want.values) {
-            let (got, want) = (f64::from(*got), f64::from(*want));
+        for (&got, want) in got.iter().zip(want.exact()) {
             let tolerance = (atol + rtol * want.abs()).max(*floor);
             let error = if got.is_finite() { (got - want).abs() } else { f64::INFINITY };
             let share = if error == 0.0 { 0.0 } else { error / tolerance };

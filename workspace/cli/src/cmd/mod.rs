@@ -3,6 +3,7 @@ pub mod eval;
 pub mod export;
 pub mod golden;
 pub mod plan;
+pub mod quantise;
 pub mod report;
 pub mod run;
 pub mod show;

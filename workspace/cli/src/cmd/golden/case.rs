@@ -12,14 +12,24 @@ use serde_json::Value;
 
 use super::hashed;
 
-/// A tensor; integers below 2^24 are exact.
-#[derive(Clone, Debug)]
+/// A tensor.
+#[derive(Clone, Debug, Default)]
 pub struct Array {
     pub shape: Vec<usize>,
     pub values: Vec<f32>,
+    /// Beside `values`, which round them, where the file holds integers; else empty.
+    pub integers: Vec<i64>,
 }
 
 impl Array {
+    /// As exact as they are stored.
+    pub fn exact(&self) -> Vec<f64> {
+        match self.integers.is_empty() {
+            true => self.values.iter().map(|&value| value.into()).collect(),
+            false => self.integers.iter().map(|&integer| integer as f64).collect(),
+        }
+    }
+
     /// Batch, channels, height, width.
     pub fn nchw(&self) -> anyhow::Result<[usize; 4]> {
         match self.shape.as_slice().try_into() {
@@ -198,10 +208,16 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 fn array(tensors: &SafeTensors, key: &str) -> anyhow::Result<Array> {
     let view = tensors.tensor(key).with_context(|| format!("tensor {key}"))?;
     let data = view.data();
-    let values = match view.dtype() {
-        Dtype::F32 => data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
-        Dtype::I64 => data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes) as f32).collect(),
+    let shape = view.shape().to_vec();
+    match view.dtype() {
+        Dtype::F32 => {
+            let values = data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            Ok(Array { shape, values, integers: Vec::new() })
+        }
+        Dtype::I64 => {
+            let integers: Vec<i64> = data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect();
+            Ok(Array { shape, values: integers.iter().map(|&integer| integer as f32).collect(), integers })
+        }
         dtype => bail!("tensor {key} of type {dtype:?}; F32 or I64 expected"),
-    };
-    Ok(Array { shape: view.shape().to_vec(), values })
+    }
 }

@@ -39,7 +39,7 @@ impl Generator {
             [_] if name.ends_with("bias") => units.map(|u| 0.25 * signed(u)).collect(),
             _ => bail!("no rule for a hashed {name} of shape {shape:?}"),
         };
-        Ok(Array { shape, values })
+        Ok(Array { shape, values, integers: Vec::new() })
     }
 }
 

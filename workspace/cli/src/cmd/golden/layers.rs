@@ -39,7 +39,7 @@ fn layer(case: &Case, f: impl FnOnce(&Variables) -> anyhow::Result<Tensor>) -> a
     };
     let all = case.inputs.iter().chain(params);
     let variables =
-        Variables::new(all.map(|(name, Array { shape, values })| (name.as_str(), &shape[..], &values[..])))?;
+        Variables::new(all.map(|(name, Array { shape, values, .. })| (name.as_str(), &shape[..], &values[..])))?;
     let output = f(&variables)?;
     variables.outputs(&output, case.cotangent.as_ref().map(|array| array.values.as_slice()))
 }

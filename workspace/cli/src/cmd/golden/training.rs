@@ -95,7 +95,7 @@ pub fn lr_schedule(case: &Case) -> anyhow::Result<Outputs> {
 
 pub fn ema(case: &Case) -> anyhow::Result<Outputs> {
     let ema: Ema = case.config()?;
-    let Array { shape, values } = case.input("params")?;
+    let Array { shape, values, .. } = case.input("params")?;
     let times = shape.first().copied().filter(|times| *times > 0 && !values.is_empty()).context("no params")?;
     let mut params = values.chunks_exact(values.len() / times).map(|values| [values.to_vec()]);
     let mut average = params.next().context("no params")?;

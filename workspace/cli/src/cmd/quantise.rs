@@ -1,0 +1,109 @@
+//! `sandglass quantise`: a checkpoint in 8 bits, calibrated on training images.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use sandglass_data::{Part, Transform};
+use sandglass_lab::{Card, calibration_images, default_threads};
+use sandglass_models::NetworkConfig;
+use sandglass_models::checkpoint::Checkpoint;
+use sandglass_ops::Runtime;
+use sandglass_quant::{Facts, Images, Model, Net, Scheme};
+use sandglass_study::tell;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Network, such as mobilenetv2 or mobilenext_div2
+    network: String,
+    /// Width multiplier
+    #[arg(long, default_value_t = 1.0)]
+    width: f64,
+    /// Stride of the first convolution
+    #[arg(long, default_value_t = 2)]
+    stem_stride: usize,
+    /// Inverse of the identity tensor multiplier
+    #[arg(long)]
+    identity_div: Option<usize>,
+    /// Convolutions pad as TensorFlow's SAME
+    #[arg(long)]
+    same_padding: bool,
+    /// Height and width of the network's input; unset: the checkpoint's card, else as eval has it
+    #[arg(long)]
+    input: Option<usize>,
+    /// Checkpoint: .safetensors or .pth
+    #[arg(long)]
+    weights: PathBuf,
+    /// Training images: as eval takes them
+    #[arg(long)]
+    calibration: String,
+    /// How many of them, drawn by the seed
+    #[arg(long, default_value_t = 512)]
+    images: usize,
+    /// Which of them
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// A scheme that comes with the program; another name lists them
+    #[arg(long, default_value = "per-channel")]
+    scheme: String,
+    /// Where to write the quantised checkpoint
+    #[arg(long)]
+    out: PathBuf,
+    /// Threads; unset: all
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let scheme = Scheme::built_in(&args.scheme)?;
+    let mut config: NetworkConfig = args.network.parse()?;
+    config.width = args.width;
+    config.stem_stride = args.stem_stride;
+    config.identity_div = args.identity_div.unwrap_or(config.identity_div);
+    let mut checkpoint = Checkpoint::open(&args.weights)?;
+    config.classes = checkpoint.classes(config.name)?;
+    let mut facts = Facts {
+        network: config.to_string(),
+        width: config.width,
+        classes: config.classes,
+        stem_stride: config.stem_stride,
+        same_padding: args.same_padding,
+        scheme: scheme.clone(),
+        calibrated_on: 0,
+    };
+    let graph = facts.graph()?;
+    let weights = checkpoint.weights(graph.tensors())?;
+    let of_weights = || args.weights.display().to_string();
+    let net = scheme.shape(Net::new(&graph, &weights).with_context(of_weights)?);
+
+    let set = sandglass_data::open(&args.calibration, Part::Train, Some(config.classes))?;
+    let card = Card::read(&args.weights)?;
+    let input = args.input.or(card.as_ref().and_then(|card| card.input));
+    let protocol = card.as_ref().map(|card| card.evaluation.clone()).unwrap_or_default();
+    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
+    let threads = args.threads.unwrap_or_else(default_threads);
+    let (height, width) = transform.size();
+    let (values, count) = calibration_images(&set, transform, args.images, args.seed, threads)?;
+    facts.calibrated_on = count;
+    if count < args.images {
+        tell(format_args!("warning: {} holds {count} images, fewer than {}", args.calibration, args.images));
+    }
+    let runtime = Runtime::new(threads)?;
+    let calibration = scheme.calibrate(&runtime, &net, &Images { values: &values, height, width })?;
+    let (model, warnings) = Model::of(&net, &calibration, &scheme)?;
+    for warning in calibration.warnings.iter().chain(&warnings) {
+        tell(format_args!("warning: {warning}"));
+    }
+    let Model::Integer(quantised) = model else {
+        anyhow::bail!("scheme {} leaves weights in f32: there is no file of it", args.scheme)
+    };
+    let bytes = sandglass_quant::save(&args.out, &quantised, &facts)?;
+    if let Some(card) = card {
+        card.write(&args.out)?;
+    }
+    let was = std::fs::metadata(&args.weights).map(|file| file.len()).with_context(of_weights)?;
+    let out = args.out.display();
+    writeln!(io::stdout(), "{out}: {bytes} bytes, by {} on {count} images; it was {was}", args.scheme)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,80 @@
+//! Calibrating and scoring networks in 8 bits, and their f32 forms by the same loops.
+
+use sandglass_data::{DataError, Dataset, Draws, Loader, Purpose, Transform};
+use sandglass_ops::{OpError, Runtime};
+use sandglass_quant::{Images, Model, QuantError};
+use sandglass_train::{Score, cross_entropy};
+
+/// Why a network has no score.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Quant(#[from] QuantError),
+    #[error(transparent)]
+    Op(#[from] OpError),
+    #[error("scores that are no numbers: the network is broken")]
+    NoNumber,
+}
+
+/// `count` images of a training set, or all where it has fewer, drawn by `seed`: of two counts the fewer are among the more.
+/// [n, height, width, 3], as `transform` gives them, and how many there are.
+///
+/// # Errors
+/// A set without images, or one whose images cannot be read.
+pub fn calibration_images(
+    set: &Dataset,
+    transform: Transform,
+    count: usize,
+    seed: u64,
+    threads: usize,
+) -> Result<(Vec<f32>, usize), ScoreError> {
+    let mut order: Vec<u32> = (0..set.len() as u32).collect();
+    Draws::new(seed, Purpose::Calibration, 0, 0).shuffle(&mut order);
+    order.truncate(count);
+    if order.is_empty() {
+        return Err(QuantError::NoImages.into());
+    }
+    let mut images = Vec::new();
+    let chosen = set.subset(set.name(), &order);
+    for batch in Loader::evaluation(&chosen, transform, BATCH, threads).epoch(0, 0) {
+        images.extend(batch?.images);
+    }
+    Ok((images, order.len()))
+}
+
+const BATCH: usize = 32;
+
+/// Scores a network on all images of an evaluation loader; equal scores go to the lower class.
+///
+/// # Errors
+/// A batch that cannot be had, images that the network does not take, or scores that are no numbers.
+pub fn score_model(model: &Model, runtime: &Runtime, loader: &Loader) -> Result<Score, ScoreError> {
+    let (height, width) = loader.size();
+    let mut score = Score::default();
+    for batch in loader.epoch(0, 0) {
+        let batch = batch?;
+        let images = Images { values: &batch.images, height, width };
+        let all = model.scores(runtime, &images)?;
+        let logits: Vec<f32> = all.iter().flatten().map(|&score| score as f32).collect();
+        let classes = all.first().map_or(0, Vec::len);
+        score.loss += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * all.len() as f64;
+        for (scores, &label) in all.iter().zip(&batch.labels) {
+            if scores.iter().any(|score| !score.is_finite()) {
+                return Err(ScoreError::NoNumber);
+            }
+            let own = scores.get(label as usize).copied().unwrap_or(f64::NEG_INFINITY);
+            let beats = |(class, &other): (usize, &f64)| other > own || (other == own && class < label as usize);
+            let rank = scores.iter().enumerate().filter(|&entry| beats(entry)).count();
+            // Of equal scores `max_by` would take the last.
+            let best = (0..scores.len()).reduce(|best, at| if scores[at] > scores[best] { at } else { best });
+            score.n += 1;
+            score.top1_count += u64::from(rank == 0);
+            score.top5_count += u64::from(rank < 5);
+            score.predictions.push(best.unwrap_or_default() as u32);
+        }
+    }
+    score.loss /= score.n.max(1) as f64;
+    Ok(score)
+}
