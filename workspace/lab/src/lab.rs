@@ -40,7 +40,7 @@ pub struct Lab {
     commit: String,
     runtime: OnceCell<Arc<Runtime>>,
     /// Data sets that cells share, by name, part and number of classes.
-    opened: RefCell<BTreeMap<(String, bool, usize), Dataset>>,
+    opened: RefCell<BTreeMap<(String, Part, usize), Dataset>>,
     signal: OnceCell<Signal>,
 }
 
@@ -164,8 +164,12 @@ impl Lab {
             return Err(CellError::Skipped(format!("engine {engine} scored it, and this program has it not")));
         }
         // The part that is scored, without what was trained on where that is another one.
-        let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
-        let network = cell.network.build().map_err(CellError::failed)?;
+        let set = &match cell.work {
+            Work::Train(_) if cell.holdout > 0 => self.sets(cell)?.scored,
+            Work::Train(_) => self.open(cell, Part::Validation)?,
+            Work::Score(_) => self.open(cell, Part::Scored)?,
+        };
+        let network = cell.network.build().map_err(CellError::failed)?.with_padding(cell.padding);
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
         let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
         let transform = transform.map_err(CellError::failed)?;
@@ -217,6 +221,7 @@ impl Lab {
 
     fn sets(&self, cell: &Classifier) -> Result<Sets, CellError> {
         let (training, validation) = (self.open(cell, Part::Train)?, self.open(cell, Part::Validation)?);
+        validation.check_same_classes(&training).map_err(CellError::failed)?;
         if training.hash() == validation.hash() {
             let reason = format!("{} has no validation part: a score of its training images says nothing", cell.data);
             return Err(CellError::Skipped(reason));
@@ -234,7 +239,7 @@ impl Lab {
 
     /// A set that is nowhere skips the cell; one that is broken fails it.
     fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {
-        let key = (cell.data.clone(), part == Part::Train, cell.network.classes);
+        let key = (cell.data.clone(), part, cell.network.classes);
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
@@ -242,7 +247,12 @@ impl Lab {
             return Err(CellError::Skipped(format!("data set {} is not {}", cell.data, below())));
         }
         let set = sandglass_data::open(&cell.data, part, Some(cell.network.classes));
-        let set = set.map_err(|error: DataError| CellError::failed(error))?;
+        let set = set.map_err(|error| match error {
+            DataError::NoPart { .. } => {
+                CellError::Skipped(format!("{error}; a score of its training images says nothing"))
+            }
+            error => CellError::failed(error),
+        })?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
     }

@@ -7,7 +7,9 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
-use crate::{Activation, Linear, ModelError, Pool, Size, TensorSpec, Unit};
+use crate::{
+    Activation, After, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit,
+};
 
 /// A map of the graph that gave this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,6 +136,37 @@ impl Graph {
     /// Name and channels of a map; none for the id of another graph.
     pub fn map(&self, map: MapId) -> Option<&Map> {
         self.maps.get(map.0)
+    }
+
+    /// With this eps in all batch norms.
+    #[must_use]
+    pub fn with_norm_eps(mut self, eps: f32) -> Self {
+        for node in &mut self.nodes {
+            if let Node::Conv { unit: Unit { after: After::Norm(norm), .. }, .. } = node {
+                norm.eps = eps;
+            }
+        }
+        self
+    }
+
+    /// With this padding around all windows of more than one place.
+    #[must_use]
+    pub fn with_padding(mut self, rule: PaddingRule) -> Self {
+        for node in &mut self.nodes {
+            match node {
+                Node::Conv { unit: Unit { conv: Conv { window, .. }, .. }, .. }
+                | Node::Pool { pool: Pool::Max(window), .. }
+                    if window.kernel > 1 =>
+                {
+                    window.padding = match rule {
+                        PaddingRule::Symmetric => Padding::Symmetric(window.kernel / 2),
+                        PaddingRule::Same => Padding::Same,
+                    };
+                }
+                _ => {}
+            }
+        }
+        self
     }
 
     /// All tensors in state-dict order.

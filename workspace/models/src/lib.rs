@@ -24,6 +24,6 @@ mod tensors;
 pub use cost::{Cost, Size};
 pub use error::ModelError;
 pub use graph::{Graph, GraphBuilder, Map, MapId, Node};
-pub use layer::{Activation, After, BatchNorm, Conv, Linear, Padding, Pool, Unit, Window};
+pub use layer::{Activation, After, BatchNorm, Conv, Linear, Padding, PaddingRule, Pool, Unit, Window};
 pub use networks::{NetworkConfig, NetworkName, Stage, Table};
 pub use tensors::{Role, TensorSpec, Weights};

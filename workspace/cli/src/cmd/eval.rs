@@ -1,18 +1,19 @@
 //! `sandglass eval`: a checkpoint's accuracy on images.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sandglass_data::{Dataset, Loader, Part, Transform};
+use sandglass_data::{Dataset, Loader, Part, Protocol, Transform};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::NetworkConfig;
-use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
 use sandglass_train::{Engine, Score, TrainError, evaluate};
 use serde_json::{Value, json};
+
+use super::protocol::{self, Chosen, ProtocolArgs};
+use super::weights::{Loaded, WeightsArgs};
 
 const BATCH: usize = 32;
 
@@ -30,13 +31,12 @@ pub struct Args {
     /// Inverse of the identity tensor multiplier
     #[arg(long)]
     identity_div: Option<usize>,
-    /// Height and width of the network's input; unset: 224 for 1000 classes, else the images' own
-    #[arg(long)]
-    input: Option<usize>,
-    /// Checkpoint: .safetensors or .pth
-    #[arg(long)]
-    weights: PathBuf,
-    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded. Images are found at any
+    /// depth below a class; classes that have names must be the classifier's, or as many
     #[arg(long)]
     data: String,
     /// Threads; unset: all
@@ -53,59 +53,80 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.stem_stride = args.stem_stride;
     config.identity_div = args.identity_div.unwrap_or(config.identity_div);
 
-    let mut checkpoint = Checkpoint::open(&args.weights)?;
-    config.classes = checkpoint.classes(config.name)?;
-    let network = config.build()?;
-    let weights = checkpoint.weights(network.tensors())?;
-
-    let set = sandglass_data::open(&args.data, Part::Validation, Some(config.classes))?;
-    // What was trained here is scored as its study scores it, unless asked otherwise.
-    let card = Card::read(&args.weights)?;
+    let card = Card::read(&args.weights.weights)?;
+    let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
+    let loaded = args.weights.load(config, padding)?;
+    let classes = loaded.config.classes;
+    let set = sandglass_data::open(&args.data, Part::Scored, Some(classes));
+    let set = args.weights.with_hint(classes, set)?;
+    args.weights.check_background(classes, set.names_classes())?;
     if let Some(card) = &card {
-        card.check(&args.weights, &set)?;
+        card.check(&args.weights.weights, &set)?;
     }
-    let input = args.input.or(card.as_ref().and_then(|card| card.input));
-    let protocol = card.filter(|card| card.input == input).map(|card| card.evaluation).unwrap_or_default();
-    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
+    let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let (height, width) = transform.size();
-    let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &network, height, width, BATCH)?;
-    let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = match evaluate(&mut engine, &weights, &loader) {
-        Err(error @ TrainError::Logits) => return Err(error).context(args.weights.display().to_string()),
+    let mut engine = Engine::new(Arc::new(Runtime::new(threads)?), &loaded.graph, height, width, BATCH)?;
+    let loader = Loader::evaluation(&set, transform.clone(), BATCH, threads);
+    let score = match evaluate(&mut engine, &loaded.weights, &loader) {
+        Err(error @ TrainError::Logits) => return Err(error).context(args.weights.place()),
         // A set that is streamed stops at its first broken image: name them all.
         Err(error) => return Err(set.verify().map_or_else(anyhow::Error::from, |()| error.into())),
         Ok(score) => score,
     };
 
+    let report = Report { score, loaded, set, protocol, transform };
     if args.json {
-        writeln!(io::stdout(), "{}", as_json(&score, &config, &set))?;
+        writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
-        write!(io::stdout(), "{}", as_text(&score, &config, &set))?;
+        write!(io::stdout(), "{}", report.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset) -> Value {
-    json!({
-        "top1": score.top1(),
-        "top5": score.top5(),
-        "top1_count": score.top1_count,
-        "top5_count": score.top5_count,
-        "n": score.n,
-        "cross_entropy": score.loss,
-        "network": config.to_string(),
-        "width": config.width,
-        "classes": config.classes,
-        "data": set.name(),
-        "data_hash": set.hash(),
-        "synthetic": set.synthetic(),
-    })
+/// What was scored, on what, and how.
+struct Report {
+    score: Score,
+    loaded: Loaded,
+    set: Dataset,
+    protocol: Protocol,
+    transform: Transform,
 }
 
-fn as_text(score: &Score, config: &NetworkConfig, set: &Dataset) -> String {
-    let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
-    let head = format!("{config} {} on {}{synthetic}\n", config.width, set.name());
-    let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
-    head + &line("top-1", score.top1(), score.top1_count) + &line("top-5", score.top5(), score.top5_count)
+impl Report {
+    fn as_json(&self) -> Value {
+        let Self { score, loaded, set, protocol, transform } = self;
+        json!({
+            "top1": score.top1(),
+            "top5": score.top5(),
+            "top1_count": score.top1_count,
+            "top5_count": score.top5_count,
+            "n": score.n,
+            "cross_entropy": score.loss,
+            "network": loaded.config.to_string(),
+            "width": loaded.config.width,
+            "classes": loaded.config.classes,
+            "data": set.name(),
+            "data_hash": set.hash(),
+            "data_classes": set.class_count(),
+            "labels": if set.names_classes() { "by name" } else { "by number" },
+            "passed_over": set.passed_over(),
+            "synthetic": set.synthetic(),
+            "weights": loaded.as_json(),
+            "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let Self { score, loaded, set, protocol, transform } = self;
+        let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
+        let head = format!("{} {} on {}{synthetic}\n", loaded.config, loaded.config.width, set.name());
+        let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
+        let (height, width) = transform.size();
+        let resize = transform.short().map_or("images as they are".to_owned(), |short| format!("resize {short}"));
+        head + &line("top-1", score.top1(), score.top1_count)
+            + &line("top-5", score.top5(), score.top5_count)
+            + &format!("data: {}\n{}\n", set.listing(), loaded.as_text())
+            + &format!("protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n", protocol.mean, protocol.std)
+    }
 }

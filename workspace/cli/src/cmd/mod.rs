@@ -2,11 +2,13 @@ pub mod cost;
 pub mod eval;
 pub mod golden;
 pub mod plan;
+mod protocol;
 pub mod report;
 pub mod run;
 pub mod show;
 pub mod table;
 pub mod train;
+mod weights;
 
 use sandglass_study::{Shelf, StudyEntry};
 

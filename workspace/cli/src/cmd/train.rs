@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sandglass_data::{Dataset, Part, Protocol};
+use sandglass_data::{DataError, Dataset, Part, Protocol};
 use sandglass_lab::{Card, Signal, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
@@ -71,7 +71,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.classes = args.classes.unwrap_or(training.classes().len());
 
     let mut evaluation = match args.dev {
-        None => Some(sandglass_data::open(&args.data, Part::Validation, args.classes)?),
+        None => match sandglass_data::open(&args.data, Part::Validation, args.classes) {
+            Ok(set) => {
+                set.check_same_classes(&training)?;
+                Some(set)
+            }
+            Err(error @ DataError::NoPart { .. }) => {
+                note(&format!("{error}; nothing is evaluated"));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
         Some(count) => {
             let (rest, development) = training.split(count, args.seed)?;
             training = rest;
@@ -79,8 +89,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     if evaluation.as_ref().is_some_and(|set| set.hash() == training.hash()) {
-        note(&format!("{}: has no validation part; nothing is evaluated", training.name()));
+        note(&format!("{}: its validation images are its training images; nothing is evaluated", training.name()));
         evaluation = None;
+    }
+    note(&format!("training: {}", training.listing()));
+    if let Some(set) = &evaluation {
+        note(&format!("{}: {}", if args.dev.is_some() { "development" } else { "validation" }, set.listing()));
     }
 
     let mut recipe = match &args.recipe {
