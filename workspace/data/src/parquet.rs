@@ -215,9 +215,8 @@ impl From<PolarsError> for Wrong {
 fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wrong>) -> Result<T, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
-    let damaged = |reason: String| {
-        error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()))
-    };
+    let damaged =
+        |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
     match sandglass_files::catch(|| call(reader)) {
@@ -267,11 +266,13 @@ fn labels(column: &Column) -> Result<Labels, Wrong> {
         return Ok(Labels::Numbers(numbers.i64()?.iter().enumerate().map(label).collect::<Result<_, _>>()?));
     }
     if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
-        return Err(Wrong::Content(format!("its column {} holds {dtype}: no numbers or names of classes", column.name())));
+        return Err(Wrong::Content(format!(
+            "its column {} holds {dtype}: no numbers or names of classes",
+            column.name()
+        )));
     }
     let texts = column.strict_cast(&DataType::String)?;
-    let label =
-        |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row, "null"));
+    let label = |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row, "null"));
     Ok(Labels::Names(texts.str()?.iter().enumerate().map(label).collect::<Result<_, _>>()?))
 }
 

@@ -107,7 +107,7 @@ fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+    let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;
     let mut names: Vec<String> = text.split_whitespace().map(String::from).collect();
     names.sort_unstable();
     Ok(Some(names))

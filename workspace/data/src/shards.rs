@@ -69,7 +69,8 @@ fn parts(folder: &Path) -> Result<Parts, DataError> {
             continue;
         }
         if let Some((other, _)) = &found {
-            let reason = format!("holds two sets, {} and {}: name one of them", other.display(), configuration.display());
+            let reason =
+                format!("holds two sets, {} and {}: name one of them", other.display(), configuration.display());
             return Err(DataError::layout(folder, reason));
         }
         found = Some((configuration, parts));
@@ -96,7 +97,9 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// None where there is no such folder.
 fn parquet(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     match folder.is_dir() {
-        true => paths(folder, |path| path.extension().is_some_and(|extension| extension == "parquet") && path.is_file()),
+        true => {
+            paths(folder, |path| path.extension().is_some_and(|extension| extension == "parquet") && path.is_file())
+        }
         false => Ok(Vec::new()),
     }
 }

@@ -45,7 +45,7 @@ impl Card {
     /// One that cannot be read or parsed.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let path = Self::beside(checkpoint);
-        match std::fs::read_to_string(&path) {
+        match sandglass_files::read_text(&path) {
             Ok(text) => from_toml(&text).map(Some).map_err(|source| CardError::Toml { path, source }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CardError::Io { path, source }),

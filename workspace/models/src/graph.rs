@@ -7,9 +7,7 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
-use crate::{
-    Activation, After, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit,
-};
+use crate::{Activation, After, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit};
 
 /// A map of the graph that gave this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

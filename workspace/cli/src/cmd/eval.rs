@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use sandglass_data::{Dataset, Loader, Part, Protocol, Transform};
+use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Transform};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_ops::Runtime;
@@ -123,10 +123,18 @@ impl Report {
         let head = format!("{} {} on {}{synthetic}\n", loaded.config, loaded.config.width, set.name());
         let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
         let (height, width) = transform.size();
-        let resize = transform.short().map_or("images as they are".to_owned(), |short| format!("resize {short}"));
+        let resize = transform.short().map_or("images as they are".to_owned(), |short| {
+            format!(
+                "resize {short} {}",
+                if protocol.interpolation == Filter::Bilinear { "bilinear" } else { "bicubic" }
+            )
+        });
         head + &line("top-1", score.top1(), score.top1_count)
             + &line("top-5", score.top5(), score.top5_count)
             + &format!("data: {}\n{}\n", set.listing(), loaded.as_text())
-            + &format!("protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n", protocol.mean, protocol.std)
+            + &format!(
+                "protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n",
+                protocol.mean, protocol.std
+            )
     }
 }

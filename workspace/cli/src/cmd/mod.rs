@@ -10,7 +10,9 @@ pub mod table;
 pub mod train;
 mod weights;
 
+use sandglass_data::Dataset;
 use sandglass_study::{Shelf, StudyEntry};
+use serde_json::{Value, json};
 
 /// The studies, in the order of the report.
 const STUDIES: [StudyEntry; 1] = [sandglass_width::STUDY];
@@ -18,4 +20,17 @@ const STUDIES: [StudyEntry; 1] = [sandglass_width::STUDY];
 /// All studies, on so many threads.
 fn shelf(threads: Option<usize>) -> Shelf<'static> {
     Shelf { entries: &STUDIES, build: sandglass_study::build!(), threads }
+}
+
+/// Which images a set holds.
+fn data_json(set: &Dataset) -> Value {
+    json!({
+        "name": set.name(),
+        "hash": set.hash(),
+        "synthetic": set.synthetic(),
+        "images": set.len(),
+        "classes": set.class_count(),
+        "labels": if set.names_classes() { "by name" } else { "by number" },
+        "passed_over": set.passed_over(),
+    })
 }

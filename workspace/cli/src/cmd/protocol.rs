@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 #[derive(clap::Args)]
 pub struct ProtocolArgs {
-    /// What the options below stand at when they are left out. Without a preset they stand at torchvision's, but --resize,
-    /// which see; a checkpoint that was trained here is scored as its card beside it says
+    /// What the options below stand at when they are left out. Without a preset each says what it stands at; but a checkpoint
+    /// that was trained here is scored as the card beside it says
     #[arg(long, value_enum)]
     preset: Option<Preset>,
     /// Height and width of the network's input; unset: 224 for 1000 classes or a preset, else the images' own

@@ -44,9 +44,7 @@ impl Dialect {
     /// Those in which checkpoints of a network are known to exist.
     pub fn of(network: NetworkName) -> &'static [Self] {
         match network {
-            NetworkName::MobileNetV2 => {
-                &[Self::Own, Self::Flat, Self::FlatFeatures, Self::Timm, Self::Transformers]
-            }
+            NetworkName::MobileNetV2 => &[Self::Own, Self::Flat, Self::FlatFeatures, Self::Timm, Self::Transformers],
             _ => &[Self::Own],
         }
     }

@@ -104,9 +104,8 @@ impl Checkpoint {
         let config = NetworkConfig::new(NetworkName::MobileNetV2);
         let prefixes = names.first().map(|stem| self.prefixes(stem)).unwrap_or_default();
         let prefixes = if prefixes.is_empty() { vec![self.common_prefix()] } else { prefixes };
-        let tried = prefixes.into_iter().map(|prefix| {
-            self.tried(prefix, Dialect::Own, config, specs.clone(), names.clone())
-        });
+        let tried =
+            prefixes.into_iter().map(|prefix| self.tried(prefix, Dialect::Own, config, specs.clone(), names.clone()));
         let Tried { specs, names, .. } = self.choose(tried.collect(), None, "network")?;
         let values = names.iter().map(|name| self.read(name)).collect::<Result<_, _>>()?;
         Ok(Weights { specs, values })

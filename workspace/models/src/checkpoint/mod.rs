@@ -185,7 +185,9 @@ impl Stored {
         let stored = read_numbers(file, self.dtype, elements)?;
         match &self.layout {
             Layout::Contiguous | Layout::Gaps => Ok(stored),
-            Layout::Permuted(strides) => gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone())),
+            Layout::Permuted(strides) => {
+                gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone()))
+            }
         }
     }
 }

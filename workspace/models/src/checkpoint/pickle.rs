@@ -53,6 +53,19 @@ enum Value<'a> {
     Opaque,
 }
 
+impl Value<'_> {
+    /// Places beside its own.
+    fn holds(&self) -> usize {
+        match self {
+            Value::Tuple(ids) => ids.len(),
+            Value::Dict(dict) => dict.items.len() + dict.others.len(),
+            // Its view.
+            Value::Tensor(_) => 16,
+            _ => 0,
+        }
+    }
+}
+
 /// What may hold tensors, by name.
 #[derive(Debug, Default)]
 struct Dict<'a> {
@@ -73,7 +86,7 @@ const OPAQUE: Id = 0;
 
 /// A state dict has some 25 for each tensor.
 const MAX_VALUES: usize = 1 << 19;
-/// On the stack; and places that tuples and dicts hold.
+/// On the stack; and places that tuples, dicts and tensors hold.
 const MAX_HELD: usize = 1 << 20;
 /// Values that the pickle comes back to; later ones are taken for opaque.
 const MAX_RECALLED: usize = 1 << 18;
@@ -120,8 +133,32 @@ enum Argument {
 
 fn argument(operation: u8) -> Option<Argument> {
     Some(match operation {
-        b'.' | b'(' | b'0' | b'1' | b'N' | 0x88 | 0x89 | b']' | 0x8f | 0x93 | b')' | 0x85..=0x87 | b't' | b'}' | b's'
-        | b'u' | b'a' | b'e' | 0x90 | 0x91 | 0x94 | b'Q' | b'R' | 0x81 | 0x92 | b'b' => Argument::Nothing,
+        b'.'
+        | b'('
+        | b'0'
+        | b'1'
+        | b'N'
+        | 0x88
+        | 0x89
+        | b']'
+        | 0x8f
+        | 0x93
+        | b')'
+        | 0x85..=0x87
+        | b't'
+        | b'}'
+        | b's'
+        | b'u'
+        | b'a'
+        | b'e'
+        | 0x90
+        | 0x91
+        | 0x94
+        | b'Q'
+        | b'R'
+        | 0x81
+        | 0x92
+        | b'b' => Argument::Nothing,
         0x80 | b'K' | b'q' | b'h' => Argument::Bytes(1),
         b'M' => Argument::Bytes(2),
         b'J' | b'r' | b'j' => Argument::Bytes(4),
@@ -214,7 +251,7 @@ struct Machine<'a> {
     memoized: u32,
     /// No value from here on is in the memo.
     pinned: usize,
-    /// Places that tuples and dicts hold.
+    /// Places that values hold.
     held: usize,
     /// Lists become tuples.
     keeps_lists: bool,
@@ -342,9 +379,7 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, value: Value<'a>) -> Result<(), Problem> {
-        if let Value::Tuple(ids) = &value {
-            self.held += ids.len();
-        }
+        self.held += value.holds();
         if self.values.len() >= MAX_VALUES || self.held > MAX_HELD {
             return Err(self.damaged("it holds more values than any state dict"));
         }
@@ -400,13 +435,7 @@ impl<'a> Machine<'a> {
         if from < self.pinned {
             return;
         }
-        for value in self.values.drain(from..) {
-            self.held -= match value {
-                Value::Tuple(ids) => ids.len(),
-                Value::Dict(dict) => dict.items.len() + dict.others.len(),
-                _ => 0,
-            };
-        }
+        self.held -= self.values.drain(from..).map(|value| value.holds()).sum::<usize>();
     }
 
     fn value(&self, id: Id) -> &Value<'a> {
