@@ -117,7 +117,9 @@ fn image_folders_get_imagenets_labels_and_other_sizes_an_input() {
     assert_eq!(json(&[&model[..], &["--input", "32"]].concat())["top1_count"], 1);
 
     fs::create_dir(folder.path().join("data/val/n00000000")).unwrap();
-    assert!(refusal(&model).contains("label 2 is beyond the classifier's 2 classes"));
+    assert!(refusal(&model).contains("holds class folders without images: n00000000"));
+    fs::copy(fixtures.join("grey.jpg"), folder.path().join("data/val/n00000000/1.JPEG")).unwrap();
+    assert!(refusal(&model).contains("its 3 classes (n00000000 to n15075141) are not the classifier's 2"));
     let path = saved(folder.path(), 1000, |_| ());
     let model = ["--model", "mobilenetv2", "--width", "0.1", "--weights", path.to_str().unwrap(), "--data", data];
     assert!(refusal(&model).contains("n00000000: is not among ImageNet's classes"));
@@ -191,6 +193,220 @@ fn a_card_beside_the_checkpoint_decides_input_protocol_and_classes() {
     assert!(refusal(&model).contains("output 1 is \"c\", but class 1 of data is \"b\""));
     card("network = 1");
     assert!(refusal(&model).contains("model.toml"));
+}
+
+/// Two classes of images that are all of one size or not, a network of two outputs.
+fn two_classes(folder: &Path) -> String {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    for (place, file) in [("a/1.jpg", "colour.jpg"), ("b/1.jpg", "grey.jpg"), ("b/2.webp", "formats/lossless.webp")] {
+        let place = folder.join("data").join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(fixtures.join(file), place).unwrap();
+    }
+    fs::write(folder.join("data/a/notes.txt"), "").unwrap();
+    folder.join("data").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_was_read_and_how_it_was_scored_is_said() {
+    let folder = TempDir::new().unwrap();
+    let data = two_classes(folder.path());
+    let path = saved(folder.path(), 2, |_| ());
+    let model = ["--model", "mobilenetv2", "--width", "0.1", "--weights", path.to_str().unwrap(), "--data", &data];
+    let with = |more: &[&str]| json(&[&model[..], more].concat());
+
+    let plain = with(&["--input", "32"]);
+    assert_eq!((&plain["n"], &plain["data_classes"], &plain["labels"]), (&3.into(), &2.into(), &"by name".into()));
+    assert_eq!(plain["passed_over"], serde_json::json!({"txt": 1}));
+    let protocol = |input: u32, resize: u32, interpolation: &str, mean: [f32; 3], std: [f32; 3]| serde_json::json!({"input": [input, input], "resize": resize, "interpolation": interpolation, "mean": mean, "std": std});
+    let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    assert_eq!(plain["protocol"], protocol(32, 32, "bilinear", mean, std));
+    assert_eq!(
+        plain["weights"],
+        serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5f32})
+    );
+
+    let torchvision = with(&["--preset", "torchvision"]);
+    assert_eq!(torchvision["protocol"], protocol(224, 256, "bilinear", mean, std));
+    let tensorflow = with(&["--preset", "tensorflow"]);
+    assert_eq!(tensorflow["protocol"], protocol(224, 256, "bilinear", [0.5; 3], [0.5; 3]));
+    assert_eq!(tensorflow["weights"]["padding"], "same");
+    let said =
+        ["--input", "224", "--resize", "256", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--padding", "same"];
+    assert_eq!(with(&said), tensorflow, "a preset is nothing but its options");
+    // What is said beside a preset holds, and each option changes the numbers.
+    let mut seen = vec![tensorflow["cross_entropy"].to_string()];
+    for more in [
+        &["--interpolation", "bicubic"][..],
+        &["--resize", "240"],
+        &["--mean", "0.4,0.5,0.5"],
+        &["--std", "0.5,0.5,0.6"],
+        &["--padding", "symmetric"],
+        &["--input", "192"],
+    ] {
+        let score = with(&[&["--preset", "tensorflow"], more].concat())["cross_entropy"].to_string();
+        assert!(!seen.contains(&score), "{more:?} changes nothing");
+        seen.push(score);
+    }
+    assert!(refusal(&[&model[..], &["--mean", "0.5,0.5"]].concat()).contains("--mean: three numbers"));
+    assert!(refusal(&[&model[..], &["--std", "0,1,1"]].concat()).contains("std [0.0, 1.0, 1.0]"));
+
+    let text = String::from_utf8(eval(&[&model[..], &["--input", "32"]].concat()).stdout).unwrap();
+    assert!(text.contains("data: 3 images of 2 classes, 1 file passed over (1 txt)\n"), "{text}");
+    assert!(text.contains("weights: torchvision names, symmetric padding, batch norm eps 1e-5\n"), "{text}");
+}
+
+/// A network whose classes are part of 1000, and the same network without the others: one resize gives one loss.
+#[test]
+fn the_resize_can_be_said_for_any_number_of_classes() {
+    let folder = TempDir::new().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    for (class, file) in [("n01440764", "colour.jpg"), ("n01443537", "grey.jpg")] {
+        let place = folder.path().join("data").join(class);
+        fs::create_dir_all(&place).unwrap();
+        fs::copy(fixtures.join(file), place.join("1.JPEG")).unwrap();
+    }
+    let data = folder.path().join("data");
+    let loss = |path: &Path, more: &[&str]| {
+        let weights = ["--weights", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        json(&[&["--model", "mobilenetv2", "--width", "0.1"], &weights[..], more].concat())["cross_entropy"]
+            .as_f64()
+            .unwrap()
+    };
+    let off = |weights: &mut Weights| {
+        let [.., weight, bias] = &mut weights.values[..] else { panic!() };
+        let row = weight.len() / 1000;
+        weight[..2 * row].iter_mut().for_each(|value| *value *= 1000.0);
+        weight[2 * row..].fill(0.0);
+        bias[2..].fill(-1e4);
+    };
+    let of_1000 = saved(folder.path(), 1000, off);
+    let config = NetworkConfig { width: 0.1, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    let mut weights = checkpoint::load(&of_1000, config.build().unwrap().tensors()).unwrap();
+    let wanted = loss(&of_1000, &[]);
+    let row = weights.values[weights.values.len() - 2].len() / 1000;
+    let count = weights.specs.len();
+    for (at, kept) in [(count - 2, 2 * row), (count - 1, 2)] {
+        weights.values[at].truncate(kept);
+        weights.specs[at].shape[0] = 2;
+    }
+    let of_2 = folder.path().join("two.safetensors");
+    checkpoint::save(&of_2, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    assert_eq!(loss(&of_2, &["--input", "224", "--resize", "256"]), wanted);
+    assert_eq!(loss(&of_2, &["--preset", "torchvision"]), loss(&of_2, &["--input", "224", "--resize", "256"]));
+    assert_ne!(loss(&of_2, &["--input", "224"]), wanted, "without a resize it is another crop");
+}
+
+/// TensorFlow's networks have a background class before all others.
+#[test]
+fn a_background_class_is_left_out_or_hinted_at() {
+    let folder = TempDir::new().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    for (class, file) in [("n01440764", "colour.jpg"), ("n15075141", "grey.jpg")] {
+        let place = folder.path().join("data").join(class);
+        fs::create_dir_all(&place).unwrap();
+        fs::copy(fixtures.join(file), place.join("1.JPEG")).unwrap();
+    }
+    let data = folder.path().join("data");
+    // Output 1000 is class 999; the background would win if it were there.
+    let mut bias = vec![0.0; 1001];
+    (bias[1000], bias[0]) = (1.0, 2.0);
+    let path = saved(folder.path(), 1001, constant(Box::leak(bias.into_boxed_slice())));
+    let weights = ["--weights", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let model = [&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat();
+    assert!(refusal(&model).contains("--background 0 leaves it out"));
+    let score = json(&[&model[..], &["--background", "0"]].concat());
+    assert_eq!((&score["classes"], &score["top1_count"]), (&1000.into(), &1.into()));
+    assert!(refusal(&[&model[..], &["--background", "1001"]].concat()).contains("has 1001 outputs"));
+    let numbers = fixtures.join("parquet/labels/int64.parquet");
+    let model = [&model[..6], &["--data", numbers.to_str().unwrap()]].concat();
+    assert!(refusal(&model).contains("--background 0 leaves it out"), "labels without names too");
+}
+
+/// Raw and averaged weights in one file.
+#[test]
+fn a_state_is_chosen_and_said() {
+    let folder = TempDir::new().unwrap();
+    let config = NetworkConfig { width: 0.1, classes: 10, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    let mut both = initialise(config.build().unwrap().tensors(), 1);
+    let averaged = initialise(config.build().unwrap().tensors(), 2);
+    both.specs.iter_mut().for_each(|spec| spec.name = format!("model.{}", spec.name));
+    let names = averaged.specs.iter().cloned();
+    both.specs
+        .extend(names.map(|spec| sandglass_models::TensorSpec { name: format!("ema.module.{}", spec.name), ..spec }));
+    both.values.extend(averaged.values.clone());
+    let path = folder.path().join("both.safetensors");
+    checkpoint::save(&path, &both, SaveType::F32, &BTreeMap::new()).unwrap();
+    let weights = ["--weights", path.to_str().unwrap(), "--data", "embedded"];
+    let model = [&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat();
+    assert!(refusal(&model).contains("several states that fit, ema.module, model: --state chooses one"));
+    let score = json(&[&model[..], &["--state", "ema"]].concat());
+    assert_eq!(score["weights"]["state"], "ema.module");
+    let alone = folder.path().join("alone.safetensors");
+    checkpoint::save(&alone, &averaged, SaveType::F32, &BTreeMap::new()).unwrap();
+    let weights = ["--weights", alone.to_str().unwrap(), "--data", "embedded"];
+    let plain = json(&[&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat());
+    assert_eq!((&score["cross_entropy"], &score["top1_count"]), (&plain["cross_entropy"], &plain["top1_count"]));
+}
+
+/// Where a data root holds TensorFlow's weights: their counts through SAME padding and inputs from -1 to 1; and those of
+/// width 1.0 in the names of transformers, as its checkpoints are: with a background class and the eps of TensorFlow.
+#[test]
+fn tensorflows_weights_score_what_tensorflow_gives() {
+    let tensorflow = |weights: &Path, width: &str, more: &[&str]| {
+        let weights = ["--weights", weights.to_str().unwrap(), "--data", "imagenet_val_910"];
+        let score = json(&[&["--model", "mobilenetv2", "--width", width], &weights[..], more].concat());
+        (score["top1_count"].as_u64().unwrap(), score["top5_count"].as_u64().unwrap())
+    };
+    if let Some(weights) = find_data("weights/mobilenet_v2_0.5_imagenet_tfqat.safetensors") {
+        assert_eq!(tensorflow(&weights, "0.5", &["--preset", "tensorflow"]), (676, 841));
+    }
+    let Some(weights) = find_data("weights/mobilenet_v2_1.0_imagenet_tf2ptq.safetensors") else {
+        eprintln!("skipped: no real weights");
+        return;
+    };
+    let network = NetworkConfig::new(NetworkName::MobileNetV2).build().unwrap();
+    let mut weights = checkpoint::load(&weights, network.tensors()).unwrap();
+    for (spec, values) in weights.specs.iter_mut().zip(&mut weights.values) {
+        spec.name = in_transformers_names(&spec.name);
+        if spec.name.ends_with("normalization.weight") {
+            values.iter_mut().for_each(|value| *value *= ((1.0f64 + 1e-3) / (1.0 + 1e-5)).sqrt() as f32);
+        } else if let Some(row) =
+            spec.name.strip_prefix("classifier.").map(|leaf| if leaf == "bias" { 1 } else { 1280 })
+        {
+            // A background that would always win.
+            values.splice(0..0, vec![if row == 1 { 100.0 } else { 0.0 }; row]);
+            spec.shape[0] += 1;
+        }
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("transformers.safetensors");
+    checkpoint::save(&path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    let more = ["--background", "0", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"];
+    assert_eq!(tensorflow(&path, "1.0", &more), (710, 855));
+}
+
+fn in_transformers_names(name: &str) -> String {
+    let (place, leaf) = name.rsplit_once('.').unwrap();
+    let at = |place: &str, part: &str| format!("mobilenet_v2.{place}.{part}.{leaf}");
+    let parts: Vec<&str> = place.split('.').collect();
+    let part = |conv: &str| if parts.last() == Some(&conv) { "convolution" } else { "normalization" };
+    match parts[..] {
+        ["classifier", _] => format!("classifier.{leaf}"),
+        ["features", "0", _] => at("conv_stem.first_conv", part("0")),
+        ["features", "18", _] => at("conv_1x1", part("0")),
+        ["features", "1", "conv", "0", _] => at("conv_stem.conv_3x3", part("0")),
+        ["features", "1", "conv", _] => at("conv_stem.reduce_1x1", part("1")),
+        ["features", block, "conv", ref rest @ ..] => {
+            let layer = format!("layer.{}", block.parse::<usize>().unwrap() - 2);
+            match rest {
+                ["0", _] => at(&format!("{layer}.expand_1x1"), part("0")),
+                ["1", _] => at(&format!("{layer}.conv_3x3"), part("0")),
+                _ => at(&format!("{layer}.reduce_1x1"), part("2")),
+            }
+        }
+        _ => panic!("{name}"),
+    }
 }
 
 /// Where a data root holds the real weights: the published counts, exactly, and the five best logits of each image.

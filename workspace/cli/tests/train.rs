@@ -209,6 +209,37 @@ fn bad_arguments_are_one_line() {
 }
 
 #[test]
+fn what_was_read_is_said_and_a_missing_part_too() {
+    let place = Place::new();
+    fs::write(place.path("data/train/a/notes.txt"), "").unwrap();
+    let output = place.run("out", &["--epochs", "1", "--json"]);
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("training: 64 images of 2 classes, 1 file passed over (1 txt)\n"), "{text}");
+    assert!(text.contains("validation: 8 images of 2 classes\n"), "{text}");
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["training"]["images"], &said["training"]["passed_over"]["txt"]), (&64.into(), &1.into()));
+    assert_eq!((&said["evaluated"]["images"], &said["evaluated"]["classes"]), (&8.into(), &2.into()));
+
+    fs::remove_dir_all(place.path("data/val")).unwrap();
+    let output = place.run("alone", &["--epochs", "1"]);
+    ok(&output);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("has no validation part: it has train/ but no val/; nothing is evaluated"), "{text}");
+    assert!(!fs::read_to_string(place.path("alone/log.jsonl")).unwrap().contains("\"eval_top1\":1"));
+}
+
+#[test]
+fn a_recipe_that_is_no_utf8_is_called_what_it_is() {
+    let place = Place::new();
+    let utf16: Vec<u8> = RECIPE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(place.path("recipe.toml"), [b"\xff\xfe", &utf16[..]].concat()).unwrap();
+    assert!(error(&place.run("a", &[])).contains("recipe.toml: it is UTF-16 text"));
+    fs::write(place.path("recipe.toml"), [RECIPE.as_bytes(), b"# d\xe9j\xe0"].concat()).unwrap();
+    assert!(error(&place.run("a", &[])).contains("is no UTF-8, as in Latin-1 text"));
+}
+
+#[test]
 fn a_closed_output_is_no_error() {
     let place = Place::new();
     for command in ["cost --all --json", "show mobilenetv2"] {

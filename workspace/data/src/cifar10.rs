@@ -44,7 +44,7 @@ pub(crate) fn open(folder: &Path, part: Part) -> Result<Dataset, DataError> {
         let set = candle_datasets::vision::cifar::load_dir(folder)?;
         let (images, labels) = match part {
             Part::Train => (set.train_images, set.train_labels),
-            Part::Validation => (set.test_images, set.test_labels),
+            Part::Validation | Part::Scored => (set.test_images, set.test_labels),
         };
         Ok((bytes(&images)?, labels.to_dtype(DType::U32)?.to_vec1()?))
     };

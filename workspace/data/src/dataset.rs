@@ -1,7 +1,7 @@
 //! A labelled set of images, in memory as bytes where it is small, else read image by image.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,19 +24,21 @@ pub(crate) fn digest(bytes: &[u8]) -> Digest {
 }
 
 /// Which images of a data set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// Those that a network learns from.
     Train,
     /// Those that it is scored on; of sets without labelled test images these are what papers call validation.
     Validation,
+    /// What somebody names to be scored: the validation part, or all of a set that is not divided into parts.
+    Scored,
 }
 
 impl Part {
     fn name(self) -> &'static str {
         match self {
             Part::Train => "train",
-            Part::Validation => "validation",
+            Part::Validation | Part::Scored => "validation",
         }
     }
 }
@@ -79,6 +81,10 @@ enum Images {
 pub struct Dataset {
     name: String,
     classes: Arc<[String]>,
+    /// Whether the classes have names, or are mere numbers of what the labels hold.
+    named: bool,
+    /// Files that lie among the images and are none, by kind.
+    passed_over: Arc<BTreeMap<String, u64>>,
     synthetic: bool,
     hash: String,
     images: Arc<Images>,
@@ -180,6 +186,8 @@ impl Dataset {
         let set = Self {
             name: name.to_string(),
             classes: classes.into(),
+            named: true,
+            passed_over: Arc::default(),
             synthetic,
             hash: hasher.finalize().to_hex().to_string(),
             images: Arc::new(images),
@@ -191,6 +199,15 @@ impl Dataset {
         };
         set.check_labels(set.classes.len())?;
         Ok(set)
+    }
+
+    /// The classes are numbers: nobody says what they are called.
+    pub(crate) fn without_names(self) -> Self {
+        Self { named: false, ..self }
+    }
+
+    pub(crate) fn with_passed_over(self, passed_over: BTreeMap<String, u64>) -> Self {
+        Self { passed_over: Arc::new(passed_over), ..self }
     }
 
     /// Calls the images by part and place, where they have no files of their own.
@@ -217,6 +234,21 @@ impl Dataset {
     /// In the order of the labels.
     pub fn classes(&self) -> &[String] {
         &self.classes
+    }
+
+    /// Whether the classes have names; else they are called by their numbers, as far as the labels go.
+    pub fn names_classes(&self) -> bool {
+        self.named
+    }
+
+    /// Classes of which there is an image.
+    pub fn class_count(&self) -> usize {
+        (0..self.len()).map(|index| self.label(index)).collect::<BTreeSet<u32>>().len()
+    }
+
+    /// How many files among the images were passed over, by kind: an extension, or what else tells why.
+    pub fn passed_over(&self) -> &BTreeMap<String, u64> {
+        &self.passed_over
     }
 
     /// True where the images are drawn by code.
@@ -302,6 +334,70 @@ impl Dataset {
             .map(|error| error.to_string())
             .collect();
         if failures.is_empty() { Ok(()) } else { Err(DataError::broken(&self.name, self.len(), failures)) }
+    }
+
+    /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
+    /// least as many as the labels ask for.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Labels`] where it cannot.
+    pub fn check_classes(&self, outputs: usize) -> Result<(), DataError> {
+        let names = match &*self.classes {
+            [first, .., last] => format!("{first} to {last}"),
+            one => one.concat(),
+        };
+        if self.named && self.classes.len() != outputs {
+            let reason = format!(
+                "its {} classes ({names}) are not the classifier's {outputs}; it holds {}",
+                self.classes.len(),
+                self.listing()
+            );
+            return Err(DataError::Labels { set: self.name.clone(), reason });
+        }
+        self.check_labels(outputs)
+    }
+
+    /// In words: how many images of how many classes, and what was passed over.
+    pub fn listing(&self) -> String {
+        let kinds: Vec<String> = self.passed_over.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let passed_over = match self.passed_over.values().sum::<u64>() {
+            0 => String::new(),
+            1 => format!(", 1 file passed over ({})", kinds.join(", ")),
+            count => format!(", {count} files passed over ({})", kinds.join(", ")),
+        };
+        let numbers = if self.named { "" } else { " by number" };
+        let (images, classes) = (self.len(), self.class_count());
+        let plural = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
+        format!(
+            "{images} {} of {classes} {}{numbers}{passed_over}",
+            plural(images, "image", "images"),
+            plural(classes, "class", "classes")
+        )
+    }
+
+    /// Whether this set's classes are those of `training`, in the same order, as far as both have names.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Labels`] with the first class that differs.
+    pub fn check_same_classes(&self, training: &Dataset) -> Result<(), DataError> {
+        if !self.named || !training.named {
+            return self.check_labels(training.classes.len());
+        }
+        let name = |set: &Dataset, at: usize| set.classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
+        let count = self.classes.len().max(training.classes.len());
+        match (0..count).find(|&at| self.classes.get(at) != training.classes.get(at)) {
+            None => Ok(()),
+            Some(at) => Err(DataError::Labels {
+                set: self.name.clone(),
+                reason: format!(
+                    "class {at} is {} among the validation images and {} among the training images",
+                    name(self, at),
+                    name(training, at)
+                ),
+            }),
+        }
     }
 
     /// Whether the labels fit a classifier of `classes` outputs.

@@ -59,7 +59,7 @@ impl Embedded {
     pub fn open(&self, part: Part) -> Result<Dataset, DataError> {
         let (count, purpose, name) = match part {
             Part::Train => (self.train, Purpose::DrawTrain, "embedded"),
-            Part::Validation => (self.validation, Purpose::DrawValidation, "embedded (validation)"),
+            Part::Validation | Part::Scored => (self.validation, Purpose::DrawValidation, "embedded (validation)"),
         };
         let bytes = self.size * self.size * 3;
         if bytes == 0 {

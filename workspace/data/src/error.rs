@@ -35,6 +35,10 @@ pub enum DataError {
     #[error("{}: {reason}", path.display())]
     Layout { path: PathBuf, reason: String },
 
+    /// A set has no part to be scored, or none of its own; another is never taken in its place.
+    #[error("{}: has no validation part: {reason}", path.display())]
+    NoPart { path: PathBuf, reason: String },
+
     /// Labels do not fit the images, the classes or the classifier.
     #[error("{set}: {reason}")]
     Labels { set: String, reason: String },
@@ -64,6 +68,10 @@ impl DataError {
 
     pub(crate) fn layout(path: &Path, reason: impl Into<String>) -> Self {
         DataError::Layout { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    pub(crate) fn no_part(path: &Path, reason: &str) -> Self {
+        DataError::NoPart { path: path.to_path_buf(), reason: reason.to_string() }
     }
 
     /// `failures`: "name: reason" of every broken image, in order.

@@ -1,6 +1,7 @@
-//! Image parquet in the Hugging Face layout: a struct column `image` or `img` {bytes, path}, and `label`.
+//! Image parquet in the Hugging Face layout: a struct column `image` or `img` {bytes, path}, and a column of labels, which
+//! are numbers or names.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +13,7 @@ use crate::loader::WINDOW;
 use crate::{DataError, Dataset};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
+const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 
 /// One row group: a run of images that are read together.
 struct Group {
@@ -44,12 +46,22 @@ struct Shards {
     recent: Mutex<Recent>,
 }
 
-/// Opens the shards of one part, in order. `class_names`: those of files beside it, else the file's own are taken.
+/// What a column of labels holds.
+#[derive(Debug, PartialEq)]
+enum Labels {
+    Numbers(Vec<u32>),
+    Names(Vec<String>),
+}
+
+/// Opens the shards of one part, in order. `class_names`: those of files beside it, else the file's own are taken. Labels
+/// that are names are places among the class names; where nobody lists these, among their own, sorted.
 pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String>>) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
-    let mut labels: Vec<u32> = Vec::new();
+    let (mut numbers, mut texts): (Vec<u32>, Vec<String>) = (Vec::new(), Vec::new());
     let mut names = class_names;
+    let mut named_by: Option<PathBuf> = None;
     for path in paths {
+        let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let header = read(path, header)?;
         for rows in header.group_rows {
             let row = source.groups.last().filter(|last| last.shard == source.shards.len());
@@ -60,17 +72,54 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
         }
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
-        labels.extend(header.labels);
-        names = names.or(header.class_names);
+        match header.labels {
+            Labels::Numbers(labels) => numbers.extend(labels),
+            Labels::Names(labels) => texts.extend(labels),
+        }
+        if !numbers.is_empty() && !texts.is_empty() {
+            return Err(wrong("its labels are names where another shard's are numbers, or the reverse".into()));
+        }
+        match (&names, header.class_names, &named_by) {
+            (None, Some(own), _) => (names, named_by) = (Some(own), Some(path.clone())),
+            (Some(names), Some(own), Some(other)) if *names != own => {
+                return Err(wrong(format!("its class names are not those of {}", other.display())));
+            }
+            _ => {}
+        }
     }
+    let labels = match texts.is_empty() {
+        true => numbers,
+        false => places(name, texts, &mut names)?,
+    };
     let (rows, images) = (labels.len(), source.runs.iter().sum::<usize>());
     if rows != images || rows == 0 {
         let reason = format!("{rows} labels for {images} images");
         return Err(DataError::Labels { set: name.to_string(), reason });
     }
-    let count = labels.iter().max().map_or(0, |label| *label as usize + 1);
-    let names = names.unwrap_or_else(|| (0..count).map(|label| label.to_string()).collect());
-    Dataset::from_source(name, names, Box::new(source), labels)
+    match names {
+        Some(names) => Dataset::from_source(name, names, Box::new(source), labels),
+        None => {
+            let count = labels.iter().max().map_or(0, |label| *label as usize + 1);
+            let names = (0..count).map(|label| label.to_string()).collect();
+            Ok(Dataset::from_source(name, names, Box::new(source), labels)?.without_names())
+        }
+    }
+}
+
+/// Of each label its place among `names`, which become the labels' own where there are none.
+fn places(set: &str, labels: Vec<String>, names: &mut Option<Vec<String>>) -> Result<Vec<u32>, DataError> {
+    let names = names.get_or_insert_with(|| {
+        let mut own = labels.clone();
+        own.sort_unstable();
+        own.dedup();
+        own
+    });
+    let by_name: BTreeMap<&str, u32> = names.iter().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
+    let place = |label: String| {
+        let reason = || format!("the label {label:?} is not among its class names");
+        by_name.get(label.as_str()).copied().ok_or_else(|| DataError::Labels { set: set.to_string(), reason: reason() })
+    };
+    labels.into_iter().map(place).collect()
 }
 
 impl Shards {
@@ -150,53 +199,95 @@ impl Source for Shards {
     }
 }
 
+/// What is wrong with a file: polars cannot read it, or it is sound and holds something else.
+enum Wrong {
+    Damaged(PolarsError),
+    Content(String),
+}
+
+impl From<PolarsError> for Wrong {
+    fn from(error: PolarsError) -> Self {
+        Self::Damaged(error)
+    }
+}
+
 /// Runs `call` on a reader of `path`; whatever goes wrong within polars is one error that names the file.
-fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> PolarsResult<T>) -> Result<T, DataError> {
+fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wrong>) -> Result<T, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
-    let failed = |reason: String| {
-        let reason = reason.lines().next().unwrap_or_default();
-        DataError::Parquet { path: path.to_path_buf(), reason: format!("not a readable parquet file: {reason}") }
-    };
+    let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
+    let damaged =
+        |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
-    sandglass_files::catch(|| call(reader)).map_err(failed)?.map_err(|error| failed(error.to_string()))
+    match sandglass_files::catch(|| call(reader)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(Wrong::Content(reason))) => Err(error(reason)),
+        Ok(Err(Wrong::Damaged(reason))) => Err(damaged(reason.to_string())),
+        Err(panic) => Err(damaged(panic)),
+    }
 }
 
 struct Header {
     image_column: String,
     group_rows: Vec<usize>,
-    labels: Vec<u32>,
+    labels: Labels,
     class_names: Option<Vec<String>>,
 }
 
-fn header(mut reader: ParquetReader<File>) -> PolarsResult<Header> {
+fn header(mut reader: ParquetReader<File>) -> Result<Header, Wrong> {
     let schema = reader.schema()?;
-    let image_column = IMAGE_COLUMNS.into_iter().find(|name| schema.contains(name));
-    let image_column = image_column.ok_or_else(|| polars_err!(ColumnNotFound: "neither image nor img"))?;
+    let column = |names: &[&str], what: &str| {
+        let found = names.iter().find(|name| schema.contains(name)).map(|name| name.to_string());
+        let columns: Vec<&str> = schema.iter_names().map(|name| name.as_str()).collect();
+        found.ok_or_else(|| {
+            Wrong::Content(format!("no column of {what} ({}) among its {}", names.join(", "), columns.join(", ")))
+        })
+    };
+    let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
     let metadata = reader.get_metadata()?;
     let group_rows = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
-    let class_names = metadata.key_value_metadata.iter().flatten();
-    let class_names =
-        class_names.filter(|pair| pair.key == "huggingface").find_map(|pair| names(pair.value.as_deref()?));
-    let table = reader.with_columns(Some(vec!["label".to_string()])).finish()?;
-    let labels = table.column("label")?.strict_cast(&DataType::Int64)?;
-    let label = |label: Option<i64>| {
-        label.and_then(|label| u32::try_from(label).ok()).ok_or_else(|| polars_err!(ComputeError: "label {label:?}"))
-    };
-    let labels = labels.i64()?.iter().map(label).collect::<PolarsResult<_>>()?;
-    Ok(Header { image_column: image_column.to_string(), group_rows, labels, class_names })
+    let class_names = metadata.key_value_metadata.iter().flatten().filter(|pair| pair.key == "huggingface");
+    let class_names = class_names.filter_map(|pair| names(pair.value.as_deref()?, &label_column)).next();
+    let table = reader.with_columns(Some(vec![label_column.clone()])).finish()?;
+    let labels = labels(table.column(&label_column)?)?;
+    Ok(Header { image_column, group_rows, labels, class_names })
+}
+
+fn labels(column: &Column) -> Result<Labels, Wrong> {
+    let missing = |row: usize, what: &str| Wrong::Content(format!("row {row} has no label ({what})"));
+    let dtype = column.dtype();
+    if dtype.is_integer() {
+        let numbers = column.strict_cast(&DataType::Int64)?;
+        let label = |(row, label): (usize, Option<i64>)| match label {
+            None => Err(missing(row, "null")),
+            Some(-1) => Err(missing(row, "-1")),
+            Some(label) => u32::try_from(label).map_err(|_| Wrong::Content(format!("row {row} has the label {label}"))),
+        };
+        return Ok(Labels::Numbers(numbers.i64()?.iter().enumerate().map(label).collect::<Result<_, _>>()?));
+    }
+    if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
+        return Err(Wrong::Content(format!(
+            "its column {} holds {dtype}: no numbers or names of classes",
+            column.name()
+        )));
+    }
+    let texts = column.strict_cast(&DataType::String)?;
+    let label = |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row, "null"));
+    Ok(Labels::Names(texts.str()?.iter().enumerate().map(label).collect::<Result<_, _>>()?))
 }
 
 /// Class names as the `datasets` library writes them into a file's metadata.
-fn names(json: &str) -> Option<Vec<String>> {
+fn names(json: &str, column: &str) -> Option<Vec<String>> {
     let json: serde_json::Value = serde_json::from_str(json).ok()?;
-    let names = json.pointer("/info/features/label/names")?.as_array()?;
+    let names = json.pointer(&format!("/info/features/{column}/names"))?.as_array()?;
     names.iter().map(|name| name.as_str().map(String::from)).collect()
 }
 
-fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) -> PolarsResult<Vec<Row>> {
+fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) -> Result<Vec<Row>, Wrong> {
     let table = reader.with_columns(Some(vec![column.to_string()])).with_slice(Some((row, rows))).finish()?;
-    let images = table.column(column)?.struct_()?.clone();
+    let Ok(images) = table.column(column)?.struct_() else {
+        return Err(Wrong::Content(format!("its column {column} holds no {{bytes, path}}")));
+    };
     let bytes = images.field_by_name("bytes")?;
     let paths = images.field_by_name("path").ok();
     let paths = paths.as_ref().and_then(|paths| paths.str().ok());

@@ -46,17 +46,18 @@ pub fn offline() -> bool {
 /// Opens a data set: `embedded`, a folder, a parquet file, or the name of a folder below one of the data roots. Nothing is
 /// downloaded; `cifar10` is also found in the hub's cache.
 ///
-/// `classes` is the classifier's number of outputs where it is known: labels beyond it are an error, and with 1000 the
-/// labels of image folders are places in ImageNet's own list. A folder without parts holds the same images (and has the
-/// same hash) as training and as validation part.
+/// `classes` is the classifier's number of outputs where it is known: another number of named classes is an error, and so
+/// are labels beyond it; with 1000, classes that are wnids get their places in ImageNet's own list. A folder or file
+/// without parts can be trained on or scored, but is no validation part.
 ///
 /// # Errors
 ///
-/// What is nowhere, has no layout that is known, lacks the part, holds broken images or labels beyond `classes`.
+/// What is nowhere, has no layout that is known, lacks the part, holds broken images, or classes that cannot be the
+/// classifier's.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
     let set = if what == "embedded" { Embedded::default().open(part)? } else { open_path(what, part, classes)? };
     if let Some(classes) = classes {
-        set.check_labels(classes)?;
+        set.check_classes(classes)?;
     }
     Ok(set)
 }
@@ -78,17 +79,20 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
     let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
     let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
+    let imagenet = |set: Dataset| if classes == Some(IMAGENET) { set.with_imagenet_labels() } else { Ok(set) };
     if path.is_file() {
-        return parquet::open(&name, std::slice::from_ref(&path), None);
+        return match part {
+            Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
+            Part::Train | Part::Scored => imagenet(parquet::open(&name, std::slice::from_ref(&path), None)?),
+        };
     }
     if cifar10::is_cifar10(&path) {
         return cifar10::open(&path, part);
     }
-    if let Some(below) = shards::parquet_folder(&path) {
-        let set = parquet::open(&name, &shards::shards(&below, part)?, class_names(&path)?)?;
-        return if classes == Some(IMAGENET) { set.with_imagenet_labels() } else { Ok(set) };
+    if shards::is_parquet_folder(&path)? {
+        return imagenet(parquet::open(&name, &shards::shards(&path, part)?, class_names(&path)?)?);
     }
-    if folder::is_image_folder(&path) {
+    if folder::is_image_folder(&path)? {
         return folder::open(&path, part, classes);
     }
     Err(DataError::layout(
@@ -103,7 +107,7 @@ fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
     if !path.is_file() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
+    let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;
     let mut names: Vec<String> = text.split_whitespace().map(String::from).collect();
     names.sort_unstable();
     Ok(Some(names))

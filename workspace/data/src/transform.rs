@@ -122,6 +122,14 @@ impl Transform {
         }
     }
 
+    /// Pixels of the short side before a centre crop, where there is one.
+    pub fn short(&self) -> Option<usize> {
+        match self.fit {
+            Fit::Centre { short, .. } => Some(short),
+            Fit::Own { .. } | Fit::RandomArea { .. } => None,
+        }
+    }
+
     /// Writes [height, width, 3], normalised, into `out`. Without augmentation nothing is drawn.
     pub fn apply(&self, picture: &Picture, draws: &mut Draws, out: &mut [f32]) {
         let mut picture = self.fit.draw(picture, draws);

@@ -68,7 +68,10 @@ fn the_hubs_layout_names_its_classes() {
     assert_eq!((labels(&set), set.size()), (vec![1, 2], Some((22, 21))));
     assert_eq!(set.picture(1).unwrap(), fixture("grey.png"));
     let error = message(open_path(&fixtures().join("parquet/hub"), Part::Validation, Some(2)));
-    assert!(error.contains("label 2 is beyond the classifier's 2 classes"), "{error}");
+    assert!(
+        error.contains("its 3 classes (cat to frog) are not the classifier's 2; it holds 2 images of 2"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -111,9 +114,14 @@ fn labels_of_an_image_folder() {
     assert_eq!((labels(&set), set.classes().len()), (vec![0, 1, 2], 3));
     assert_eq!(set.picture(0).unwrap(), fixture("named_as.jpg"), "content decides, not the name");
     assert_eq!(labels(&open_path(folder.path(), Part::Validation, Some(1000)).unwrap()), [0, 1, 999]);
-    assert_eq!(labels(&open_path(&folder.path().join("val"), Part::Validation, Some(1000)).unwrap()), [0, 1, 999]);
-    let error = message(open_path(folder.path(), Part::Validation, Some(2)));
-    assert!(error.contains("label 2 is beyond"), "{error}");
+    assert_eq!(labels(&open_path(&folder.path().join("val"), Part::Scored, Some(1000)).unwrap()), [0, 1, 999]);
+    for outputs in [2, 4] {
+        let error = message(open_path(folder.path(), Part::Validation, Some(outputs)));
+        assert!(
+            error.contains(&format!("its 3 classes (n01440764 to n15075141) are not the classifier's {outputs}")),
+            "{error}"
+        );
+    }
     assert!(message(open_path(folder.path(), Part::Train, None)).contains("no train/"));
 }
 
@@ -134,9 +142,9 @@ fn broken_images_are_all_counted_and_the_first_named() {
     fs::write(folder.path().join("a/2.jpg"), &whole[..whole.len() / 2]).unwrap();
     fs::write(folder.path().join("b/empty.jpg"), b"").unwrap();
     fs::write(folder.path().join("b/page.jpg"), b"<html>").unwrap();
-    let error = message(open_path(folder.path(), Part::Validation, None));
+    let error = message(open_path(folder.path(), Part::Scored, None));
     let expected = "3 broken of 5 images: a/2.jpg: truncated, b/empty.jpg: empty, b/page.jpg: neither JPEG nor PNG";
-    assert!(error.ends_with(expected), "{error}");
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]
@@ -146,6 +154,8 @@ fn what_is_not_there_is_said() {
     assert!(message(open_path(folder.path(), Part::Train, None)).contains("holds neither"));
     let error = message(open_path(&fixtures().join("make.py"), Part::Train, None));
     assert!(error.contains("not a readable parquet file"), "{error}");
+    let error = message(open_path(&fixtures().join("make.py"), Part::Validation, None));
+    assert!(error.contains("has no validation part"), "{error}");
 }
 
 #[test]

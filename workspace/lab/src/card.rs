@@ -45,7 +45,7 @@ impl Card {
     /// One that cannot be read or parsed.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let path = Self::beside(checkpoint);
-        match std::fs::read_to_string(&path) {
+        match sandglass_files::read_text(&path) {
             Ok(text) => from_toml(&text).map(Some).map_err(|source| CardError::Toml { path, source }),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CardError::Io { path, source }),
@@ -65,11 +65,16 @@ impl Card {
         Ok(path)
     }
 
-    /// The set's classes must be the classifier's, in its order: positions alone would decide silently.
+    /// The set's classes must be the classifier's, in its order: positions alone would decide silently. Where either has no
+    /// names, as many as there are outputs.
     ///
     /// # Errors
     /// The first class that differs.
     pub fn check(&self, checkpoint: &Path, set: &Dataset) -> Result<(), CardError> {
+        let numbered = self.classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
+        if !set.names_classes() || numbered {
+            return Ok(());
+        }
         let count = self.classes.len().max(set.classes().len());
         let name = |classes: &[String], at: usize| classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
         match (0..count).find(|&at| self.classes.get(at) != set.classes().get(at)) {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sandglass_data::Protocol;
-use sandglass_models::{ModelError, NetworkConfig};
+use sandglass_models::{ModelError, NetworkConfig, PaddingRule};
 use sandglass_study::Axes;
 use sandglass_train::Recipe;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct Classifier {
     /// How images are scored.
     #[serde(skip_serializing_if = "is_default")]
     pub evaluation: Protocol,
+    /// Of the given weights' network; what is trained here pads symmetrically.
+    #[serde(skip_serializing_if = "is_default")]
+    pub padding: PaddingRule,
     /// Training images that a validation image repeats under another label are left out.
     #[serde(skip_serializing_if = "is_default")]
     pub drop_copies: bool,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandglass_data::{Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
+use sandglass_data::{DataError, Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
 use sandglass_models::checkpoint::{self, SaveType};
@@ -40,7 +40,7 @@ pub struct Lab {
     commit: String,
     runtime: OnceCell<Arc<Runtime>>,
     /// Data sets that cells share, by name, part and number of classes.
-    opened: RefCell<BTreeMap<(String, bool, usize), Dataset>>,
+    opened: RefCell<BTreeMap<(String, Part, usize), Dataset>>,
     signal: OnceCell<Signal>,
 }
 
@@ -166,7 +166,11 @@ impl Lab {
             })?,
         };
         // The part that is scored, without what was trained on where that is another one.
-        let set = &if cell.holdout > 0 { self.sets(cell)?.scored } else { self.open(cell, Part::Validation)? };
+        let set = &match cell.work {
+            Work::Train(_) if cell.holdout > 0 => self.sets(cell)?.scored,
+            Work::Train(_) => self.open(cell, Part::Validation)?,
+            Work::Score(_) => self.open(cell, Part::Scored)?,
+        };
         // A card that says otherwise would have `eval` print another number.
         if let Some(there) = Card::read(&file.path).map_err(CellError::failed)?
             && there != card(cell, set)
@@ -174,7 +178,7 @@ impl Lab {
             let path = Card::beside(&file.path);
             return Err(CellError::Failed(format!("{}: is not the card of {cell} on {}", path.display(), set.name())));
         }
-        let network = cell.network.build().map_err(CellError::failed)?;
+        let network = cell.network.build().map_err(CellError::failed)?.with_padding(cell.padding);
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
         let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
         let transform = transform.map_err(CellError::failed)?;
@@ -225,6 +229,7 @@ impl Lab {
 
     fn sets(&self, cell: &Classifier) -> Result<Sets, CellError> {
         let (training, validation) = (self.open(cell, Part::Train)?, self.open(cell, Part::Validation)?);
+        validation.check_same_classes(&training).map_err(CellError::failed)?;
         if training.hash() == validation.hash() {
             let reason = format!("{} has no validation part: a score of its training images says nothing", cell.data);
             return Err(CellError::Skipped(reason));
@@ -242,16 +247,19 @@ impl Lab {
 
     /// A set that is nowhere skips the cell; one that is broken fails it.
     fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {
-        let key = (cell.data.clone(), part == Part::Train, cell.network.classes);
+        let key = (cell.data.clone(), part, cell.network.classes);
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
         let found = find_data(&cell.data).map(|path| path.display().to_string());
         let set = sandglass_data::open(found.as_ref().unwrap_or(&cell.data), part, Some(cell.network.classes));
-        let set = set.map_err(|error| match found {
-            Some(_) => CellError::failed(error),
+        let set = set.map_err(|error| match (error, &found) {
+            (error @ DataError::NoPart { .. }, _) => {
+                CellError::Skipped(format!("{error}; a score of its training images says nothing"))
+            }
+            (error, Some(_)) => CellError::failed(error),
             // Some sets are there without a folder: drawn, or in the hub's cache.
-            None => CellError::Skipped(format!("data set {} is not {}", cell.data, below())),
+            (_, None) => CellError::Skipped(format!("data set {} is not {}", cell.data, below())),
         })?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sandglass_data::{Protocol, short_side};
-use sandglass_models::NetworkConfig;
+use sandglass_models::{NetworkConfig, PaddingRule};
 use sandglass_study::StudyError;
 use sandglass_train::Recipe;
 use serde::Deserialize;
@@ -29,6 +29,8 @@ pub struct ImageSetup {
     pub crop_pct: Option<f64>,
     /// The rest of the evaluation's protocol.
     pub evaluation: Protocol,
+    /// How the networks of given checkpoints pad their maps.
+    pub padding: PaddingRule,
     /// See [`Classifier`].
     pub drop_copies: bool,
     pub holdout: usize,
@@ -114,6 +116,9 @@ impl ImageSetup {
         let trains = self.data.is_some() && (self.recipe.is_some() || !self.own_recipe.is_empty());
         let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty();
         let cells = match (trains, has_seeds, self.given.is_empty()) {
+            (true, true, true) if self.padding != PaddingRule::Symmetric => {
+                return Err(StudyError::refused("padding: what is trained here pads symmetrically"));
+            }
             (true, true, true) => {
                 self.check_names(design)?;
                 self.trained(design)?
@@ -207,6 +212,7 @@ impl ImageSetup {
             seed: 0,
             work,
             evaluation: self.protocol(input)?,
+            padding: self.padding,
             drop_copies: self.drop_copies,
             holdout: self.holdout,
             evaluate_every: self.evaluate_every.unwrap_or(1),

@@ -102,6 +102,23 @@ fn a_set_without_a_validation_part_has_no_result() {
     let cell = cell(&folder.path().join("images"), "");
     let Err(CellError::Skipped(reason)) = lab().prepare(&cell, &folder.path().join("run")) else { panic!() };
     assert!(reason.contains("has no validation part"), "{reason}");
+
+    // Held-back training images are scored in place of a part that is there, not of one that is missing.
+    draw(&folder.path().join("divided"), "train", 6);
+    let shards = folder.path().join("shards");
+    std::fs::create_dir(&shards).unwrap();
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures/parquet/labels/int64.parquet");
+    std::fs::copy(fixture, shards.join("train-00000-of-00001.parquet")).unwrap();
+    for (data, classes) in [("divided", 2), ("shards", 3)] {
+        let mut cell = self::cell(&folder.path().join(data), "");
+        cell.network.classes = classes;
+        let Err(CellError::Skipped(reason)) = lab().prepare(&cell, &folder.path().join("run")) else { panic!() };
+        assert!(reason.contains("has no validation part"), "{reason}");
+        // Nor is a checkpoint from somewhere scored on them.
+        let scored = lab().score(&cell, &sandglass_study::Artefact::found(folder.path().join("none")), None);
+        let Err(CellError::Skipped(reason)) = scored else { panic!() };
+        assert!(reason.contains("has no validation part"), "{reason}");
+    }
 }
 
 #[test]

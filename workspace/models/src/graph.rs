@@ -7,7 +7,7 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
-use crate::{Activation, Conv, Linear, ModelError, Padding, Pool, Size, TensorSpec, Unit, Window};
+use crate::{Activation, After, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit};
 
 /// A map of the graph that gave this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,19 +136,40 @@ impl Graph {
         self.maps.get(map.0)
     }
 
+    /// With this eps in all batch norms.
+    #[must_use]
+    pub fn with_norm_eps(mut self, eps: f32) -> Self {
+        for node in &mut self.nodes {
+            if let Node::Conv { unit: Unit { after: After::Norm(norm), .. }, .. } = node {
+                norm.eps = eps;
+            }
+        }
+        self
+    }
+
+    /// With this padding around all windows of more than one place.
+    #[must_use]
+    pub fn with_padding(mut self, rule: PaddingRule) -> Self {
+        for node in &mut self.nodes {
+            match node {
+                Node::Conv { unit: Unit { conv: Conv { window, .. }, .. }, .. }
+                | Node::Pool { pool: Pool::Max(window), .. }
+                    if window.kernel > 1 =>
+                {
+                    window.padding = match rule {
+                        PaddingRule::Symmetric => Padding::Symmetric(window.kernel / 2),
+                        PaddingRule::Same => Padding::Same,
+                    };
+                }
+                _ => {}
+            }
+        }
+        self
+    }
+
     /// All tensors in state-dict order.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         self.nodes.iter().flat_map(Node::tensors).collect()
-    }
-
-    /// With TensorFlow's SAME padding in every convolution, as networks need it that were trained there.
-    #[must_use]
-    pub fn with_same_padding(&self) -> Self {
-        let padding = Padding::Same;
-        self.map_units(|unit| {
-            let conv = Conv { window: Window { padding, ..unit.conv.window }, ..unit.conv };
-            Unit { conv, ..unit.clone() }
-        })
     }
 
     /// The same graph with other units, whose channels and groups must stay: what a builder gave fits together.

@@ -1,5 +1,7 @@
 //! The layers that a graph's nodes hold. Nothing is executed here.
 
+use serde::{Deserialize, Serialize};
+
 /// What is done to each value of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -17,6 +19,17 @@ pub enum Padding {
     /// So many places on every side, as in PyTorch.
     Symmetric(usize),
     /// TensorFlow's SAME: as many as make the size shrink by the stride, rounded up; an odd one comes last.
+    Same,
+}
+
+/// How a whole network pads its maps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PaddingRule {
+    /// Half a kernel on every side: PyTorch's reference code.
+    #[default]
+    Symmetric,
+    /// [`Padding::Same`]: TensorFlow's networks.
     Same,
 }
 

@@ -1,10 +1,14 @@
-//! A hostile checkpoint never takes more memory than twice its size and 64 MiB.
+//! A hostile checkpoint never takes more memory than twice its size and 64 MiB, and neither does a long history.
+
+mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use common::{Tree, zip};
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_models::{NetworkConfig, NetworkName};
 
@@ -12,6 +16,9 @@ struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+/// The counters are the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -27,34 +34,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// An archive of entries stored as they are, with true checksums.
-fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
-    let (mut file, mut directory) = (Vec::new(), Vec::new());
-    for (name, data) in entries {
-        let header = file.len() as u32;
-        let mut common = [20u16, 0, 0, 0, 0].map(u16::to_le_bytes).concat();
-        common.extend(crc32fast::hash(data).to_le_bytes());
-        common.extend([data.len() as u32; 2].map(u32::to_le_bytes).concat());
-        common.extend([name.len() as u16, 0].map(u16::to_le_bytes).concat());
-        file.extend(b"PK\x03\x04");
-        file.extend(&common);
-        file.extend(name.as_bytes());
-        file.extend(*data);
-        directory.extend(b"PK\x01\x02\x14\0");
-        directory.extend(common);
-        directory.extend([0; 10]);
-        directory.extend(header.to_le_bytes());
-        directory.extend(name.as_bytes());
-    }
-    let at = file.len() as u32;
-    file.extend(&directory);
-    file.extend(b"PK\x05\x06\0\0\0\0");
-    file.extend([entries.len() as u16; 2].map(u16::to_le_bytes).concat());
-    file.extend([directory.len() as u32, at].map(u32::to_le_bytes).concat());
-    file.extend([0, 0]);
-    file
-}
 
 fn pth(pickle: &[u8]) -> Vec<u8> {
     zip(&[("x/data.pkl", pickle), ("x/data/0", &[0; 64])])
@@ -88,6 +67,7 @@ fn many_tensors(item: &[u8]) -> Vec<u8> {
 
 #[test]
 fn memory_is_bounded_by_the_file() {
+    let _alone = ALONE.lock();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile");
 
@@ -132,6 +112,41 @@ fn memory_is_bounded_by_the_file() {
         drop(bytes);
         let peak = peak_of(&path);
         assert!(peak <= 2 * size + (64 << 20), "{what}: {peak} bytes for a file of {size}");
+    }
+}
+
+/// Histories and names of files beside the weights cost no more than their bytes, and hide no tensor.
+#[test]
+fn a_long_history_is_read_over() {
+    let _alone = ALONE.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("history.pth");
+    // As Python's pickler writes lists: a thousand items at a time, each text remembered.
+    let mut history = b"]q\x01".to_vec();
+    let mut key = 10u32;
+    for _ in 0..500 {
+        history.push(b'(');
+        for _ in 0..1000 {
+            let name = format!("train/n01440764/n01440764_{key:08}.JPEG");
+            history.push(b'X');
+            history.extend((name.len() as u32).to_le_bytes());
+            history.extend(name.as_bytes());
+            history.push(b'r');
+            history.extend(key.to_le_bytes());
+            // With its class as a tuple, which is remembered too.
+            history.extend(b"K\x07\x86r");
+            history.extend((key + 1).to_le_bytes());
+            key += 2;
+        }
+        history.push(b'e');
+    }
+    let tensor = Tree::Tensor(vec![3], vec![1.0, 2.0, 3.0]);
+    let tree = Tree::dict([("samples", Tree::Raw(history)), ("state_dict", Tree::dict([("a.weight", tensor)]))]);
+    for bytes in [common::torch_save(&tree), common::torch_save_old(&tree)] {
+        fs::write(&path, &bytes).unwrap();
+        let peak = peak_of(&path);
+        assert!(peak <= 2 * bytes.len() + (64 << 20), "{peak} bytes for a file of {}", bytes.len());
+        assert_eq!(Checkpoint::open(&path).unwrap().read("state_dict.a.weight").unwrap(), [1.0, 2.0, 3.0]);
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use sandglass_models::{Conv, Graph, ModelError, NetworkConfig, Node};
+use sandglass_models::{Conv, Graph, ModelError, NetworkConfig, Node, PaddingRule};
 use serde::{Deserialize, Serialize};
 
 use crate::integer::IntLayer;
@@ -46,7 +46,7 @@ impl Facts {
         let config: NetworkConfig = self.network.parse()?;
         let (width, classes, stem_stride) = (self.width, self.classes, self.stem_stride);
         let graph = NetworkConfig { width, classes, stem_stride, ..config }.build()?;
-        Ok(if self.same_padding { graph.with_same_padding() } else { graph })
+        Ok(if self.same_padding { graph.with_padding(PaddingRule::Same) } else { graph })
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Module, VarBuilder};
 use common::{graph, images, net, of, photos, random, runtime, runtimes, trained, weights};
-use sandglass_models::{Activation, Conv, GraphBuilder, NetworkConfig, NetworkName, Padding, Window};
+use sandglass_models::{Activation, Conv, GraphBuilder, NetworkConfig, NetworkName, Padding, PaddingRule, Window};
 use sandglass_ops::Isa;
 use sandglass_quant::layers::IntConv;
 use sandglass_quant::{
@@ -42,7 +42,7 @@ fn the_folded_net_computes_what_the_network_does() {
     let half = NetworkConfig { width: 0.5, identity_div: 2, classes: 7, ..NetworkConfig::new(NetworkName::MobileNeXt) };
     let graphs = [
         graph(NetworkName::MobileNetV2, 0.35),
-        graph(NetworkName::MobileNetV2, 0.35).with_same_padding(),
+        graph(NetworkName::MobileNetV2, 0.35).with_padding(PaddingRule::Same),
         half.build().unwrap(),
         graph(NetworkName::ResNet50, 1.0),
     ];

@@ -125,7 +125,7 @@ impl<D: DeserializeOwned, S: DeserializeOwned> StudyFile<D, S> {
 
 /// Reads and parses a file. Types must carry `deny_unknown_fields`.
 pub(crate) fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T, StudyError> {
-    let text = std::fs::read_to_string(path).map_err(StudyError::io(path))?;
+    let text = sandglass_files::read_text(path).map_err(StudyError::io(path))?;
     let parsed = from_toml(&text);
     parsed.map_err(|error| StudyError::Toml { path: path.into(), line: error.line, message: error.message })
 }

@@ -238,7 +238,7 @@ fn a_head_without_a_gradient_of_its_own_moves_nothing_of_its_own() {
 #[test]
 fn what_is_not_built_is_an_error_that_names_the_node() {
     type Build = fn(&mut GraphBuilder, MapId) -> std::result::Result<MapId, ModelError>;
-    let cases: [(&str, Build); 7] = [
+    let cases: [(&str, Build); 6] = [
         ("gate", |g, x| g.global_average("pool", x).and_then(|by| g.gate("node", x, by))),
         ("concatenation", |g, x| g.concat("node", vec![x, x])),
         ("bias", |g, x| {
@@ -248,15 +248,6 @@ fn what_is_not_built_is_an_error_that_names_the_node() {
         ("groups", |g, x| {
             let conv = Conv { groups: 2, ..Conv::pointwise(8, 8) };
             g.conv_norm(conv, ["node".to_owned(), "norm".to_owned()], Activation::None, x)
-        }),
-        ("SAME", |g, x| {
-            let window = Window { kernel: 3, stride: 2, padding: Padding::Same };
-            g.conv_norm(
-                Conv { window, ..Conv::pointwise(8, 8) },
-                ["node".to_owned(), "norm".to_owned()],
-                Activation::None,
-                x,
-            )
         }),
         ("an activation after a sum", |g, x| g.add("node", (x, x), 8, Activation::Silu)),
         ("activated sum", |g, x| g.add("node", (x, x), 8, Activation::Relu)),
@@ -274,5 +265,38 @@ fn what_is_not_built_is_an_error_that_names_the_node() {
             }
             other => panic!("{want}: {other:?}"),
         }
+    }
+}
+
+/// SAME padding forward, on even and odd sizes, by the definition that the reference follows; it has no backward.
+#[test]
+fn same_padding_runs_forward_as_its_definition_says() {
+    for (side, kernel) in [(8, 3), (7, 3), (10, 5), (9, 5), (2, 5), (12, 7)] {
+        let g = &mut GraphBuilder::new(3).unwrap();
+        let same = |stride| Window { kernel, stride, padding: Padding::Same };
+        let x = g.images();
+        let x = unit(g, "stem", Conv { window: same(2), ..Conv::dense(3, 8, kernel, 2) }, Activation::Relu6, x);
+        // The kernels' own depthwise windows are of 3 and 5.
+        let x = match kernel {
+            7 => x,
+            _ => unit(g, "depthwise", Conv { window: same(2), ..Conv::depthwise(8, kernel, 2) }, Activation::None, x),
+        };
+        let x = unit(g, "last", Conv { window: same(1), ..Conv::dense(8, 5, kernel, 1) }, Activation::Relu6, x);
+        let graph = g.clone().finish(vec![x]).unwrap();
+        let weights = initialise(graph.tensors(), 3);
+        let images = values(3 * side * side * 3, side);
+        let mut engine = engine(&graph, side, 3);
+        let (height, width, channels) = engine.outputs()[0];
+        let cotangent = vec![0.0; 3 * height * width * channels];
+        let wanted = by_candle(&graph, &weights, (&images, (3, side, side, 3)), &[cotangent], false).unwrap();
+        let found = engine.evaluate(&weights, &images).unwrap().one().unwrap();
+        for (found, wanted) in found.iter().zip(&wanted.outputs[0]) {
+            assert!((f64::from(*found) - wanted).abs() < 1e-4, "{side} {kernel}: {found} for {wanted}");
+        }
+        let moves = engine.forward_eval(&weights, &images);
+        let refused = matches!(&moves, Err(EngineError::NotBuilt { what, .. }) if what.contains("SAME"));
+        // The last window has stride 1, which pads alike on both sides.
+        let is_odd = side % 2 == 0 || kernel != 7 && side.div_ceil(2) % 2 == 0;
+        assert_eq!(refused, is_odd, "{side} {kernel}");
     }
 }

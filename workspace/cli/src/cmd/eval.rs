@@ -1,18 +1,20 @@
 //! `sandglass eval`: a checkpoint's accuracy on images.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sandglass_data::{Dataset, Loader, Part, Protocol, Transform};
+use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Transform};
 use sandglass_lab::{Card, EngineName, default_threads, score_model};
-use sandglass_models::checkpoint::Checkpoint;
-use sandglass_models::{Graph, NetworkConfig, Weights};
+use sandglass_models::NetworkConfig;
 use sandglass_ops::Runtime;
 use sandglass_quant::Model;
 use sandglass_train::{Score, TrainError, evaluate};
 use serde_json::{Value, json};
+
+use super::protocol::{self, Chosen, ProtocolArgs};
+use super::weights::{Loaded, WeightsArgs};
 
 const BATCH: usize = 32;
 
@@ -30,13 +32,12 @@ pub struct Args {
     /// Inverse of the identity tensor multiplier
     #[arg(long)]
     identity_div: Option<usize>,
-    /// Height and width of the network's input; unset: 224 for 1000 classes, else the images' own
-    #[arg(long)]
-    input: Option<usize>,
-    /// Checkpoint: .safetensors, quantised or not, or .pth
-    #[arg(long)]
-    weights: PathBuf,
-    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded
+    #[command(flatten)]
+    weights: WeightsArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded. Images are found at any
+    /// depth below a class; classes that have names must be the classifier's, or as many
     #[arg(long)]
     data: String,
     /// What computes the logits: train (the engine that trains) or infer (a compiled plan)
@@ -52,58 +53,48 @@ pub struct Args {
 
 /// What is scored.
 enum Subject {
-    Float(Graph, Weights),
-    Quantised(Model),
+    Float(Loaded),
+    Quantised(NetworkConfig, Model),
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    // What was trained here is scored as its study scores it, unless asked otherwise.
-    let card = Card::read(&args.weights)?;
-    let mut config = network(&args, card.as_ref())?;
-
-    let subject = if sandglass_quant::is_quantised(&args.weights) {
-        let (quantised, facts) = sandglass_quant::load(&args.weights)?;
-        config.classes = facts.classes;
-        let same = config.to_string() == facts.network
-            && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
-        let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
-        anyhow::ensure!(same, "{}: a quantised {of}, not {config} {}", args.weights.display(), config.width);
-        Subject::Quantised(Model::Integer(quantised))
-    } else {
-        let mut checkpoint = Checkpoint::open(&args.weights)?;
-        config.classes = checkpoint.classes(config.name)?;
-        let network = config.build()?;
-        let weights = checkpoint.weights(network.tensors())?;
-        Subject::Float(network, weights)
+    let card = Card::read(&args.weights.weights)?;
+    let config = network(&args, card.as_ref())?;
+    let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
+    let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
+        true => quantised(&args.weights.weights, config)?,
+        false => Subject::Float(args.weights.load(config, padding)?),
     };
-
-    let set = sandglass_data::open(&args.data, Part::Validation, Some(config.classes))?;
+    let classes = subject.config().classes;
+    let set = sandglass_data::open(&args.data, Part::Scored, Some(classes));
+    let set = args.weights.with_hint(classes, set)?;
+    args.weights.check_background(classes, set.names_classes())?;
     if let Some(card) = &card {
-        card.check(&args.weights, &set)?;
+        card.check(&args.weights.weights, &set)?;
     }
-    let (input, protocol) = protocol(&args, card);
-    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
+    let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
-    let size = transform.size();
     let runtime = Arc::new(Runtime::new(threads)?);
-    let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = match subject {
-        Subject::Float(network, weights) => {
-            let mut engine = args.engine.compile(runtime, &network, weights, size, BATCH)?;
+    let loader = Loader::evaluation(&set, transform.clone(), BATCH, threads);
+    let score = match &subject {
+        Subject::Float(loaded) => {
+            let (graph, weights) = (&loaded.graph, loaded.weights.clone());
+            let mut engine = args.engine.compile(runtime, graph, weights, transform.size(), BATCH)?;
             evaluate(&mut engine, &loader).map_err(|error| match error {
-                TrainError::Logits => anyhow::Error::from(error).context(args.weights.display().to_string()),
+                TrainError::Logits => anyhow::Error::from(error).context(args.weights.place()),
                 error => error.into(),
             })
         }
-        Subject::Quantised(model) => score_model(&model, &runtime, &loader).map_err(anyhow::Error::from),
+        Subject::Quantised(_, model) => score_model(model, &runtime, &loader).map_err(anyhow::Error::from),
     };
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
+    let report = Report { score, subject, set, protocol, transform, engine: args.engine };
     if args.json {
-        writeln!(io::stdout(), "{}", as_json(&score, &config, &set, args.engine))?;
+        writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
-        write!(io::stdout(), "{}", as_text(&score, &config, &set, args.engine))?;
+        write!(io::stdout(), "{}", report.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -120,43 +111,100 @@ fn network(args: &Args, card: Option<&Card>) -> anyhow::Result<NetworkConfig> {
             config.to_string() == card.network && (config.width, config.stem_stride) == (card.width, card.stem_stride);
         let asked = format!("{config} {:?} with stem stride {}", config.width, config.stem_stride);
         let of = format!("{} {:?} with stem stride {}", card.network, card.width, card.stem_stride);
-        anyhow::ensure!(same, "{}: is of {of}, not {asked}", Card::beside(&args.weights).display());
+        anyhow::ensure!(same, "{}: is of {of}, not {asked}", Card::beside(&args.weights.weights).display());
     }
     Ok(config)
 }
 
-/// Mean, standard deviation and filter belong to the weights; the resize to the input that it was stated for.
-fn protocol(args: &Args, card: Option<Card>) -> (Option<usize>, Protocol) {
-    let Some(card) = card else { return (args.input, Protocol::default()) };
-    let input = args.input.or(card.input);
-    if input == card.input {
-        return (input, card.evaluation);
+/// A checkpoint that `sandglass quantise` wrote; it knows its network.
+fn quantised(path: &Path, config: NetworkConfig) -> anyhow::Result<Subject> {
+    let (quantised, facts) = sandglass_quant::load(path)?;
+    let same =
+        config.to_string() == facts.network && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
+    let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
+    anyhow::ensure!(same, "{}: a quantised {of}, not {config} {}", path.display(), config.width);
+    let config = NetworkConfig { classes: facts.classes, ..config };
+    Ok(Subject::Quantised(config, Model::Integer(quantised)))
+}
+
+impl Subject {
+    fn config(&self) -> &NetworkConfig {
+        match self {
+            Self::Float(loaded) => &loaded.config,
+            Self::Quantised(config, _) => config,
+        }
     }
-    let _ = writeln!(io::stderr(), "scored at another input than the checkpoint's card states: its resize is left out");
-    (input, Protocol { resize: None, ..card.evaluation })
+
+    fn as_json(&self) -> Value {
+        match self {
+            Self::Float(loaded) => loaded.as_json(),
+            Self::Quantised(..) => json!({ "quantised": true }),
+        }
+    }
+
+    fn as_text(&self) -> String {
+        match self {
+            Self::Float(loaded) => loaded.as_text(),
+            Self::Quantised(..) => "weights: quantised, integers throughout".to_owned(),
+        }
+    }
 }
 
-fn as_json(score: &Score, config: &NetworkConfig, set: &Dataset, engine: EngineName) -> Value {
-    json!({
-        "top1": score.top1(),
-        "top5": score.top5(),
-        "top1_count": score.top1_count,
-        "top5_count": score.top5_count,
-        "n": score.n,
-        "cross_entropy": score.loss,
-        "network": config.to_string(),
-        "width": config.width,
-        "classes": config.classes,
-        "data": set.name(),
-        "data_hash": set.hash(),
-        "synthetic": set.synthetic(),
-        "engine": engine.to_string(),
-    })
+/// What was scored, on what, and how.
+struct Report {
+    score: Score,
+    subject: Subject,
+    set: Dataset,
+    protocol: Protocol,
+    transform: Transform,
+    engine: EngineName,
 }
 
-fn as_text(score: &Score, config: &NetworkConfig, set: &Dataset, engine: EngineName) -> String {
-    let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
-    let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
-    let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
-    head + &line("top-1", score.top1(), score.top1_count) + &line("top-5", score.top5(), score.top5_count)
+impl Report {
+    fn as_json(&self) -> Value {
+        let Self { score, subject, set, protocol, transform, engine } = self;
+        let config = subject.config();
+        json!({
+            "top1": score.top1(),
+            "top5": score.top5(),
+            "top1_count": score.top1_count,
+            "top5_count": score.top5_count,
+            "n": score.n,
+            "cross_entropy": score.loss,
+            "network": config.to_string(),
+            "width": config.width,
+            "classes": config.classes,
+            "data": set.name(),
+            "data_hash": set.hash(),
+            "data_classes": set.class_count(),
+            "labels": if set.names_classes() { "by name" } else { "by number" },
+            "passed_over": set.passed_over(),
+            "synthetic": set.synthetic(),
+            "weights": subject.as_json(),
+            "engine": engine.to_string(),
+            "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let Self { score, subject, set, protocol, transform, engine } = self;
+        let config = subject.config();
+        let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
+        let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
+        let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
+        let (height, width) = transform.size();
+        let resize = transform.short().map_or("images as they are".to_owned(), |short| {
+            format!(
+                "resize {short} {}",
+                if protocol.interpolation == Filter::Bilinear { "bilinear" } else { "bicubic" }
+            )
+        });
+        head + &line("top-1", score.top1(), score.top1_count)
+            + &line("top-5", score.top5(), score.top5_count)
+            + &format!("data: {}\n{}\n", set.listing(), subject.as_text())
+            + &format!(
+                "protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n",
+                protocol.mean, protocol.std
+            )
+    }
 }

@@ -21,11 +21,9 @@ pub struct Args {
 }
 
 pub fn run(Args { network, weights, onnx }: Args) -> anyhow::Result<ExitCode> {
-    let mut config = network.config()?;
     let mut checkpoint = Checkpoint::open(&weights)?;
-    config.classes = checkpoint.classes(config.name)?;
-    let graph = config.build()?;
-    let values = checkpoint.weights(graph.tensors())?;
+    let fit = checkpoint.fit(network.config()?, None)?;
+    let (config, graph, values) = (fit.config, fit.graph(None)?, checkpoint.fitted(&fit)?);
     let name = format!("{config}_w{}", config.width);
     let bytes = sandglass_onnx::encode(&name, &graph, &values, (network.input, network.input))
         .with_context(|| weights.display().to_string())?;

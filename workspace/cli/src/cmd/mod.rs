@@ -3,14 +3,18 @@ pub mod eval;
 pub mod export;
 pub mod golden;
 pub mod plan;
+mod protocol;
 pub mod quantise;
 pub mod report;
 pub mod run;
 pub mod show;
 pub mod table;
 pub mod train;
+mod weights;
 
+use sandglass_data::Dataset;
 use sandglass_study::{Build, Shelf, StudyEntry};
+use serde_json::{Value, json};
 
 /// The studies, in the order of the report.
 #[rustfmt::skip]
@@ -26,4 +30,17 @@ pub fn build() -> Build {
 /// All studies, on so many threads.
 fn shelf(threads: Option<usize>) -> Shelf<'static> {
     Shelf::new(STUDIES, build(), threads)
+}
+
+/// Which images a set holds.
+fn data_json(set: &Dataset) -> Value {
+    json!({
+        "name": set.name(),
+        "hash": set.hash(),
+        "synthetic": set.synthetic(),
+        "images": set.len(),
+        "classes": set.class_count(),
+        "labels": if set.names_classes() { "by name" } else { "by number" },
+        "passed_over": set.passed_over(),
+    })
 }

@@ -62,7 +62,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.stem_stride = args.stem_stride;
     config.identity_div = args.identity_div.unwrap_or(config.identity_div);
     let mut checkpoint = Checkpoint::open(&args.weights)?;
-    config.classes = checkpoint.classes(config.name)?;
+    let fit = checkpoint.fit(config, None)?;
+    config.classes = fit.config.classes;
     let mut facts = Facts {
         network: config.to_string(),
         width: config.width,
@@ -73,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         calibrated_on: 0,
     };
     let graph = facts.graph()?;
-    let weights = checkpoint.weights(graph.tensors())?;
+    let weights = checkpoint.fitted(&fit)?;
     let of_weights = || args.weights.display().to_string();
     let net = scheme.shape(Net::new(&graph, &weights).with_context(of_weights)?);
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use sandglass_data::{Dataset, Part, Protocol};
+use sandglass_data::{DataError, Dataset, Part, Protocol};
 use sandglass_lab::{Card, Signal, default_threads};
 use sandglass_models::NetworkConfig;
 use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
+use serde_json::json;
 
 #[derive(clap::Args)]
 #[command(args_override_self = true)]
@@ -59,6 +60,9 @@ pub struct Args {
     /// Seconds between savings within an epoch
     #[arg(long, default_value_t = 60.0)]
     save_every: f64,
+    /// In the end, one JSON object on stdout: the checkpoint, and which images were read
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -71,7 +75,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.classes = args.classes.unwrap_or(training.classes().len());
 
     let mut evaluation = match args.dev {
-        None => Some(sandglass_data::open(&args.data, Part::Validation, args.classes)?),
+        None => match sandglass_data::open(&args.data, Part::Validation, args.classes) {
+            Ok(set) => {
+                set.check_same_classes(&training)?;
+                Some(set)
+            }
+            Err(error @ DataError::NoPart { .. }) => {
+                note(&format!("{error}; nothing is evaluated"));
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
         Some(count) => {
             let (rest, development) = training.split(count, args.seed)?;
             training = rest;
@@ -79,8 +93,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     if evaluation.as_ref().is_some_and(|set| set.hash() == training.hash()) {
-        note(&format!("{}: has no validation part; nothing is evaluated", training.name()));
+        note(&format!("{}: its validation images are its training images; nothing is evaluated", training.name()));
         evaluation = None;
+    }
+    note(&format!("training: {}", training.listing()));
+    if let Some(set) = &evaluation {
+        note(&format!("{}: {}", if args.dev.is_some() { "development" } else { "validation" }, set.listing()));
     }
 
     let mut recipe = match &args.recipe {
@@ -113,7 +131,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if trained.outcome != Outcome::Stopped {
         card(&config, &training).write(&trained.model)?;
     }
+    let sets = json!({
+        "model": trained.model.display().to_string(),
+        "training": super::data_json(&training),
+        "evaluated": evaluation.as_ref().map(super::data_json),
+    });
     match trained.outcome {
+        Outcome::Finished | Outcome::AlreadyFinished if args.json => writeln!(io::stdout(), "{sets}")?,
         Outcome::Finished => writeln!(io::stdout(), "{}", trained.model.display())?,
         Outcome::AlreadyFinished => writeln!(io::stdout(), "{}: finished before", trained.model.display())?,
         Outcome::Stopped => {
@@ -147,9 +171,13 @@ fn note(line: &str) {
 fn read_recipe(path: &Path) -> anyhow::Result<Recipe> {
     let text = match path.to_str().and_then(Recipe::built_in) {
         Some(text) if !path.exists() => text.to_string(),
-        _ => std::fs::read_to_string(path).with_context(|| {
-            let names: Vec<_> = Recipe::built_in_names().collect();
-            format!("{}: neither a file nor one of {}", path.display(), names.join(", "))
+        _ => sandglass_files::read_text(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                let names: Vec<_> = Recipe::built_in_names().collect();
+                let place = path.display();
+                anyhow::Error::from(error).context(format!("{place}: neither a file nor one of {}", names.join(", ")))
+            }
+            _ => anyhow::Error::from(error).context(path.display().to_string()),
         })?,
     };
     Recipe::from_toml(&text).with_context(|| path.display().to_string())

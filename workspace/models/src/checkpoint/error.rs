@@ -6,15 +6,22 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Stored;
-use crate::TensorSpec;
+use crate::{ModelError, TensorSpec};
 
 /// Why a checkpoint cannot be read as a network's weights, or not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
     #[error("{}: {problem}", path.display())]
     Unreadable { path: PathBuf, problem: Problem },
-    #[error("{} is not this network's: {differences}", path.display())]
-    Different { path: PathBuf, differences: Differences },
+    #[error("{} is not this network's: {names}{differences}", path.display())]
+    Different {
+        path: PathBuf,
+        /// Which state was compared, and in whose names, where that is not plain.
+        names: String,
+        differences: Differences,
+    },
+    #[error(transparent)]
+    Network(ModelError),
     #[error("{}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("{tensor} holds {value}, which f16 cannot: save as f32")]
@@ -28,10 +35,10 @@ pub enum CheckpointError {
 pub enum Problem {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("neither a safetensors file nor a PyTorch zip file")]
+    #[error("neither a safetensors file nor one of torch.save")]
     UnknownFormat,
-    #[error("a .pth of the old form, from before PyTorch 1.6: load it there and save it again")]
-    OldPth,
+    #[error("a pickle that torch.save did not write")]
+    OtherPickle,
     #[error("damaged safetensors header: {0}")]
     Header(String),
     #[error("damaged zip file: {0}")]
@@ -42,8 +49,14 @@ pub enum Problem {
     Checksum(String),
     #[error("damaged pickle at byte {at}: {what}")]
     Pickle { at: usize, what: &'static str },
-    #[error("no state dict in it")]
-    NoStateDict,
+    #[error("no tensors by name in it, but {0}")]
+    NoStateDict(String),
+    #[error("it holds several states that fit, {}: --state chooses one", .0.join(", "))]
+    Several(Vec<String>),
+    #[error("no state {state} in it, but {found}")]
+    NoState { state: String, found: String },
+    #[error("no {network} in it, but {found}")]
+    NoNetwork { network: String, found: String },
     #[error("{what} of {size} bytes, more than the {limit} that any network here needs")]
     TooLarge { what: &'static str, size: u64, limit: u64 },
     #[error("written on a big-endian machine: save it again on a little-endian one")]
@@ -60,8 +73,6 @@ pub enum Problem {
     Strides(String),
     #[error("no tensor {0}")]
     NoTensor(String),
-    #[error("no {name} with two dimensions in it, so not a {network}")]
-    NoClassifier { network: String, name: String },
 }
 
 /// Names that a file has too few or too many of, or in another shape; all sorted.
@@ -74,26 +85,41 @@ pub struct Differences {
 }
 
 impl Differences {
-    pub(super) fn between(specs: &[TensorSpec], stored: &[Stored]) -> Self {
-        let mut wanted: BTreeMap<&str, &TensorSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+    /// `stored`: all tensors below one prefix of so many bytes.
+    pub(super) fn between<'a>(
+        mut wanted: BTreeMap<&str, &TensorSpec>,
+        stored: impl Iterator<Item = &'a Stored>,
+        prefix: usize,
+    ) -> Self {
+        let short = |name: &str| name.get(prefix..).unwrap_or(name).to_owned();
         let mut differences = Self::default();
-        for tensor in stored.iter().filter(|tensor| !tensor.name.ends_with("num_batches_tracked")) {
+        for tensor in stored.filter(|tensor| !is_counter(&tensor.name)) {
             match wanted.remove(tensor.name.as_str()) {
-                None => differences.extra.push(tensor.name.clone()),
+                None => differences.extra.push(short(&tensor.name)),
                 Some(spec) if spec.shape != tensor.shape => {
-                    differences.misshaped.push(format!("{} {:?} for {:?}", tensor.name, tensor.shape, spec.shape));
+                    let (name, found) = (short(&tensor.name), &tensor.shape);
+                    differences.misshaped.push(format!("{name} {found:?} for {:?}", spec.shape));
                 }
                 Some(_) => {}
             }
         }
-        differences.missing = wanted.into_keys().map(str::to_owned).collect();
+        differences.missing = wanted.into_keys().map(short).collect();
         differences
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.missing.len() + self.extra.len() + self.misshaped.len()
     }
 
     /// True if the file holds the network's tensors and no other.
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.extra.is_empty() && self.misshaped.is_empty()
     }
+}
+
+/// How many batches a norm or an average has seen: no weight.
+fn is_counter(name: &str) -> bool {
+    ["num_batches_tracked", "n_averaged"].contains(&name.rsplit('.').next().unwrap_or(name))
 }
 
 /// Names shown of each kind; the rest is counted.

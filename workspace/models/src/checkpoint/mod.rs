@@ -1,22 +1,31 @@
-//! Checkpoints under the reference implementations' tensor names: `.safetensors`, and PyTorch's zip `.pth`.
+//! Checkpoints: `.safetensors`, and PyTorch's `.pth` in its zip form and the older one.
+//!
+//! A file's tensors are called by all the keys that lead to them, joined with dots. Which of them are a network's is found
+//! by names and shapes ([`Checkpoint::fit`]): `state_dict.module.features.0.0.weight` needs nobody to know the wrappers.
+//! Networks whose checkpoints exist under other names are read in those too ([`Dialect`]).
 //!
 //! A file is never trusted: whatever its bytes say, reading it allocates at most twice its length and 64 MiB.
 
+mod dialect;
 mod error;
+mod fit;
 mod pickle;
 mod pth;
 mod safetensors;
 mod save;
 mod zip;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-pub use error::{CheckpointError, Differences, Problem};
-pub use save::{SaveType, save};
+use pth::OLD_MAGIC;
 
-use crate::{NetworkName, TensorSpec, Weights};
+pub use dialect::Dialect;
+pub use error::{CheckpointError, Differences, Problem};
+pub use fit::{Fit, load};
+pub use save::{SaveType, save};
 
 /// How numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,14 +53,25 @@ impl StoredType {
 /// One tensor of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
-    /// Without wrappers: `module.features.0.0.weight` is `features.0.0.weight` here.
+    /// With the keys that lead to it.
     pub name: String,
     pub dtype: StoredType,
     pub shape: Vec<usize>,
     /// First byte in the file.
     at: u64,
-    /// In elements; none where the tensor is contiguous.
-    strides: Option<Vec<usize>>,
+    layout: Layout,
+    /// Whether another tensor of the table is the same bytes.
+    is_again: bool,
+}
+
+/// How a tensor lies in the file.
+#[derive(Clone, Debug, PartialEq)]
+enum Layout {
+    Contiguous,
+    /// By strides, in elements.
+    Permuted(Vec<usize>),
+    /// Not read.
+    Gaps,
 }
 
 /// Strided tensors beyond this are refused: reading one needs a second copy of it.
@@ -91,18 +111,6 @@ impl Checkpoint {
         self.tensors.get(at)
     }
 
-    /// Number of classes, from the shape of the network's classifier.
-    ///
-    /// # Errors
-    /// A file without that classifier.
-    pub fn classes(&self, network: NetworkName) -> Result<usize, CheckpointError> {
-        let name = format!("{}.weight", network.classifier());
-        match self.get(&name).map(|tensor| tensor.shape.as_slice()) {
-            Some(&[classes, _]) => Ok(classes),
-            _ => Err(self.unreadable(Problem::NoClassifier { network: network.to_string(), name })),
-        }
-    }
-
     /// The values of one tensor, row-major, as f32.
     ///
     /// # Errors
@@ -114,70 +122,41 @@ impl Checkpoint {
         tensor.read(&mut self.file).map_err(|problem| self.unreadable(problem))
     }
 
-    /// All of `specs` and nothing else.
-    ///
-    /// # Errors
-    /// All differences between file and `specs` at once, or a tensor that cannot be read.
-    pub fn weights(&mut self, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
-        let differences = Differences::between(&specs, &self.tensors);
-        if !differences.is_empty() {
-            return Err(CheckpointError::Different { path: self.path.clone(), differences });
-        }
-        let values = specs.iter().map(|spec| self.read(&spec.name)).collect::<Result<_, _>>()?;
-        Ok(Weights { specs, values })
-    }
-
     fn unreadable(&self, problem: Problem) -> CheckpointError {
         CheckpointError::Unreadable { path: self.path.clone(), problem }
     }
 }
 
-/// Reads a file that holds exactly `specs`; `num_batches_tracked` is ignored.
-///
-/// # Errors
-/// As for [`Checkpoint::open`] and [`Checkpoint::weights`].
-pub fn load(path: &Path, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
-    Checkpoint::open(path)?.weights(specs)
-}
-
 fn table(file: &mut File) -> Result<Vec<Stored>, Problem> {
     let length = file.metadata()?.len();
     let mut head = Vec::new();
-    file.by_ref().take(9).read_to_end(&mut head)?;
+    file.by_ref().take(OLD_MAGIC.len() as u64).read_to_end(&mut head)?;
     let tensors = match head.as_slice() {
-        [_, _, _, _, _, _, _, _, b'{'] => safetensors::table(file, length)?,
+        [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::table(file, length)?,
         [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
-        [0x80, 2..=5, ..] => return Err(Problem::OldPth),
+        head if head == OLD_MAGIC => pth::old_table(file, length)?,
+        [0x80, 2..=5, ..] => return Err(Problem::OtherPickle),
         _ => return Err(Problem::UnknownFormat),
     };
-    check(without_wrappers(tensors), length)
+    check(tensors, length)
 }
 
-/// Removes the prefixes that `DataParallel` and nested saving leave.
-fn without_wrappers(mut tensors: Vec<Stored>) -> Vec<Stored> {
-    for tensor in &mut tensors {
-        let mut name = tensor.name.as_str();
-        while let Some(inner) = ["module.", "state_dict.", "model."].iter().find_map(|w| name.strip_prefix(w)) {
-            name = inner;
-        }
-        tensor.name = name.to_owned();
-    }
+/// Sorts by name. Tensors that share bytes could ask for more memory than the file has: the same tensor under a second key
+/// is marked, other sharing is refused.
+fn check(mut tensors: Vec<Stored>, length: u64) -> Result<Vec<Stored>, Problem> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
-    tensors
-}
-
-/// Tensors that share bytes could ask for more memory than the file has; no network here shares any.
-fn check(tensors: Vec<Stored>, length: u64) -> Result<Vec<Stored>, Problem> {
     if let Some((twice, _)) = tensors.iter().zip(tensors.iter().skip(1)).find(|(a, b)| a.name == b.name) {
         return Err(Problem::Twice(twice.name.clone()));
     }
     let mut total = 0u64;
-    for tensor in &tensors {
+    let mut places = BTreeSet::new();
+    for tensor in &mut tensors {
         let bytes = tensor.bytes().ok_or_else(|| Problem::OutsideFile(tensor.name.clone()))?;
-        total = total.saturating_add(bytes);
         if tensor.at.checked_add(bytes).is_none_or(|end| end > length) {
             return Err(Problem::OutsideFile(tensor.name.clone()));
         }
+        tensor.is_again = bytes > 0 && !places.insert((tensor.at, bytes));
+        total = if tensor.is_again { total } else { total.saturating_add(bytes) };
     }
     if total > length { Err(Problem::Shared) } else { Ok(tensors) }
 }
@@ -195,12 +174,20 @@ impl Stored {
         if self.dtype == StoredType::Other {
             return Err(Problem::Type(self.name.clone()));
         }
+        if self.is_again {
+            return Err(Problem::Shared);
+        }
+        if self.layout == Layout::Gaps {
+            return Err(Problem::Strides(self.name.clone()));
+        }
         let elements = self.elements().ok_or_else(|| Problem::OutsideFile(self.name.clone()))?;
         file.seek(SeekFrom::Start(self.at))?;
         let stored = read_numbers(file, self.dtype, elements)?;
-        match &self.strides {
-            None => Ok(stored),
-            Some(strides) => gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone())),
+        match &self.layout {
+            Layout::Contiguous | Layout::Gaps => Ok(stored),
+            Layout::Permuted(strides) => {
+                gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone()))
+            }
         }
     }
 }

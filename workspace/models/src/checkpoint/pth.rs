@@ -1,18 +1,29 @@
-//! The table of a `.pth` as `torch.save` writes it since PyTorch 1.6: a zip file of one pickle and the storages.
+//! The table of a `.pth` as `torch.save` writes it: since PyTorch 1.6 a zip file of one pickle and the storages, before that
+//! a chain of pickles with the storages behind.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use super::pickle::{self, View};
+use super::pickle::{self, Contents, View};
 use super::zip::{self, Entry};
-use super::{MAX_DIMS, MAX_NAME, MAX_STRIDED_BYTES, MAX_TENSORS, Problem, Stored};
+use super::{Layout, MAX_STRIDED_BYTES, MAX_TENSORS, Problem, Stored};
 
-const MAX_PICKLE: u64 = 1 << 20;
+/// Held whole while it is read, and never longer than the file.
+const MAX_PICKLE: u64 = 64 << 20;
+
+/// How every file of the old form starts: protocol 2, a number that nobody else writes, stop.
+pub(super) const OLD_MAGIC: [u8; 15] =
+    [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
 
 pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
     let entries = zip::entries(file, length)?;
     // All files lie in one folder, which is named after the archive.
-    let folder = entries.iter().find_map(|entry| entry.name.strip_suffix("data.pkl")).ok_or(Problem::NoStateDict)?;
+    let pickle = |entry: &Entry| entry.name.ends_with("/data.pkl") || entry.name == "data.pkl";
+    let Some(data) = entries.iter().find(|entry| pickle(entry)) else {
+        let names: Vec<&str> = entries.iter().take(8).map(|entry| entry.name.as_str()).collect();
+        return Err(Problem::NoStateDict(format!("a zip file of {}", names.join(", "))));
+    };
+    let folder = data.name.strip_suffix("data.pkl").unwrap_or_default();
     let by_name: BTreeMap<&str, &Entry> =
         entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry))).collect();
 
@@ -26,31 +37,73 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     {
         return Err(Problem::BigEndian);
     }
-    let Some(data) = by_name.get("data.pkl") else { return Err(Problem::NoStateDict) };
     let pickle = contents(file, data, "a pickle", MAX_PICKLE)?;
-
-    let views = pickle::state_dict(&pickle)?;
-    if views.len() > MAX_TENSORS {
-        return Err(Problem::Shared);
-    }
+    let (contents, _) = pickle::contents(&pickle, 0)?;
     let mut starts = BTreeMap::new();
-    let mut tensors = Vec::with_capacity(views.len());
-    for (name, view) in views {
-        if name.len() > MAX_NAME || view.shape.len() > MAX_DIMS {
-            return Err(Problem::NoStateDict);
-        }
-        let entry = by_name.get(format!("data/{}", view.storage).as_str());
-        let entry = entry.ok_or_else(|| Problem::OutsideFile(name.to_owned()))?;
-        let start = match starts.get(view.storage) {
+    stored_all(&contents, |key| {
+        let Some(entry) = by_name.get(format!("data/{key}").as_str()) else { return Ok(None) };
+        let start = match starts.get(key) {
             Some(&start) => start,
             None => {
                 entry.verify(file)?;
                 let start = entry.start(file)?;
-                starts.insert(view.storage, start);
+                starts.insert(key.to_owned(), start);
                 start
             }
         };
-        tensors.push(stored(name, &view, start, entry.size)?);
+        Ok(Some((start, entry.size)))
+    })
+}
+
+/// Of the old form: a magic number, a version, facts of the machine, what was saved, the keys of the storages; then of each
+/// storage its length in elements and its bytes.
+pub(super) fn old_table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+    let head = zip::read_at(file, 0, length.min(MAX_PICKLE) as usize)?;
+    let version = pickle::skip(&head, 0)?;
+    let machine = pickle::skip(&head, version)?;
+    let saved = pickle::skip(&head, machine)?;
+    if head.get(machine..saved).is_some_and(is_big_endian) {
+        return Err(Problem::BigEndian);
+    }
+    let (contents, keys) = pickle::contents(&head, saved)?;
+    let (keys, end) = pickle::texts(&head, keys)?;
+    let mut places = BTreeMap::new();
+    let mut at = end as u64;
+    for key in keys {
+        let outside = || Problem::OutsideFile(format!("storage {key}"));
+        let elements = zip::read_at(file, at, 8)?.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let item = contents.storages.get(key).copied().flatten().ok_or_else(outside)?;
+        let start = at + 8;
+        let size = elements.checked_mul(item as u64).ok_or_else(outside)?;
+        at = start.checked_add(size).filter(|&end| end <= length).ok_or_else(outside)?;
+        places.insert(key, (start, size));
+    }
+    stored_all(&contents, |key| Ok(places.get(key).copied()))
+}
+
+/// Looks for the flag `little_endian` in the pickled facts of the machine.
+fn is_big_endian(facts: &[u8]) -> bool {
+    const KEY: &[u8] = b"little_endian";
+    let after = facts.windows(KEY.len()).position(|window| window == KEY).map(|at| &facts[at + KEY.len()..]);
+    // Between the key and its value the key may be remembered.
+    after.is_some_and(|rest| rest.iter().take(6).find(|byte| matches!(byte, 0x88 | 0x89)) == Some(&0x89))
+}
+
+/// `place`: start and size in bytes of a storage, none where there is none.
+fn stored_all(
+    contents: &Contents,
+    mut place: impl FnMut(&str) -> Result<Option<(u64, u64)>, Problem>,
+) -> Result<Vec<Stored>, Problem> {
+    if contents.tensors.is_empty() {
+        return Err(Problem::NoStateDict(contents.found.clone()));
+    }
+    if contents.tensors.len() > MAX_TENSORS {
+        return Err(Problem::Shared);
+    }
+    let mut tensors = Vec::with_capacity(contents.tensors.len());
+    for (name, view) in &contents.tensors {
+        let (start, size) = place(view.storage)?.ok_or_else(|| Problem::OutsideFile(name.clone()))?;
+        tensors.push(stored(name, view, start, size)?);
     }
     Ok(tensors)
 }
@@ -74,17 +127,20 @@ fn stored(name: &str, view: &View, start: u64, size: u64) -> Result<Stored, Prob
     if first.checked_add(bytes).is_none_or(|end| end as u64 > size) {
         return Err(outside());
     }
-    let strides = match is_contiguous(&view.shape, &view.strides) {
-        true => None,
-        false if bytes <= MAX_STRIDED_BYTES && is_permuted(&view.shape, &view.strides) => Some(view.strides.clone()),
-        false => return Err(Problem::Strides(name.to_owned())),
+    let layout = match is_contiguous(&view.shape, &view.strides) {
+        true => Layout::Contiguous,
+        false if bytes <= MAX_STRIDED_BYTES && is_permuted(&view.shape, &view.strides) => {
+            Layout::Permuted(view.strides.clone())
+        }
+        false => Layout::Gaps,
     };
     Ok(Stored {
         name: name.to_owned(),
         dtype: view.dtype,
         shape: view.shape.clone(),
         at: start + first as u64,
-        strides,
+        layout,
+        is_again: false,
     })
 }
 

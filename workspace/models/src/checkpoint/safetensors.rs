@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType};
+use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType};
 
 /// Parsing JSON takes many times its length.
 const MAX_HEADER: u64 = 1 << 20;
@@ -35,7 +35,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     let stored = |name: String| {
         let info = metadata.info(&name).filter(|info| info.shape.len() <= MAX_DIMS)?;
         let (shape, at) = (info.shape.clone(), start + info.data_offsets.0 as u64);
-        Some(Stored { name, dtype: stored_type(info.dtype), shape, at, strides: None })
+        Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_again: false })
     };
     names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions"))).collect()
 }

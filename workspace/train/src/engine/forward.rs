@@ -74,9 +74,14 @@ impl Body {
         let (out, runtime) = (map.values_mut(), &self.runtime);
         match op {
             Op::Conv { unit, from } => {
-                let (x, weights) = (self.operand(from)?, &weights[self.program.units[unit].at]);
-                let after = moments.map_or(After::Raw, After::Moments);
-                conv::forward(runtime, &self.conv_shape(unit), x, weights, out, after)?;
+                let weights = &weights[self.program.units[unit].at];
+                match self.program.units[unit].lead {
+                    Some(lead) => self.same((unit, from), lead, weights, out)?,
+                    None => {
+                        let after = moments.map_or(After::Raw, After::Moments);
+                        conv::forward(runtime, &self.conv_shape(unit), self.operand(from)?, weights, out, after)?;
+                    }
+                }
             }
             Op::Add { main, skip, activation } => {
                 let skip = match skip {
@@ -111,7 +116,7 @@ impl Body {
     }
 
     /// `out` = a map of the shape of `place` as its readers see it, with a shortcut, activated.
-    fn write(
+    pub fn write(
         &self,
         main: Operand,
         skip: Option<Skip>,

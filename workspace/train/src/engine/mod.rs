@@ -5,6 +5,7 @@ mod body;
 mod buffers;
 mod forward;
 mod program;
+mod same;
 
 use std::sync::Arc;
 
@@ -190,6 +191,9 @@ impl Engine {
     ) -> Result<Outputs, EngineError> {
         let n = self.check_images(images)?;
         self.check_weights(weights.values())?;
+        if let Some(unit) = self.body.program.units.iter().find(|unit| keep && unit.lead.is_some()) {
+            return Err(EngineError::NotBuilt { node: unit.name.clone(), what: "a backward of SAME padding" });
+        }
         if let Some(factors) = dropout {
             same("dropout factors", n * self.dropout_len(), factors.len())?;
         }

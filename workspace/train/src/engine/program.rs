@@ -9,6 +9,7 @@ use sandglass_ops::pool::MaxPoolShape;
 use sandglass_ops::{Activation, ConvShape};
 
 use super::EngineError;
+use super::same::Lead;
 
 /// Where a place's values come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -107,6 +108,8 @@ pub(super) struct NormUnit {
     pub name: String,
     /// Its images are a pass's: none here.
     pub shape: ConvShape,
+    /// What SAME padding needs beside the shape's; such a unit runs forward only.
+    pub lead: Option<Lead>,
     pub eps: f32,
     pub momentum: f32,
     pub activation: Activation,
@@ -232,13 +235,16 @@ impl Program {
         if conv.groups != 1 && !conv.is_depthwise() {
             return Err("a convolution of groups");
         }
-        let Padding::Symmetric(padding) = conv.window.padding else { return Err("SAME padding") };
         let from = from.index();
         let index = self.units.len();
         self.places[to].source = Source::Raw { unit: index };
         let size = (self.places[from].height, self.places[from].width);
+        let (padding, lead) = match conv.window.padding {
+            Padding::Symmetric(padding) => (padding, None),
+            Padding::Same => (conv.window.kernel / 2, Lead::of(conv.window, size)?),
+        };
         let (name, shape) = (unit.name.clone(), conv_shape(conv, padding, size));
-        self.units.push(NormUnit { name, shape, eps: norm.eps, momentum: norm.momentum, activation, at, to });
+        self.units.push(NormUnit { name, shape, lead, eps: norm.eps, momentum: norm.momentum, activation, at, to });
         Ok(Op::Conv { unit: index, from })
     }
 

@@ -1,38 +1,49 @@
-//! What the calls in a pickle of `torch.save` make: storages, tensors, and the state dict that holds them.
+//! What the calls in a pickle of `torch.save` make: storages, tensors, and the dicts that hold them.
 
-use super::{Id, Machine, Value, View};
-use crate::checkpoint::{MAX_DIMS, MAX_TENSORS, Problem, StoredType};
+use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Value, View};
+use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, StoredType};
+
+/// Dicts within dicts; a dict may hold itself.
+const MAX_DEPTH: usize = 8;
+/// Dicts that are looked into, each as often as something holds it.
+const MAX_VISITS: usize = 1 << 14;
 
 impl<'a> Machine<'a> {
-    /// `('storage', torch.FloatStorage, key, device, elements)`.
+    /// `('storage', torch.FloatStorage, key, device, elements)`; in the old form with a view of the storage behind, which
+    /// is None or `(key, first, elements)`.
     pub(super) fn persistent(&mut self) -> Result<(), Problem> {
         let id = self.pop()?;
         let storage = match self.fields(id) {
-            Some([_, class, key, ..]) => match (self.value(*class), self.value(*key)) {
-                (Value::Global(class), Value::Text(key)) => Some(Value::Storage { key, dtype: storage_type(class) }),
+            Some([_, class, key, rest @ ..]) => match (self.value(*class), self.value(*key)) {
+                (Value::Global(class), Value::Text(key)) => {
+                    let view = rest.get(2).and_then(|view| self.fields(*view)?.get(1));
+                    let first = view.map_or(Some(0), |first| self.size(*first));
+                    first.map(|first| (*key, storage_type(class), first))
+                }
                 _ => None,
             },
             _ => None,
         };
-        let storage = storage.ok_or_else(|| self.damaged("a storage without type or key"))?;
-        self.push(storage)
+        let (key, (dtype, item), first) = storage.ok_or_else(|| self.damaged("a storage without type or key"))?;
+        self.storages.insert(key, item);
+        self.push(Value::Storage { key, dtype, first })
     }
 
-    /// A call: of what makes a dict or a tensor; all else is opaque.
+    /// A call: of what makes a dict or a tensor; all else is an object of some class.
     pub(super) fn reduce(&mut self) -> Result<(), Problem> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
         let result = match (self.value(callee), self.fields(arguments)) {
-            (Value::Global("OrderedDict"), _) => Value::Dict(Vec::new()),
-            (Value::Global("_rebuild_tensor_v2"), Some([storage, offset, shape, strides, ..])) => {
+            (Value::Global("OrderedDict"), _) => Value::Dict(Dict::default()),
+            (Value::Global("_rebuild_tensor_v2" | "_rebuild_tensor"), Some([storage, offset, shape, strides, ..])) => {
                 let view = self.view(*storage, *offset, *shape, *strides);
-                Value::Tensor(view.ok_or_else(|| self.damaged("a tensor whose parts are not numbers"))?)
+                Value::Tensor(Box::new(view.ok_or_else(|| self.damaged("a tensor whose parts are not numbers"))?))
             }
             // The parameter is its tensor.
             (Value::Global("_rebuild_parameter" | "_rebuild_parameter_with_state"), Some([tensor, ..])) => {
-                self.stack.push(Some(*tensor));
-                return Ok(());
+                let tensor = *tensor;
+                return self.stack_up(Slot::Id(tensor));
             }
-            _ => Value::Opaque,
+            _ => return self.object(callee),
         };
         self.push(result)
     }
@@ -45,9 +56,9 @@ impl<'a> Machine<'a> {
     }
 
     fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Option<View<'a>> {
-        let Value::Storage { key, dtype } = *self.value(storage) else { return None };
+        let Value::Storage { key, dtype, first } = *self.value(storage) else { return None };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
-        Some(View { storage: key, dtype, offset: self.size(offset)?, shape, strides })
+        Some(View { storage: key, dtype, offset: self.size(offset)?.checked_add(first)?, shape, strides })
     }
 
     fn size(&self, id: Id) -> Option<usize> {
@@ -62,44 +73,61 @@ impl<'a> Machine<'a> {
         ids.iter().map(|&id| self.size(id)).collect()
     }
 
-    /// The tensors of a dict, or of the state dict that it holds beside other things.
-    pub(super) fn tensors(self, root: Id) -> Result<Vec<(&'a str, View<'a>)>, Problem> {
-        let mut dict = root;
-        // Depth is bounded: a dict may hold itself.
-        for _ in 0..4 {
-            let inner = ["state_dict", "model_state_dict", "model"].iter().find_map(|key| self.item(dict, key));
-            match inner {
-                Some(inner) => dict = inner,
-                None => break,
+    /// The tensors below a dict, whatever its keys; one more than a checkpoint may have where there are too many.
+    pub(super) fn contents(self, root: Id) -> Contents<'a> {
+        let mut tensors = Vec::new();
+        let mut dicts = vec![(String::new(), root, 0)];
+        let mut visits = 0;
+        while let Some((path, id, depth)) = dicts.pop() {
+            visits += 1;
+            let Value::Dict(dict) = self.value(id) else { continue };
+            if visits > MAX_VISITS {
+                break;
+            }
+            for &(name, id) in &dict.items {
+                if path.len() + name.len() >= MAX_NAME || tensors.len() > MAX_TENSORS || dicts.len() > MAX_VISITS {
+                    continue;
+                }
+                let name = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                match self.value(id) {
+                    Value::Tensor(view) => tensors.push((name, (**view).clone())),
+                    _ if depth < MAX_DEPTH => dicts.push((name, id, depth + 1)),
+                    _ => {}
+                }
             }
         }
-        let Value::Dict(pairs) = self.value(dict) else { return Err(Problem::NoStateDict) };
-        let tensors: Vec<_> = pairs
-            .iter()
-            .filter_map(|(key, value)| match (self.value(*key), self.value(*value)) {
-                (Value::Text(name), Value::Tensor(view)) => Some((*name, view.clone())),
-                _ => None,
-            })
-            .take(MAX_TENSORS + 1)
-            .collect();
-        if tensors.is_empty() { Err(Problem::NoStateDict) } else { Ok(tensors) }
+        let found = self.found(root);
+        Contents { tensors, found, storages: self.storages }
     }
 
-    /// A dict within a dict.
-    fn item(&self, dict: Id, key: &str) -> Option<Id> {
-        let Value::Dict(pairs) = self.value(dict) else { return None };
-        let named = |id: Id| matches!(self.value(id), Value::Text(text) if *text == key);
-        let (_, id) = pairs.iter().find(|(k, v)| named(*k) && matches!(self.value(*v), Value::Dict(_)))?;
-        Some(*id)
+    fn found(&self, root: Id) -> String {
+        match self.value(root) {
+            Value::Dict(Dict { items, others }) => {
+                let keys: Vec<&str> = items.iter().map(|(key, _)| key).chain(others).take(12).copied().collect();
+                if keys.is_empty() { "an empty dict".to_owned() } else { format!("a dict of {}", keys.join(", ")) }
+            }
+            Value::Object(class) => format!("an object of class {class}: save its state_dict()"),
+            Value::Tensor(_) => "one tensor without a name".to_owned(),
+            _ if root == OPAQUE => "a list, a number or nothing".to_owned(),
+            _ => "no dict".to_owned(),
+        }
     }
 }
 
-fn storage_type(class: &str) -> StoredType {
+/// As it is read here, and the bytes of an element.
+fn storage_type(class: &str) -> (StoredType, Option<usize>) {
     match class {
-        "HalfStorage" => StoredType::F16,
-        "BFloat16Storage" => StoredType::Bf16,
-        "FloatStorage" => StoredType::F32,
-        "DoubleStorage" => StoredType::F64,
-        _ => StoredType::Other,
+        "HalfStorage" => (StoredType::F16, Some(2)),
+        "BFloat16Storage" => (StoredType::Bf16, Some(2)),
+        "FloatStorage" => (StoredType::F32, Some(4)),
+        "DoubleStorage" => (StoredType::F64, Some(8)),
+        "ByteStorage" | "CharStorage" | "BoolStorage" | "QInt8Storage" | "QUInt8Storage" | "UntypedStorage" => {
+            (StoredType::Other, Some(1))
+        }
+        "ShortStorage" => (StoredType::Other, Some(2)),
+        "IntStorage" | "QInt32Storage" => (StoredType::Other, Some(4)),
+        "LongStorage" | "ComplexFloatStorage" => (StoredType::Other, Some(8)),
+        "ComplexDoubleStorage" => (StoredType::Other, Some(16)),
+        _ => (StoredType::Other, None),
     }
 }

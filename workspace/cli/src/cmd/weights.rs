@@ -1,0 +1,113 @@
+//! A checkpoint from anywhere as a network that can be scored.
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use sandglass_models::checkpoint::{Checkpoint, Fit};
+use sandglass_models::{Graph, NetworkConfig, Padding, PaddingRule, Role, Weights};
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub struct WeightsArgs {
+    /// Checkpoint: .safetensors, or .pth in either form; MobileNetV2 in the names of torchvision, d-li14, tonylins, timm or
+    /// transformers
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Which state of a checkpoint that holds several, such as raw and averaged weights: the keys that lead to it
+    #[arg(long, value_name = "KEY")]
+    state: Option<String>,
+    /// Output of the background class, which is left out: 0 in TensorFlow's networks of 1001 outputs
+    #[arg(long, value_name = "OUTPUT")]
+    background: Option<usize>,
+}
+
+/// A network with its weights, and what was found out about them.
+pub struct Loaded {
+    pub graph: Graph,
+    pub weights: Weights,
+    pub config: NetworkConfig,
+    fit: Fit,
+}
+
+impl WeightsArgs {
+    pub fn load(&self, config: NetworkConfig, padding: Option<PaddingRule>) -> anyhow::Result<Loaded> {
+        let mut checkpoint = Checkpoint::open(&self.weights)?;
+        let mut fit = checkpoint.fit(config, self.state.as_deref())?;
+        let mut weights = checkpoint.fitted(&fit)?;
+        if let Some(output) = self.background {
+            let outputs = fit.config.classes;
+            if output >= outputs || outputs == 1 {
+                bail!("--background {output}: the classifier has {outputs} outputs");
+            }
+            leave_out(&mut weights, output);
+            fit.config.classes -= 1;
+        }
+        Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, fit })
+    }
+
+    /// 1001 outputs are almost surely TensorFlow's, and labels one off score next to nothing.
+    pub fn background_hint(&self, outputs: usize) -> Option<&'static str> {
+        const HINT: &str = "of 1001 outputs the first is TensorFlow's background class: --background 0 leaves it out";
+        (outputs == 1001 && self.background.is_none()).then_some(HINT)
+    }
+
+    pub fn place(&self) -> String {
+        self.weights.display().to_string()
+    }
+
+    pub fn check_background(&self, outputs: usize, set_names_classes: bool) -> anyhow::Result<()> {
+        match self.background_hint(outputs) {
+            Some(hint) if !set_names_classes => bail!("{}: {hint}", self.place()),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn with_hint<T>(&self, outputs: usize, result: Result<T, sandglass_data::DataError>) -> anyhow::Result<T> {
+        match self.background_hint(outputs) {
+            Some(hint) => result.map_err(|error| anyhow::anyhow!("{error}; {hint}")),
+            None => Ok(result?),
+        }
+    }
+}
+
+/// Takes an output's row off the classifier.
+fn leave_out(weights: &mut Weights, output: usize) {
+    for (spec, values) in weights.specs.iter_mut().zip(&mut weights.values) {
+        if matches!(spec.role, Role::LinearWeight | Role::LinearBias) {
+            let row = values.len() / spec.shape[0].max(1);
+            values.drain(output * row..(output + 1) * row);
+            spec.shape[0] -= 1;
+        }
+    }
+}
+
+impl Loaded {
+    /// Of the convolutions: whether any pads as TensorFlow does.
+    pub fn padding(&self) -> &'static str {
+        let same = self.graph.nodes().iter().any(|node| match node {
+            sandglass_models::Node::Conv { unit, .. } => unit.conv.window.padding == Padding::Same,
+            _ => false,
+        });
+        if same { "same" } else { "symmetric" }
+    }
+
+    fn norm_eps(&self) -> f32 {
+        self.fit.dialect.norm_eps().unwrap_or(1e-5)
+    }
+
+    pub fn as_json(&self) -> Value {
+        json!({
+            "names": self.fit.names(),
+            "state": self.fit.state,
+            "padding": self.padding(),
+            "norm_eps": self.norm_eps(),
+        })
+    }
+
+    /// One line.
+    pub fn as_text(&self) -> String {
+        let state = if self.fit.state.is_empty() { String::new() } else { format!("state {}, ", self.fit.state) };
+        let (names, padding, eps) = (self.fit.names(), self.padding(), self.norm_eps());
+        format!("weights: {state}{names} names, {padding} padding, batch norm eps {eps:e}")
+    }
+}

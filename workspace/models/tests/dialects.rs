@@ -1,0 +1,288 @@
+//! Checkpoints that others wrote: wrappers, several states, and the names that MobileNetV2 has elsewhere.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::{Tree, torch_save, torch_save_old};
+use sandglass_models::checkpoint::{self, Checkpoint, CheckpointError, Dialect, SaveType};
+use sandglass_models::{After, Node, Padding, PaddingRule};
+use sandglass_models::{NetworkConfig, NetworkName, Weights};
+
+fn config() -> NetworkConfig {
+    NetworkConfig { width: 0.1, classes: 7, ..NetworkConfig::new(NetworkName::MobileNetV2) }
+}
+
+/// Values that differ from tensor to tensor.
+fn weights() -> Weights {
+    let mut weights = Weights::zeros(config().build().unwrap().tensors());
+    for (k, values) in weights.values.iter_mut().enumerate() {
+        values.iter_mut().enumerate().for_each(|(i, value)| *value = ((7 * i + 13 * k) % 1009) as f32 / 64.0);
+    }
+    weights
+}
+
+/// The names in the order of the state dict, written down by hand from the four implementations: place of each convolution,
+/// place of its norm.
+fn places(dialect: Dialect) -> Vec<[String; 2]> {
+    let pair = |conv: String, norm: String| [conv, norm];
+    let mut places = Vec::new();
+    match dialect {
+        Dialect::Own => unreachable!(),
+        Dialect::Flat | Dialect::FlatFeatures => {
+            places.push(pair("features.0.0".into(), "features.0.1".into()));
+            for block in 1..=17 {
+                for unit in 0..if block == 1 { 2 } else { 3 } {
+                    let at = |k: usize| format!("features.{block}.conv.{}", 3 * unit + k);
+                    places.push(pair(at(0), at(1)));
+                }
+            }
+            let head = if dialect == Dialect::Flat { "conv" } else { "features.18" };
+            places.push(pair(format!("{head}.0"), format!("{head}.1")));
+        }
+        Dialect::Timm => {
+            places.push(pair("conv_stem".into(), "bn1".into()));
+            places.push(pair("blocks.0.0.conv_dw".into(), "blocks.0.0.bn1".into()));
+            places.push(pair("blocks.0.0.conv_pw".into(), "blocks.0.0.bn2".into()));
+            for (stage, blocks) in [(1, 2), (2, 3), (3, 4), (4, 3), (5, 3), (6, 1)] {
+                for block in 0..blocks {
+                    for (conv, norm) in [("conv_pw", "bn1"), ("conv_dw", "bn2"), ("conv_pwl", "bn3")] {
+                        let at = |leaf: &str| format!("blocks.{stage}.{block}.{leaf}");
+                        places.push(pair(at(conv), at(norm)));
+                    }
+                }
+            }
+            places.push(pair("conv_head".into(), "bn2".into()));
+        }
+        Dialect::Transformers => {
+            let at = |place: String| pair(format!("{place}.convolution"), format!("{place}.normalization"));
+            let v2 = "mobilenet_v2";
+            places.extend(["first_conv", "conv_3x3", "reduce_1x1"].map(|unit| at(format!("{v2}.conv_stem.{unit}"))));
+            for layer in 0..16 {
+                let units = ["expand_1x1", "conv_3x3", "reduce_1x1"];
+                places.extend(units.map(|unit| at(format!("{v2}.layer.{layer}.{unit}"))));
+            }
+            places.push(at(format!("{v2}.conv_1x1")));
+        }
+    }
+    places
+}
+
+fn renamed(weights: &Weights, dialect: Dialect) -> Weights {
+    let mut names = Vec::new();
+    for [conv, norm] in places(dialect) {
+        names.push(format!("{conv}.weight"));
+        names.extend(["weight", "bias", "running_mean", "running_var"].map(|leaf| format!("{norm}.{leaf}")));
+    }
+    names.extend(["classifier.weight".to_owned(), "classifier.bias".to_owned()]);
+    assert_eq!(names.len(), weights.specs.len());
+    let mut weights = weights.clone();
+    weights.specs.iter_mut().zip(names).for_each(|(spec, name)| spec.name = name);
+    weights
+}
+
+fn saved(folder: &Path, weights: &Weights) -> PathBuf {
+    let path = folder.join("weights.safetensors");
+    checkpoint::save(&path, weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    path
+}
+
+const DIALECTS: [(Dialect, f32, PaddingRule); 4] = [
+    (Dialect::Flat, 1e-5, PaddingRule::Symmetric),
+    (Dialect::FlatFeatures, 1e-5, PaddingRule::Symmetric),
+    (Dialect::Timm, 1e-5, PaddingRule::Symmetric),
+    (Dialect::Transformers, 1e-3, PaddingRule::Same),
+];
+
+#[test]
+fn mobilenetv2_is_read_in_everybodys_names_with_their_conventions() {
+    let folder = tempfile::tempdir().unwrap();
+    for (dialect, eps, padding) in DIALECTS {
+        let path = saved(folder.path(), &renamed(&weights(), dialect));
+        let mut file = Checkpoint::open(&path).unwrap();
+        // The number of classes is the file's.
+        let fit = file.fit(NetworkConfig { classes: 1000, ..config() }, None).unwrap();
+        assert_eq!((fit.dialect, fit.config.classes), (dialect, 7));
+        assert_eq!(file.fitted(&fit).unwrap(), weights(), "{dialect}");
+        let conventions = |rule| {
+            let graph = fit.graph(rule).unwrap();
+            let unit = |node: &Node| match node {
+                Node::Conv { unit, .. } => Some(unit.clone()),
+                _ => None,
+            };
+            let units: Vec<_> = graph.nodes().iter().filter_map(unit).collect();
+            for unit in &units {
+                let After::Norm(norm) = &unit.after else { panic!() };
+                assert_eq!(norm.eps, eps);
+            }
+            let same = units.iter().filter(|unit| unit.conv.window.padding == Padding::Same).count();
+            (same, units.iter().filter(|unit| unit.conv.window.kernel == 3).count())
+        };
+        assert_eq!(conventions(None), if padding == PaddingRule::Same { (18, 18) } else { (0, 18) });
+        assert_eq!(conventions(Some(PaddingRule::Same)), (18, 18));
+        assert_eq!(conventions(Some(PaddingRule::Symmetric)), (0, 18));
+    }
+}
+
+/// Where the real weights are at hand they come through every dialect bit for bit.
+#[test]
+fn real_weights_come_through_every_dialect() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../../shared/data/weights/mobilenet_v2_1.0_imagenet.safetensors");
+    let network = NetworkConfig::new(NetworkName::MobileNetV2);
+    let Ok(real) = checkpoint::load(&path, network.build().unwrap().tensors()) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    for (dialect, ..) in DIALECTS {
+        let mut file = Checkpoint::open(&saved(folder.path(), &renamed(&real, dialect))).unwrap();
+        let fit = file.fit(network, None).unwrap();
+        assert!(file.fitted(&fit).unwrap() == real, "{dialect}");
+        if fit.dialect != Dialect::Transformers {
+            assert_eq!(fit.graph(None).unwrap(), network.build().unwrap());
+        }
+    }
+}
+
+fn state(weights: &Weights, prefix: &str) -> Tree {
+    let tensor = |(spec, values): (&sandglass_models::TensorSpec, &Vec<f32>)| {
+        (format!("{prefix}{}", spec.name), Tree::Tensor(spec.shape.clone(), values.clone()))
+    };
+    Tree::Dict(weights.specs.iter().zip(&weights.values).map(tensor).collect())
+}
+
+fn open(folder: &Path, bytes: &[u8]) -> Checkpoint {
+    let path = folder.join("saved.pth");
+    fs::write(&path, bytes).unwrap();
+    Checkpoint::open(&path).unwrap()
+}
+
+fn number(value: u8) -> Tree {
+    Tree::Raw(vec![b'K', value])
+}
+
+#[test]
+fn whatever_key_or_wrapper_leads_to_them_the_one_dict_that_fits_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = weights();
+    let trees = [
+        ("", state(&weights, "")),
+        ("module", state(&weights, "module.")),
+        ("_orig_mod.module", state(&weights, "_orig_mod.module.")),
+        ("net", Tree::dict([("net", state(&weights, "")), ("acc", number(93)), ("epoch", number(7))])),
+        (
+            "state_dict.model._orig_mod",
+            Tree::dict([("epoch", number(3)), ("state_dict", state(&weights, "model._orig_mod."))]),
+        ),
+        ("a.b.c", Tree::dict([("a", Tree::dict([("b", Tree::dict([("c", state(&weights, ""))]))]))])),
+        (
+            "weights",
+            Tree::dict([
+                ("weights", state(&weights, "")),
+                ("other", Tree::dict([("alpha", Tree::Tensor(vec![1], vec![0.5]))])),
+            ]),
+        ),
+    ];
+    for (wanted, tree) in trees {
+        for bytes in [torch_save(&tree), torch_save_old(&tree)] {
+            let mut file = open(folder.path(), &bytes);
+            let fit = file.fit(config(), None).unwrap();
+            assert_eq!(fit.state, wanted);
+            assert!(file.fitted(&fit).unwrap() == weights, "{wanted}");
+            assert!(file.weights(weights.specs.clone()).unwrap() == weights, "{wanted}");
+        }
+    }
+}
+
+#[test]
+fn of_two_states_none_is_chosen_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    let averaged = weights();
+    let mut raw = weights();
+    raw.values.iter_mut().flatten().for_each(|value| *value *= 0.5);
+    let counter = ("n_averaged".to_owned(), Tree::Tensor(vec![], vec![9.0]));
+    let Tree::Dict(mut ema) = state(&averaged, "module.") else { panic!() };
+    ema.push(counter);
+    let tree = Tree::dict([("model", state(&raw, "")), ("model_ema", Tree::Dict(ema)), ("epoch", number(3))]);
+    let mut file = open(folder.path(), &torch_save(&tree));
+    let error = file.fit(config(), None).unwrap_err().to_string();
+    assert!(error.contains("model, model_ema.module: --state chooses one"), "{error}");
+    assert!(file.weights(averaged.specs.clone()).is_err());
+    for (key, wanted) in [("model", &raw), ("model_ema", &averaged), ("model_ema.module", &averaged)] {
+        let fit = file.fit(config(), Some(key)).unwrap();
+        assert!(file.fitted(&fit).unwrap() == *wanted, "{key}");
+    }
+    let error = file.fit(config(), Some("ema")).unwrap_err().to_string();
+    assert!(error.contains("no state ema in it, but the states model, model_ema.module"), "{error}");
+}
+
+/// One dict under two keys is one state; an average that lies within the raw state's dict is another.
+#[test]
+fn states_within_states_and_states_said_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let averaged = weights();
+    let mut raw = weights();
+    raw.values.iter_mut().flatten().for_each(|value| *value *= 0.5);
+    let Tree::Dict(mut items) = state(&raw, "") else { panic!() };
+    items.push(("ema".to_owned(), state(&averaged, "")));
+    let mut file = open(folder.path(), &torch_save(&Tree::Dict(items)));
+    let error = file.fit(config(), None).unwrap_err().to_string();
+    assert!(error.contains("several states that fit"), "{error}");
+    let fit = file.fit(config(), Some("ema")).unwrap();
+    assert!(file.fitted(&fit).unwrap() == averaged);
+
+    // One dict that is remembered (`q`) and comes back under another key (`h`).
+    let twice = Tree::dict([
+        ("state_dict", Tree::Remembered(7, Box::new(state(&averaged, "")))),
+        ("model", Tree::Raw(b"h\x07".to_vec())),
+    ]);
+    let mut file = open(folder.path(), &torch_save(&twice));
+    let fit = file.fit(config(), None).unwrap();
+    assert!(file.fitted(&fit).unwrap() == averaged);
+}
+
+#[test]
+fn what_is_refused_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |tree: &Tree| {
+        let path = folder.path().join("saved.pth");
+        fs::write(&path, torch_save(tree)).unwrap();
+        let error = Checkpoint::open(&path).and_then(|file| file.fit(config(), None).map(|_| ()));
+        error.unwrap_err().to_string()
+    };
+    let error = refused(&Tree::dict([("epoch", number(1)), ("best_acc", number(2))]));
+    assert!(error.contains("no tensors by name in it, but a dict of epoch, best_acc"), "{error}");
+    let error = refused(&Tree::Raw(b"cmobilenet\nMobileNetV2\n)\x81}b".to_vec()));
+    assert!(error.contains("an object of class MobileNetV2: save its state_dict()"), "{error}");
+    let other = Tree::dict([("encoder.embed", Tree::Tensor(vec![2, 3], vec![0.0; 6]))]);
+    let error = refused(&Tree::dict([("state_dict", other)]));
+    assert!(error.contains("no mobilenetv2 in it, but 1 tensors: state_dict.encoder.embed [2, 3]"), "{error}");
+
+    // A look-alike: the same names, other shapes.
+    let mut alike = renamed(&weights(), Dialect::FlatFeatures);
+    let at = alike.specs.iter().position(|spec| spec.name == "features.3.conv.0.weight").unwrap();
+    alike.specs[at].shape[0] *= 2;
+    let doubled = alike.values[at].repeat(2);
+    alike.values[at] = doubled;
+    let error = refused(&state(&alike, ""));
+    assert!(error.contains("in tonylins's names: 1 misshaped: features.3.conv.0.weight"), "{error}");
+    // A bare transformers model has no classifier.
+    let mut bare = renamed(&weights(), Dialect::Transformers);
+    bare.specs.truncate(bare.specs.len() - 2);
+    let error = refused(&state(&bare, ""));
+    assert!(error.contains("in transformers's names: 2 missing: classifier.bias, classifier.weight"), "{error}");
+}
+
+#[test]
+fn every_truncation_of_both_forms_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.pth");
+    let tree = Tree::dict([("a", Tree::Tensor(vec![2, 2], vec![1.0; 4])), ("b", Tree::Tensor(vec![3], vec![2.0; 3]))]);
+    for whole in [torch_save(&tree), torch_save_old(&tree)] {
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let error = Checkpoint::open(&path).unwrap_err();
+            assert!(matches!(error, CheckpointError::Unreadable { .. }), "{length}: {error}");
+        }
+    }
+}
