@@ -12,7 +12,7 @@ pub mod train;
 use sandglass_study::{Shelf, StudyEntry};
 
 /// The studies, in the order of the report.
-const STUDIES: [StudyEntry; 1] = [sandglass_width::STUDY];
+const STUDIES: [StudyEntry; 2] = [sandglass_width::STUDY, sandglass_quant_study::STUDY];
 
 /// All studies, on so many threads.
 fn shelf(threads: Option<usize>) -> Shelf<'static> {
