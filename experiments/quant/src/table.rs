@@ -306,6 +306,7 @@ fn answer(paper: Option<Paper>, words: [&str; 2], lines: &[Line], scales: &[Meas
         .map(|scale| format!("{} of {} cells of {}", scale.open.0, scale.open.1, scale.name))
         .collect();
     let ours = match ours.is_empty() {
+        true if todo.is_empty() => "Ours, at equal width: not measured on real images.".to_owned(),
         true => format!("Ours, at equal width: not measured on real images yet ({} not done).", todo.join(", ")),
         false => format!("Ours, gap in 8 bits at equal width, all widths and seeds: {}.", ours.join("; ")),
     };
