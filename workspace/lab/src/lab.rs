@@ -73,7 +73,11 @@ impl Lab {
         (self.isa.name().to_owned(), self.threads as u64)
     }
 
-    fn pool(&self) -> Result<Arc<Runtime>, CellError> {
+    /// The threads, started when they are first asked for.
+    ///
+    /// # Errors
+    /// Threads that cannot be started.
+    pub fn pool(&self) -> Result<Arc<Runtime>, CellError> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime.clone());
         }
@@ -97,7 +101,7 @@ impl Lab {
     pub fn prepare(&self, cell: &Classifier, folder: &Path) -> Result<Artefact, CellError> {
         match &cell.work {
             Work::Train(recipe) => self.train(cell, recipe, folder),
-            Work::Score(given) => find(given),
+            Work::Score(given) => given.find(),
         }
     }
 
@@ -245,21 +249,28 @@ impl Lab {
         Ok(Sets { training, scored, copies })
     }
 
-    /// A set that is nowhere skips the cell; one that is broken fails it.
     fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {
-        let key = (cell.data.clone(), part, cell.network.classes);
+        self.data(&cell.data, part, cell.network.classes)
+    }
+
+    /// A data set, read once for all cells.
+    ///
+    /// # Errors
+    /// A set that is nowhere, or has no such part, skips the cell; one that is broken fails it.
+    pub fn data(&self, name: &str, part: Part, classes: usize) -> Result<Dataset, CellError> {
+        let key = (name.to_owned(), part, classes);
         if let Some(set) = self.opened.borrow().get(&key) {
             return Ok(set.clone());
         }
-        let found = find_data(&cell.data).map(|path| path.display().to_string());
-        let set = sandglass_data::open(found.as_ref().unwrap_or(&cell.data), part, Some(cell.network.classes));
+        let found = find_data(name).map(|path| path.display().to_string());
+        let set = sandglass_data::open(found.as_deref().unwrap_or(name), part, Some(classes));
         let set = set.map_err(|error| match (error, &found) {
             (error @ DataError::NoPart { .. }, _) => {
                 CellError::Skipped(format!("{error}; a score of its training images says nothing"))
             }
             (error, Some(_)) => CellError::failed(error),
             // Some sets are there without a folder: drawn, or in the hub's cache.
-            (_, None) => CellError::Skipped(format!("data set {} is not {}", cell.data, below())),
+            (_, None) => CellError::Skipped(format!("data set {name} is not {}", below())),
         })?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
@@ -284,14 +295,19 @@ fn below() -> String {
     format!("below the data root {}", roots.join(" or "))
 }
 
-/// Its hash is compared before anything is done with it.
-fn find(given: &Given) -> Result<Artefact, CellError> {
-    let path = find_data(&given.weights).filter(|path| path.is_file());
-    let path = path.ok_or_else(|| CellError::Skipped(format!("{} is not {}", given.weights, below())))?;
-    let hash = sha256_file(&path).map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
-    match hash.eq_ignore_ascii_case(&given.sha256) {
-        true => Ok(Artefact::found(path)),
-        false => Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", given.weights, given.sha256))),
+impl Given {
+    /// The file; its hash is compared before anything is done with it.
+    ///
+    /// # Errors
+    /// `Skipped` where it is not at hand; another file than the one that is meant.
+    pub fn find(&self) -> Result<Artefact, CellError> {
+        let path = find_data(&self.weights).filter(|path| path.is_file());
+        let path = path.ok_or_else(|| CellError::Skipped(format!("{} is not {}", self.weights, below())))?;
+        let hash = sha256_file(&path).map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
+        match hash.eq_ignore_ascii_case(&self.sha256) {
+            true => Ok(Artefact::found(path)),
+            false => Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", self.weights, self.sha256))),
+        }
     }
 }
 

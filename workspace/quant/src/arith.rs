@@ -71,11 +71,18 @@ impl Affine {
         Self { scale, zero_point }
     }
 
+    /// Half away from zero, spelt out: `f64::round` is a call where the CPU's baseline lacks it.
+    #[inline]
     pub fn quantise(self, x: f32) -> i8 {
-        let q = round(f64::from(x) / f64::from(self.scale)) + f64::from(self.zero_point);
-        q.clamp(-128.0, 127.0) as i8
+        // Zero points lie within 8 bits, so what is beyond 300 steps is clamped anyway.
+        let steps = (f64::from(x) / f64::from(self.scale)).clamp(-300.0, 300.0);
+        let whole = steps as i32;
+        let rest = steps - f64::from(whole);
+        let rounded = whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5);
+        (rounded + self.zero_point).clamp(-128, 127) as i8
     }
 
+    #[inline]
     pub fn dequantise(self, q: i8) -> f32 {
         (f64::from(i32::from(q) - self.zero_point) * f64::from(self.scale)) as f32
     }

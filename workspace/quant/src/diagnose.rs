@@ -25,7 +25,7 @@ type Energy = (f64, f64);
 fn decibels((signal, noise): Energy) -> f64 {
     match noise {
         0.0 => f64::INFINITY,
-        _ => 10.0 * (signal / noise).log10(),
+        _ => 10.0 * libm::log10(signal / noise),
     }
 }
 

@@ -131,7 +131,7 @@ impl Quantised {
         let channels = |map: sandglass_models::MapId| self.graph.maps()[map.index()].channels;
         match (&self.graph.nodes()[at], &self.steps[at]) {
             (Node::Conv { .. } | Node::Linear { .. }, Step::Conv(_, finish)) => {
-                finish.apply(&self.accumulators(isa, sizes, at, maps))
+                finish.apply(isa, &self.accumulators(isa, sizes, at, maps))
             }
             (Node::Add { main, skip, channels: added, .. }, Step::Add { sum, low, high }) => {
                 let side = |map: sandglass_models::MapId| (maps[map.index()].as_slice(), channels(map));

@@ -4,6 +4,8 @@
 use sandglass_models::Conv;
 use sandglass_ops::Isa;
 
+use crate::Multiplier;
+
 /// Output channels that are computed together.
 const LANES: usize = 16;
 /// Pixels that share loaded weights.
@@ -60,6 +62,9 @@ impl Geometry {
         of: impl Fn(T) -> U,
     ) -> Vec<U> {
         let channels = self.conv.input;
+        if self.conv.window.kernel == 1 && self.conv.window.stride == 1 && !(even && channels % 2 == 1) {
+            return x.iter().map(|&x| of(x)).collect();
+        }
         let mut rows = Vec::with_capacity(self.pixels() * (self.conv.window.kernel.pow(2) * channels + 1));
         for pixel in self.each_pixel() {
             let start = rows.len();
@@ -227,6 +232,16 @@ mod avx2 {
     }
 
     #[target_feature(enable = "avx2")]
+    pub(super) fn finish(sums: &[i32], lanes: &[super::Rounding], bounds: (i32, i32, &[i32]), map: &mut [i8]) {
+        super::finish_each(sums, lanes, bounds, map);
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw")]
+    pub(super) fn finish_512(sums: &[i32], lanes: &[super::Rounding], bounds: (i32, i32, &[i32]), map: &mut [i8]) {
+        super::finish_each(sums, lanes, bounds, map);
+    }
+
+    #[target_feature(enable = "avx2")]
     pub(super) fn float(dense: &super::FloatDense, rows: &[f32], out: &mut [f32]) {
         dense.tiles(rows, out);
     }
@@ -355,6 +370,66 @@ impl<T: Number> Depthwise<T> {
                     T::add_product(sum, x, w);
                 }
             }
+        }
+    }
+}
+
+/// A [`Multiplier`] below 1, made ready: the second rounding's shift, half of it, and -1 where there is a half at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rounding {
+    q: i64,
+    shift: i64,
+    half: i64,
+    below: i64,
+}
+
+impl Rounding {
+    /// None for a multiplier that shifts to the left.
+    pub fn of(multiplier: &Multiplier) -> Option<Self> {
+        let shift = i64::from(-multiplier.shift).min(62);
+        (shift >= 0).then(|| Self {
+            q: multiplier.q.into(),
+            shift,
+            half: (1 << shift) >> 1,
+            below: if shift > 0 { -1 } else { 0 },
+        })
+    }
+}
+
+/// What [`Multiplier::apply`] does to each accumulator, and the clamp: `bounds` are the zero point, the lowest step and the
+/// highest of each channel.
+pub(crate) fn finish(isa: Isa, sums: &[i32], lanes: &[Rounding], bounds: (i32, i32, &[i32]), map: &mut [i8]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has_512 = || {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bw")
+        };
+        if isa == Isa::Avx512 && has_512() {
+            // SAFETY: the CPU has what the function is compiled for.
+            return unsafe { avx2::finish_512(sums, lanes, bounds, map) };
+        }
+        if isa != Isa::Portable && is_x86_feature_detected!("avx2") {
+            // SAFETY: the CPU has AVX2.
+            return unsafe { avx2::finish(sums, lanes, bounds, map) };
+        }
+    }
+    let _ = isa;
+    finish_each(sums, lanes, bounds, map);
+}
+
+#[inline(always)]
+fn finish_each(sums: &[i32], lanes: &[Rounding], (zero_point, low, high): (i32, i32, &[i32]), map: &mut [i8]) {
+    let channels = lanes.len().max(1);
+    for (map, sums) in map.chunks_exact_mut(channels).zip(sums.chunks_exact(channels)) {
+        for (((map, &sum), lane), &high) in map.iter_mut().zip(sums).zip(lanes).zip(high) {
+            let product = (i64::from(sum) * lane.q + (1 << 30)) >> 31;
+            // The sign as 0 or -1: halves below zero go down.
+            let rounded = (product + lane.half + ((product >> 63) & lane.below)) >> lane.shift;
+            let x = (rounded as i32).saturating_add(zero_point);
+            *map = x.min(high).max(low) as i8;
         }
     }
 }

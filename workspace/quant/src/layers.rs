@@ -4,7 +4,7 @@ use sandglass_models::Conv;
 use sandglass_ops::Isa;
 
 use crate::arith::round;
-use crate::kernel::{Depthwise, Geometry, IntDense};
+use crate::kernel::{Depthwise, Geometry, IntDense, Rounding, finish};
 use crate::{Affine, Multiplier, QuantError};
 
 /// Sums of so many products of 8 bits, and a bias of 30 bits, fit 32 bits.
@@ -110,12 +110,20 @@ pub struct Finish {
 
 impl Finish {
     /// One map of accumulators [pixels, channels].
-    pub fn apply(&self, sums: &[i32]) -> Vec<i8> {
-        let channels = self.multipliers.len().max(1);
-        let mut map = Vec::with_capacity(sums.len());
-        for sums in sums.chunks_exact(channels) {
-            for ((&sum, multiplier), &high) in sums.iter().zip(&self.multipliers).zip(&self.high) {
-                map.push(clamp(multiplier.apply(sum), self.zero_point, (self.low, high)));
+    pub fn apply(&self, isa: Isa, sums: &[i32]) -> Vec<i8> {
+        let mut map = vec![0; sums.len()];
+        let lanes: Option<Vec<Rounding>> = self.multipliers.iter().map(Rounding::of).collect();
+        match lanes {
+            Some(lanes) => finish(isa, sums, &lanes, (self.zero_point, self.low, &self.high), &mut map),
+            // A factor of 1 or more, which no trained layer has.
+            None => {
+                let channels = self.multipliers.len().max(1);
+                for (map, sums) in map.chunks_exact_mut(channels).zip(sums.chunks_exact(channels)) {
+                    let lanes = sums.iter().zip(&self.multipliers).zip(&self.high);
+                    for (map, ((&sum, multiplier), &high)) in map.iter_mut().zip(lanes) {
+                        *map = clamp(multiplier.apply(sum), self.zero_point, (self.low, high));
+                    }
+                }
             }
         }
         map

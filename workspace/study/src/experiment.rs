@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sandglass_ledger::Prediction;
 use serde::de::DeserializeOwned;
 
-use crate::{Axes, CellError, Listed, Results, Section, StudyError};
+use crate::{Axes, CellError, Listed, Project, Results, Section, StudyError};
 
 /// A study's method. The rest, from `study.toml` to rows, is the same for all.
 pub trait Experiment: Sized + 'static {
@@ -20,6 +20,12 @@ pub trait Experiment: Sized + 'static {
     /// # Errors
     /// Threads or an instruction set that this machine has not.
     fn new(threads: Option<usize>, build: &crate::Build) -> Result<Self, StudyError>;
+
+    /// Told in which project it works, before anything else is asked of it.
+    #[must_use]
+    fn within(self, _: &Project) -> Self {
+        self
+    }
 
     /// The cells of a profile, in the order in which they are run.
     ///

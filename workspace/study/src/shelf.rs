@@ -26,8 +26,8 @@ impl StudyEntry {
 }
 
 fn open<E: Experiment>(path: &Path, shelf: &Shelf<'_>) -> Result<Box<dyn Study>, StudyError> {
-    let experiment = E::new(shelf.threads, &shelf.build)?;
     let project = Project::around(path)?;
+    let experiment = E::new(shelf.threads, &shelf.build)?.within(&project);
     let lender = |study: &str, profile: &str| shelf.at(&project, path, study)?.lend(profile);
     Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), &lender)?))
 }

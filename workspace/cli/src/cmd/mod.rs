@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 #[rustfmt::skip]
 const STUDIES: &[StudyEntry] = &[
     sandglass_width::STUDY,
+    sandglass_quant_study::STUDY,
 ];
 
 /// What this binary was built from.

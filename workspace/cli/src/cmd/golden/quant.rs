@@ -206,7 +206,9 @@ fn convolution(case: &Case, conv: Conv) -> anyhow::Result<Exact> {
         let own = on(Isa::Portable).context("the kernel does not fit")?;
         ensure!(Isa::ALL.into_iter().all(|isa| on(isa).as_ref() == Some(&own)), "two paths differ");
         let pixels = own.len() / conv.output;
-        output.extend(turned(&finish.apply(&own), pixels).into_iter().map(f64::from));
+        let map = finish.apply(Isa::Portable, &own);
+        ensure!(Isa::ALL.into_iter().all(|isa| finish.apply(isa, &own) == map), "two paths differ");
+        output.extend(turned(&map, pixels).into_iter().map(f64::from));
         sums.extend(turned(&own, pixels).into_iter().map(f64::from));
     }
     let of = |part: fn(&Multiplier) -> i32| finish.multipliers.iter().map(|m| part(m).into()).collect();

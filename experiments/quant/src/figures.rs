@@ -1,0 +1,140 @@
+//! Drop against width, noise layer by layer, accuracy against the number of calibration images.
+
+use sandglass_study::{Axis, Chart, Figure, Point, Series};
+
+use crate::table::{Measured, Measurements};
+
+pub(crate) fn figures(study: &str, scales: &[Measurements], plain: &[String]) -> Vec<Figure> {
+    let figures = [
+        figure(
+            study,
+            "drop",
+            "What each scheme takes from top-1 accuracy, by width; bars are intervals of 95 % on the same images, of the first seed.",
+            scales,
+            drops,
+        ),
+        figure(
+            study,
+            "noise",
+            "Signal to quantisation noise of each map, from the images to the scores: the narrowest networks at the first seed.",
+            scales,
+            |scale| noise(scale, plain),
+        ),
+        figure(
+            study,
+            "calibration",
+            "Top-1 accuracy against the number of calibration images: the narrowest networks at the first seed.",
+            scales,
+            |scale| calibration(scale, plain),
+        ),
+    ];
+    figures.into_iter().filter(|figure| !figure.charts.is_empty()).collect()
+}
+
+fn figure<'a>(
+    study: &str,
+    end: &str,
+    caption: &str,
+    scales: &[Measurements<'a>],
+    charts: impl Fn(&Measurements<'a>) -> Vec<Chart>,
+) -> Figure {
+    let families = scales.iter().filter(|scale| scale.compares_families());
+    let mut charts: Vec<Chart> = families.flat_map(charts).collect();
+    for (at, chart) in charts.iter_mut().enumerate() {
+        chart.name = at.to_string();
+    }
+    Figure { name: format!("{study}-{end}"), caption: caption.to_owned(), charts }
+}
+
+fn axis(label: &str, unit: &str) -> Axis {
+    Axis { label: label.to_owned(), words: label.to_owned(), unit: unit.to_owned() }
+}
+
+fn chart(title: String, x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
+    let points = series.iter().map(|series| series.points.len()).max().unwrap_or(0);
+    (points > 1).then(|| Chart { name: String::new(), title, x, y, series })
+}
+
+/// A series for each network.
+fn by_network<'m, 'a: 'm>(
+    cells: impl Iterator<Item = &'m Measured<'a>>,
+    point: impl Fn(&Measured<'a>) -> Option<Point>,
+) -> Vec<Series> {
+    let mut all: Vec<Series> = Vec::new();
+    for measured in cells {
+        let Some(point) = point(measured) else { continue };
+        let name = measured.network();
+        match all.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push(point),
+            None => all.push(Series { name, points: vec![point] }),
+        }
+    }
+    for series in &mut all {
+        series.points.sort_by(|a, b| a.x.total_cmp(&b.x));
+    }
+    all
+}
+
+/// A chart for each scheme.
+fn drops(scale: &Measurements) -> Vec<Chart> {
+    let of_scheme = |scheme: String| {
+        let cells = scale.cells.iter().filter(|measured| measured.scheme() == scheme && measured.cell.seed == 0);
+        let series = by_network(cells, |measured| {
+            let drop = scale.drop(measured)?;
+            Some(Point { x: measured.cell.network.width, y: drop.mean, spread: Some(drop.half) })
+        });
+        chart(
+            format!("{}, {scheme}", scale.title),
+            axis("width", ""),
+            axis("drop of top-1 (points)", " points"),
+            series,
+        )
+    };
+    scale.schemes().into_iter().filter_map(of_scheme).collect()
+}
+
+fn narrowest(scale: &Measurements) -> f64 {
+    scale.cells.iter().map(|measured| measured.cell.network.width).fold(f64::INFINITY, f64::min)
+}
+
+fn noise(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
+    let width = narrowest(scale);
+    let of_scheme = |scheme: &String| {
+        let cells = scale.cells.iter().filter(|measured| {
+            measured.scheme() == *scheme && measured.cell.network.width == width && measured.cell.seed == 0
+        });
+        let series = cells.filter_map(|measured| {
+            let maps = measured.parts("sqnr");
+            let points = maps.iter().enumerate().map(|(at, (_, y))| Point { x: at as f64, y: *y, spread: None });
+            (!maps.is_empty()).then(|| Series { name: measured.network(), points: points.collect() })
+        });
+        chart(
+            format!("{}, {scheme}, width {width:?}", scale.title),
+            axis("map", ""),
+            axis("signal to noise (dB)", " dB"),
+            series.collect(),
+        )
+    };
+    plain.iter().filter_map(of_scheme).collect()
+}
+
+fn calibration(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
+    let width = narrowest(scale);
+    let of_scheme = |scheme: &String| {
+        let cells = scale.cells.iter().filter(|measured| {
+            let cell = measured.cell;
+            cell.scheme_name == *scheme && cell.network.width == width && cell.seed == 0
+        });
+        let series = by_network(cells, |measured| {
+            let x = (measured.cell.images as f64).log2();
+            Some(Point { x, y: measured.value("top1")?, spread: None })
+        });
+        chart(
+            format!("{}, {scheme}, width {width:?}", scale.title),
+            axis("calibration images (log2)", ""),
+            axis("top-1 (%)", " %"),
+            series,
+        )
+    };
+    plain.iter().filter_map(of_scheme).collect()
+}

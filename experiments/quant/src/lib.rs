@@ -1,0 +1,95 @@
+//! What survives 8-bit quantisation after training.
+//!
+//! Subjects: checkpoints that the width study keeps, and MobileNetV2 from two other makers. Method: batch norm folded,
+//! ranges from training images, integer arithmetic throughout, by each scheme of a list; one cell per checkpoint and
+//! scheme, and one in f32. Measures: top-1 and top-5 accuracy on the validation images, bytes on disk; for the plain schemes
+//! signal to quantisation noise of every map and the pairs of products that 16 bits do not hold; for a few networks what
+//! each layer costs.
+
+mod cell;
+mod figures;
+mod measure;
+mod paired;
+mod table;
+
+use std::path::Path;
+
+use sandglass_lab::{Kept, Lab};
+use sandglass_study::{
+    Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
+};
+
+pub use cell::{Cell, Design, GivenNet, KeptAt, Setup, Source};
+
+/// The study's line in a program's list.
+pub const STUDY: StudyEntry = StudyEntry::of::<Quant>("quant");
+
+/// The method.
+pub struct Quant {
+    lab: Lab,
+    /// Told before anything else is asked.
+    project: Option<Project>,
+}
+
+impl Quant {
+    fn project(&self) -> Result<&Project, CellError> {
+        self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))
+    }
+}
+
+impl Experiment for Quant {
+    type Design = Design;
+    type Setup = Setup;
+    type Cell = Cell;
+
+    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: None })
+    }
+
+    fn within(self, project: &Project) -> Self {
+        Self { project: Some(project.clone()), ..self }
+    }
+
+    fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
+        cell::cells(design, setup)
+    }
+
+    /// The checkpoint as it was trained: what is made of it in 8 bits is a function of it and of the cell.
+    fn prepare(&self, cell: &Cell, _: &Path) -> Result<Artefact, CellError> {
+        match &cell.source {
+            Source::Given { checkpoint, .. } => checkpoint.find(),
+            Source::Kept(from) => {
+                let (study, profile) = from.split_once('/').unwrap_or((from, ""));
+                Kept { study, profile, cell: &cell.kept_cell() }.find(self.project()?)
+            }
+        }
+    }
+
+    fn measure(&self, cell: &Cell, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
+        measure::measure(&self.lab, cell, file, engine)
+    }
+
+    fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError> {
+        table::section(results)
+    }
+
+    fn headline(&self) -> Headline {
+        Headline { metric: "top1", title: "top-1 (%)", counted: "images" }
+    }
+
+    fn runtime(&self) -> (String, u64) {
+        self.lab.runtime()
+    }
+
+    fn share(&self, cell: &Cell) -> f64 {
+        // Known to be buildable since `cells`.
+        let cost = cell.network.build().and_then(|graph| graph.cost(cell.input, cell.input));
+        // Each layer left out is a run over the calibration images.
+        let times = if cell.leave_one_out { 8.0 } else { 1.0 };
+        cost.map_or(0.0, |cost| cost.madds_total as f64) * times
+    }
+
+    fn is_found(&self, _: &Cell) -> bool {
+        true
+    }
+}

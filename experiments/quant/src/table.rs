@@ -1,0 +1,559 @@
+//! How the study is laid out: the answer, the gap by scheme, every network, the given ones, and what each layer costs.
+
+use sandglass_ledger::{Row, Status, read_predictions};
+use sandglass_study::paper::{LEGEND, PaperTable};
+use sandglass_study::{CellResult, Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
+use serde::Serialize;
+
+use crate::cell::F32;
+use crate::figures::figures;
+use crate::paired::{Interval, Right, Unit, difference_of_drops, drop, gap, right};
+use crate::{Cell, Quant, Source};
+
+/// What was measured of one cell.
+pub(crate) struct Measured<'a> {
+    result: &'a CellResult<'a, Cell>,
+    pub cell: &'a Cell,
+    /// Empty where the predictions are not at hand.
+    right: Right,
+}
+
+/// One profile's cells that have a value.
+pub(crate) struct Measurements<'a> {
+    pub title: &'a str,
+    note: &'a str,
+    synthetic: bool,
+    pub name: &'a str,
+    open: (usize, usize),
+    pub cells: Vec<Measured<'a>>,
+}
+
+/// A network of each family, of one width and seed, under one scheme: in f32 and in 8 bits.
+struct Pair<'m, 'a> {
+    first: [&'m Measured<'a>; 2],
+    second: [&'m Measured<'a>; 2],
+}
+
+impl<'a> Measured<'a> {
+    pub fn value(&self, metric: &str) -> Option<f64> {
+        self.result.value(metric)
+    }
+
+    /// Values of a metric by their parts, in the order of the rows.
+    pub fn parts(&self, metric: &str) -> Vec<(&'a str, f64)> {
+        let rows = self.result.rows.iter().filter(|row| row.metric == metric);
+        rows.filter_map(|row| Some((row.part.as_deref()?, row.value?))).collect()
+    }
+
+    /// Scheme, and the number of images where it is not the design's.
+    pub fn scheme(&self) -> String {
+        match self.cell.shows_images {
+            true => format!("{}, {} images", self.cell.scheme_name, self.cell.images),
+            false => self.cell.scheme_name.clone(),
+        }
+    }
+
+    pub fn network(&self) -> String {
+        self.cell.network.to_string()
+    }
+
+    fn row(&self) -> Option<&'a Row> {
+        self.result.row("top1")
+    }
+
+    /// Of these cells' rows.
+    fn entry(text: String, of: &[&Self]) -> Entry {
+        let rows = of.iter().filter_map(|measured| Some(measured.row()?.id()));
+        Entry::new(text, Mark::Ours, rows.collect())
+    }
+
+    fn is_of_same_checkpoint(&self, other: &Cell) -> bool {
+        let key = |cell: &Cell| match &cell.source {
+            Source::Kept(from) => from.clone(),
+            Source::Given { name, .. } => name.clone(),
+        };
+        let (own, theirs) = (&self.cell.network, &other.network);
+        own == theirs && self.cell.seed == other.seed && key(self.cell) == key(other)
+    }
+}
+
+impl<'a> Measurements<'a> {
+    fn of(results: &Results<'a, Quant>, scale: &'a Scale<'a, Quant>) -> Self {
+        let measured = |result: &'a CellResult<'a, Cell>| {
+            let row = result.row("top1").filter(|row| row.status == Status::Ok)?;
+            let place = [row.study.as_str(), row.profile.as_str(), row.cell.as_str()];
+            let project = results.experiment.project.as_ref()?;
+            // What cannot be read is told among the problems, see `unreadable`.
+            let predictions = read_predictions(&project.predictions(), place).ok()?;
+            Some(Measured { result, cell: result.cell, right: right(&predictions.items) })
+        };
+        Self {
+            title: &scale.profile.title,
+            note: &scale.profile.note,
+            synthetic: scale.profile.synthetic,
+            name: &scale.profile.name,
+            open: scale.open(),
+            cells: scale.cells.iter().filter_map(measured).collect(),
+        }
+    }
+
+    pub fn compares_families(&self) -> bool {
+        self.cells.iter().any(|measured| matches!(measured.cell.source, Source::Kept(_)))
+    }
+
+    /// The same checkpoint in f32.
+    pub fn float(&self, of: &Cell) -> Option<&Measured<'a>> {
+        self.cells.iter().find(|other| other.cell.scheme.is_none() && other.is_of_same_checkpoint(of))
+    }
+
+    /// Points lost to the scheme.
+    pub fn drop(&self, measured: &Measured) -> Option<Interval> {
+        drop(&self.float(measured.cell)?.right, &measured.right)
+    }
+
+    /// In the order of the cells.
+    pub fn schemes(&self) -> Vec<String> {
+        distinct(self.cells.iter().filter(|measured| measured.cell.scheme.is_some()).map(Measured::scheme))
+    }
+
+    fn widths(&self) -> Vec<f64> {
+        let mut widths: Vec<f64> = self.cells.iter().map(|measured| measured.cell.network.width).collect();
+        widths.sort_by(|a, b| b.total_cmp(a));
+        widths.dedup();
+        widths
+    }
+
+    fn pairs(&self, [first, second]: [&str; 2], scheme: &str) -> Vec<Pair<'_, 'a>> {
+        let of = |network: &'_ str| {
+            let network = network.to_owned();
+            self.cells.iter().filter(move |measured| measured.network() == network && measured.scheme() == scheme)
+        };
+        let pair = |a: &'_ Measured<'a>| -> Option<Pair<'_, 'a>> {
+            let place = |measured: &Measured| (measured.cell.network.width, measured.cell.seed);
+            let a = self.cells.iter().find(|other| std::ptr::eq(*other, a))?;
+            let b = of(second).find(|b| place(b) == place(a))?;
+            Some(Pair { first: [self.float(a.cell)?, a], second: [self.float(b.cell)?, b] })
+        };
+        of(first).filter_map(|a| pair(a)).collect()
+    }
+}
+
+fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
+}
+
+/// The paper's values: its gap in 8 bits, and what each family drops.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Paper {
+    gap: f64,
+    gap_before: f64,
+    drops: [f64; 2],
+}
+
+impl Paper {
+    fn find(id: &str, [first, second]: [&str; 2]) -> Result<Option<Self>, StudyError> {
+        let table = PaperTable::find(id)?;
+        let top1 = |model: &str, bits: f64| {
+            table.row(&[("model", model)], &[("bits_weights", bits)]).and_then(|row| row.number("top1_pct"))
+        };
+        let of = |bits: f64| Some([top1(first, bits)?, top1(second, bits)?]);
+        Ok(of(32.0).zip(of(8.0)).map(|(before, after)| Self {
+            gap: after[1] - after[0],
+            gap_before: before[1] - before[0],
+            drops: [before[0] - after[0], before[1] - after[1]],
+        }))
+    }
+
+    fn difference(&self) -> f64 {
+        self.drops[0] - self.drops[1]
+    }
+}
+
+/// A scheme at one scale, over all widths and seeds at which both families are there.
+#[derive(Clone, Debug, Serialize)]
+struct Line {
+    scale: String,
+    synthetic: bool,
+    scheme: String,
+    /// Widths and seeds.
+    units: usize,
+    /// Second family less first, in f32 and in 8 bits, in points.
+    gap_before: Option<Interval>,
+    gap: Option<Interval>,
+    drops: [Option<Interval>; 2],
+    /// What the first family drops more than the second.
+    difference: Option<Interval>,
+    #[serde(skip)]
+    rows: Vec<String>,
+}
+
+/// Rows whose predictions cannot be used, so that nothing is paired with them.
+fn unreadable(results: &Results<'_, Quant>) -> Vec<String> {
+    let Some(project) = results.experiment.project.as_ref() else { return Vec::new() };
+    let rows = results.scales.iter().flat_map(|scale| &scale.cells).filter_map(|cell| cell.row("top1"));
+    let problem = |row: &sandglass_ledger::Row| {
+        let place = [row.study.as_str(), row.profile.as_str(), row.cell.as_str()];
+        let error = read_predictions(&project.predictions(), place).err()?;
+        Some(format!("{}: its predictions cannot be used: {error}", row.id()))
+    };
+    rows.filter(|row| row.status == Status::Ok).filter_map(problem).collect()
+}
+
+pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyError> {
+    let networks = &results.design.networks;
+    let [first, second] = &networks[..] else {
+        return Err(StudyError::refused("networks: name the two that are compared"));
+    };
+    let (names, words) = ([first.network.as_str(), &second.network], [first.paper.as_str(), &second.paper]);
+    let paper =
+        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
+    let paper = Paper::find(paper, words)?;
+    let scales: Vec<Measurements> = results.scales.iter().map(|scale| Measurements::of(results, scale)).collect();
+    let families: Vec<&Measurements> = scales.iter().filter(|scale| scale.compares_families()).collect();
+    let lines: Vec<Line> = families.iter().flat_map(|scale| lines(scale, names)).collect();
+
+    let mut parts = vec![Part::Notes(answer(paper, words, &lines, &scales))];
+    parts.push(Part::Table(overview(paper, words, &lines)));
+    parts.push(Part::Notes(notes(&scales)));
+    for scale in &families {
+        parts
+            .push(Part::Heading(format!("{}: {} minus {} in 8 bits, at equal width", scale.title, words[1], words[0])));
+        parts.push(Part::Table(gaps(scale, names)));
+    }
+    for scale in scales.iter().filter(|scale| !scale.cells.is_empty()) {
+        parts.push(Part::Heading(format!("{}: every network", scale.title)));
+        parts.push(Part::Table(every(scale)));
+        if !scale.note.is_empty() {
+            parts.push(Part::Notes(vec![scale.note.to_owned()]));
+        }
+    }
+    if let Some(published) = published()? {
+        parts.extend(published);
+    }
+    let costs = costs(&scales);
+    if !costs.rows.is_empty() {
+        parts.push(Part::Heading("The layers that cost most".to_owned()));
+        parts.push(Part::Table(costs));
+        parts.push(Part::Notes(vec![
+            "Signal to quantisation noise at the scores, gained where the layer alone stays in f32: one scale a tensor, \
+             calibration images."
+                .to_owned(),
+        ]));
+    }
+    parts.push(Part::Prose(results.head.analysis.clone()));
+    parts.extend(figures(&results.head.name, &scales, &results.design.plain).into_iter().map(Part::Figure));
+    let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines });
+    Ok(Section { parts, problems: unreadable(results), data, ..Section::default() })
+}
+
+fn lines(scale: &Measurements, names: [&str; 2]) -> Vec<Line> {
+    let line = |scheme: String| {
+        let pairs = scale.pairs(names, &scheme);
+        let gap_of = |at: usize| {
+            gap(&pairs.iter().map(|pair| (&pair.first[at].right, &pair.second[at].right)).collect::<Vec<_>>())
+        };
+        let drop_of = |side: fn(&Pair) -> [Right; 2]| {
+            let all: Vec<[Right; 2]> = pairs.iter().map(side).collect();
+            gap(&all.iter().map(|[float, quantised]| (quantised, float)).collect::<Vec<_>>())
+        };
+        let units = pairs.iter().map(|pair| Unit {
+            first: [&pair.first[0].right, &pair.first[1].right],
+            second: [&pair.second[0].right, &pair.second[1].right],
+        });
+        Line {
+            scale: scale.title.to_owned(),
+            synthetic: scale.synthetic,
+            units: pairs.len(),
+            gap_before: gap_of(0),
+            gap: gap_of(1),
+            drops: [
+                drop_of(|pair| pair.first.map(|measured| measured.right.clone())),
+                drop_of(|pair| pair.second.map(|measured| measured.right.clone())),
+            ],
+            difference: difference_of_drops(&units.collect::<Vec<_>>()),
+            rows: pairs
+                .iter()
+                .flat_map(|pair| [pair.first, pair.second].concat())
+                .filter_map(|m| Some(m.row()?.id()))
+                .collect(),
+            scheme,
+        }
+    };
+    scale.schemes().into_iter().map(line).filter(|line| line.units > 0).collect()
+}
+
+/// The first three lines: the paper's gap, ours, and whether the difference of drops is there.
+fn answer(paper: Option<Paper>, words: [&str; 2], lines: &[Line], scales: &[Measurements]) -> Vec<String> {
+    let [first, second] = words;
+    let of_paper = paper.map_or_else(
+        || "The paper's values are not known.".to_owned(),
+        |paper| {
+            format!(
+                "Paper, ImageNet: in 8 bits {second} leads {first} by {:.2} points, {:.2} before: {first} drops {:.2} points \
+                 and {second} {:.2}, which is {:.2} less.",
+                paper.gap,
+                paper.gap_before,
+                paper.drops[0],
+                paper.drops[1],
+                paper.difference()
+            )
+        },
+    );
+    let real: Vec<&Line> = lines.iter().filter(|line| !line.synthetic).collect();
+    let wanted = |line: &&&Line| ["per-channel", "per-tensor", "per-channel-avx2"].contains(&line.scheme.as_str());
+    let ours: Vec<String> = real
+        .iter()
+        .filter(wanted)
+        .map(|line| {
+            let gap = |gap: Option<Interval>| gap.map_or("\u{2013}".to_owned(), signed);
+            format!("{} {}: {} (f32: {})", line.scale, line.scheme, gap(line.gap), gap(line.gap_before))
+        })
+        .collect();
+    let todo: Vec<String> = scales
+        .iter()
+        .filter(|scale| !scale.synthetic && scale.open.0 > 0)
+        .map(|scale| format!("{} of {} cells of {}", scale.open.0, scale.open.1, scale.name))
+        .collect();
+    let ours = match ours.is_empty() {
+        true if todo.is_empty() => "Ours, at equal width: not measured on real images.".to_owned(),
+        true => format!("Ours, at equal width: not measured on real images yet ({} not done).", todo.join(", ")),
+        false => format!("Ours, gap in 8 bits at equal width, all widths and seeds: {}.", ours.join("; ")),
+    };
+    vec![of_paper, ours, format!("Is the difference of drops there? {}", verdict(paper, second, &real))]
+}
+
+const RULE: &str = "the rule: it is there under a scheme where the 95 % interval of the difference of drops, paired over \
+                    images, widths and seeds, lies above 0, and of the paper's size where the interval also holds the \
+                    paper's";
+
+fn verdict(paper: Option<Paper>, second: &str, lines: &[&Line]) -> String {
+    let known: Vec<(&Line, Interval)> = lines.iter().filter_map(|line| Some((*line, line.difference?))).collect();
+    if known.is_empty() {
+        return format!("Not decided: nothing is measured on real images ({RULE}).");
+    }
+    let names = |keep: &dyn Fn(&Interval) -> bool| {
+        let names: Vec<String> = known
+            .iter()
+            .filter(|(_, interval)| keep(interval))
+            .map(|(line, interval)| format!("{} {} ({})", line.scale, line.scheme, signed(*interval)))
+            .collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    };
+    let holds = |interval: &Interval| {
+        paper.is_some_and(|paper| (interval.low()..=interval.high()).contains(&paper.difference()))
+    };
+    format!(
+        "In favour of {second}: {}. Against it: {}. Of the paper's size: {}. ({RULE}.)",
+        names(&|interval| interval.low() > 0.0),
+        names(&|interval| interval.high() < 0.0),
+        names(&|interval| interval.low() > 0.0 && holds(interval)),
+    )
+}
+
+fn signed(interval: Interval) -> String {
+    format!("{:+.2} \u{b1} {:.2}", interval.mean, interval.half)
+}
+
+fn interval(of: Option<Interval>, rows: &[String]) -> Entry {
+    match of {
+        Some(of) => Entry::new(signed(of), Mark::Ours, rows.to_vec()),
+        None => Entry::new("\u{2013}", Mark::Missing, Vec::new()),
+    }
+}
+
+/// A line for each scheme, the paper's first.
+fn overview(paper: Option<Paper>, [first, second]: [&str; 2], lines: &[Line]) -> Table {
+    let mut table = Table::new([
+        ("scale".to_owned(), false),
+        ("scheme".to_owned(), false),
+        ("networks of each".to_owned(), true),
+        (format!("{second} minus {first}, f32"), true),
+        ("the same, 8 bits".to_owned(), true),
+        (format!("drop, {first}"), true),
+        (format!("drop, {second}"), true),
+        ("difference of drops".to_owned(), true),
+    ]);
+    if let Some(paper) = paper {
+        let recalled = |value: f64| {
+            let confidence = sandglass_study::paper::Confidence::Recalled;
+            Entry::new(format!("{value:+.2}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
+        };
+        let text = |text: &str| Entry::from(text.to_owned());
+        let [a, b] = paper.drops;
+        table.push([
+            text("paper, ImageNet"),
+            text("not told"),
+            text("1"),
+            recalled(paper.gap_before),
+            recalled(paper.gap),
+            recalled(a),
+            recalled(b),
+            recalled(paper.difference()),
+        ]);
+    }
+    for line in lines {
+        let synthetic = if line.synthetic { " (drawn by code)" } else { "" };
+        table.push([
+            format!("{}{synthetic}", line.scale).into(),
+            line.scheme.clone().into(),
+            line.units.to_string().into(),
+            interval(line.gap_before, &line.rows),
+            interval(line.gap, &line.rows),
+            interval(line.drops[0], &line.rows),
+            interval(line.drops[1], &line.rows),
+            interval(line.difference, &line.rows),
+        ]);
+    }
+    table
+}
+
+fn notes(scales: &[Measurements]) -> Vec<String> {
+    let mut notes = vec![
+        format!(
+            "Points of top-1 accuracy, with intervals of 95 % on the same images; over several networks the variance between \
+             them is added. A drop above 0 is a loss. {LEGEND}"
+        ),
+        "Schemes are those of workspace/quant/schemes.toml. avx2: pairs of products are added in 16 bits that saturate, as on \
+         CPUs without VNNI. Scores are the classifier's accumulators times their scales but for int8-logits."
+            .to_owned(),
+    ];
+    let open = scales.iter().filter(|scale| scale.open.0 > 0);
+    notes.extend(
+        open.map(|scale| format!("Not done: {} of {} cells of profile {}.", scale.open.0, scale.open.1, scale.name)),
+    );
+    notes
+}
+
+/// A line for each scheme, a column for each width: the gap over all its seeds.
+fn gaps(scale: &Measurements, names: [&str; 2]) -> Table {
+    let widths = scale.widths();
+    let columns = widths.iter().map(|width| (format!("width {width:?}"), true));
+    let mut table = Table::new([("scheme".to_owned(), false)].into_iter().chain(columns));
+    for scheme in [vec![F32.to_owned()], scale.schemes()].concat() {
+        let pairs = scale.pairs(names, &scheme);
+        let at = |width: f64| {
+            let at: Vec<&Pair> = pairs.iter().filter(|pair| pair.first[1].cell.network.width == width).collect();
+            let rows: Vec<String> = at
+                .iter()
+                .flat_map(|pair| [pair.first[1], pair.second[1]])
+                .filter_map(|m| Some(m.row()?.id()))
+                .collect();
+            let sides: Vec<(&Right, &Right)> =
+                at.iter().map(|pair| (&pair.first[1].right, &pair.second[1].right)).collect();
+            interval(gap(&sides), &rows)
+        };
+        table.push([Entry::from(scheme.clone())].into_iter().chain(widths.iter().map(|&width| at(width))));
+    }
+    table
+}
+
+/// A line for each cell.
+fn every(scale: &Measurements) -> Table {
+    let is_given = !scale.compares_families();
+    let mut table = Table::new([
+        ("network", false),
+        ("width", true),
+        (if is_given { "trained by" } else { "seed" }, !is_given),
+        ("scheme", false),
+        ("top-1 (%)", true),
+        ("images right", true),
+        ("drop (points)", true),
+        ("top-5 (%)", true),
+        ("bytes", true),
+        ("pairs beyond 16 bits (%)", true),
+    ]);
+    for measured in &scale.cells {
+        let of = |metric: &str, write: &dyn Fn(f64) -> String| match measured.value(metric) {
+            Some(value) => Measured::entry(write(value), &[measured]),
+            None => Entry::default(),
+        };
+        let sum = |metric: &str| measured.parts(metric).iter().map(|(_, value)| value).sum::<f64>();
+        let pairs = sum("pairs");
+        let saturated = match pairs > 0.0 {
+            true => Measured::entry(format!("{:.4}", 100.0 * sum("saturated_pairs") / pairs), &[measured]),
+            false => Entry::default(),
+        };
+        let drop = match (&measured.cell.scheme, scale.drop(measured), scale.float(measured.cell)) {
+            (Some(_), Some(drop), Some(float)) => Measured::entry(signed(drop), &[float, measured]),
+            _ => Entry::default(),
+        };
+        let bytes = if measured.cell.scheme.is_some() { "bytes" } else { "checkpoint_bytes" };
+        let maker = match &measured.cell.source {
+            Source::Given { name, .. } => name.clone(),
+            Source::Kept(_) => measured.cell.seed.to_string(),
+        };
+        let n = measured.row().map_or(0, |row| row.n);
+        table.push([
+            measured.network().into(),
+            format!("{:?}", measured.cell.network.width).into(),
+            maker.into(),
+            measured.scheme().into(),
+            of("top1", &|value| format!("{value:.2}")),
+            of("top1_count", &|value| format!("{value:.0} of {n}")),
+            drop,
+            of("top5", &|value| format!("{value:.2}")),
+            of(bytes, &|value| grouped(value as u64)),
+            saturated,
+        ]);
+    }
+    table
+}
+
+/// What others published of MobileNetV2 in 8 bits.
+fn published() -> Result<Option<[Part; 3]>, StudyError> {
+    let paper = PaperTable::find("mobilenetv2_quant_published")?;
+    let mut table =
+        Table::new([("published by", false), ("scheme", false), ("f32, top-1 (%)", true), ("8 bits, top-1 (%)", true)]);
+    for row in &paper.row {
+        let confidence = paper.confidence(row);
+        let text = |key: &str| Entry::from(row.text(key).unwrap_or_default().to_owned());
+        let number = |key: &str| match row.number(key) {
+            Some(value) => Entry::new(format!("{value}{}", confidence.mark()), Mark::Paper(confidence), Vec::new()),
+            None => "?".to_owned().into(),
+        };
+        table.push([text("source_name"), text("scheme"), number("top1_f32_pct"), number("top1_pct")]);
+    }
+    Ok(Some([
+        Part::Heading("Published: MobileNetV2 1.0 in 8 bits, all of ImageNet".to_owned()),
+        Part::Table(table),
+        Part::Notes(vec![format!("{} {}", paper.notes, LEGEND)]),
+    ]))
+}
+
+const SHOWN: usize = 5;
+
+/// For each network whose layers were left out in turn, those that gain most.
+fn costs(scales: &[Measurements]) -> Table {
+    let mut table = Table::new([
+        ("scale", false),
+        ("network", false),
+        ("width", true),
+        ("layer", false),
+        ("gain (dB)", true),
+        ("of (dB)", true),
+    ]);
+    for scale in scales {
+        for measured in &scale.cells {
+            let Some(whole) = measured.value("score_sqnr") else { continue };
+            let mut layers = measured.parts("score_sqnr");
+            layers.sort_by(|a, b| b.1.total_cmp(&a.1));
+            for (layer, sqnr) in layers.into_iter().take(SHOWN) {
+                table.push([
+                    scale.title.to_owned().into(),
+                    measured.network().into(),
+                    format!("{:?}", measured.cell.network.width).into(),
+                    layer.to_owned().into(),
+                    Measured::entry(format!("{:+.2}", sqnr - whole), &[measured]),
+                    Measured::entry(format!("{whole:.2}"), &[measured]),
+                ]);
+            }
+        }
+    }
+    table
+}
