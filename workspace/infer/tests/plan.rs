@@ -28,6 +28,10 @@ fn every_network_has_the_logits_of_the_training_engine_on_every_path_and_thread_
         let runtime = Arc::new(Runtime::with_isa(2, Isa::from_env().unwrap()).unwrap());
         let want = Engine::new(runtime, &graph, 33, 37, 2).unwrap().evaluate(&weights, &images).unwrap().one().unwrap();
         assert!(want.iter().all(|x| x.is_finite()), "{name}");
+        // The two images differ, and so do their logits.
+        let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+        let apart = want[..70].iter().zip(&want[70..]).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        assert!(apart > 0.01 * largest, "{name}: {apart} of {largest}");
         for isa in Isa::ALL {
             if !isa.is_available() || (isa == Isa::Portable && name == NetworkName::ResNet50) {
                 eprintln!("skipped: {name} on {}", isa.name());

@@ -29,17 +29,23 @@ impl Activation {
         matches!(self, Self::Silu | Self::Sigmoid)
     }
 
-    /// Borders of what clamps: `high.min(low.max(x))`, which keeps a NaN and the sign of a zero.
+    /// Borders of what clamps.
+    #[inline(always)]
+    pub(crate) fn range(self) -> (f32, f32) {
+        match self {
+            Self::Relu => (0.0, f32::INFINITY),
+            Self::Relu6 => (0.0, 6.0),
+            Self::None | Self::Silu | Self::Sigmoid => (f32::NEG_INFINITY, f32::INFINITY),
+        }
+    }
+
+    /// As [`Activation::range`], for `high.min(low.max(x))`, which keeps a NaN and the sign of a zero.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`; as for all functions here.
     #[inline(always)]
     pub(crate) unsafe fn bounds<V: Lanes>(self) -> (V, V) {
-        let (low, high) = match self {
-            Self::Relu => (0.0, f32::INFINITY),
-            Self::Relu6 => (0.0, 6.0),
-            Self::None | Self::Silu | Self::Sigmoid => (f32::NEG_INFINITY, f32::INFINITY),
-        };
+        let (low, high) = self.range();
         // SAFETY: the caller's.
         unsafe { (V::splat(low), V::splat(high)) }
     }

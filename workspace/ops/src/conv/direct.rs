@@ -2,7 +2,7 @@
 //!
 //! Values stay in registers from the first product to the activation, and maps are read where they lie. An element is the
 //! same chain of fused multiply-adds, in the same order, as in the other forms, then the same steps as in [`Finish`]: so are
-//! its bits. Padding is left out of a chain instead of being added as zeros.
+//! its bits. What a window reads beyond the map is left out of a chain, or zero.
 //!
 //! A call is cut by shape into parts of the output, pixels by channels, for one image already: where a map is small, its
 //! weights are what takes time, and each thread reads only its share of them.
@@ -35,14 +35,47 @@ pub(super) struct Direct<'a> {
     pub y: Shared<f32>,
     /// The sums go on from what is in `y`.
     pub onto: bool,
-    pub after: Stored<'a>,
+    pub after: Epilogue<'a>,
 }
 
-/// What becomes of a sum on its way to memory.
+/// What becomes of a sum on its way to memory: `clamp(sum * scale + shift + skip)`, then perhaps more.
+///
+/// Plain numbers and pointers, which kernels keep in registers; enums they would look up in memory for every vector.
 #[derive(Clone, Copy)]
-pub(super) enum Stored<'a> {
-    Raw,
-    Finish(Finish<'a>),
+pub(super) struct Epilogue<'a> {
+    scale: &'a [f32],
+    shift: &'a [f32],
+    /// 1, or 0 where all channels share the first vector of both.
+    step: usize,
+    skip: &'a [f32],
+    /// Channels that the shortcut reaches.
+    reached: usize,
+    low: f32,
+    high: f32,
+    /// An activation that is more than clamping: a pass of its own over what is stored.
+    smooth: Option<Activation>,
+}
+
+impl<'a> Epilogue<'a> {
+    /// Nothing: adding -0 keeps the sign of a zero.
+    pub fn raw() -> Self {
+        let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
+        Self { scale: &[1.0; 16], shift: &[-0.0; 16], step: 0, skip: &[], reached: 0, low, high, smooth: None }
+    }
+
+    /// As [`Finish`], once checked; none where the shortcut is not read as it is stored.
+    pub fn of(finish: &Finish<'a>) -> Option<Self> {
+        let Finish { affine: Some(affine), inner: Activation::None, skip, activation, .. } = finish else {
+            return None;
+        };
+        let (low, high) = activation.range();
+        let smooth = activation.is_smooth().then_some(*activation);
+        let plain = Self { scale: affine.scale, shift: affine.shift, step: 1, low, high, smooth, ..Self::raw() };
+        match skip {
+            None => Some(plain),
+            Some(skip) => skip.map.is_plain().then_some(Self { skip: skip.map.data, reached: skip.channels, ..plain }),
+        }
+    }
 }
 
 impl Direct<'_> {
@@ -87,7 +120,8 @@ impl Grid {
         let lines = shape.images * shape.out_height();
         let (of, unit) = match is_matrix(shape) {
             true => ([pixels, shape.output], [ROWS, COLUMNS]),
-            false => ([lines, shape.output], [1, COLUMNS]),
+            // Depthwise lines go in pairs.
+            false => ([lines, shape.output], [if shape.depthwise { 2 } else { 1 }, COLUMNS]),
         };
         // Down to tiles of their full height, then across.
         let full = pixels.div_ceil(TILE).min(of[0].div_ceil(unit[0]));
@@ -96,7 +130,7 @@ impl Grid {
             true => 1,
             false => (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)),
         };
-        let rows = if shape.depthwise { parts.min(of[0]) } else { rows };
+        let rows = if shape.depthwise { parts.min(of[0].div_ceil(2)) } else { rows };
         Self { of, unit, rows, columns }
     }
 
@@ -107,59 +141,6 @@ impl Grid {
             (index * units / parts * unit)..of.min((index + 1) * units / parts * unit)
         };
         (cut(0, part / self.columns, self.rows), cut(1, part % self.columns, self.columns))
-    }
-}
-
-/// The factors of an epilogue for one vector of channels.
-struct Factors<V> {
-    affine: Option<(V, V)>,
-    /// How many lanes the shortcut reaches.
-    reached: usize,
-    bounds: (V, V),
-}
-
-impl Stored<'_> {
-    /// True if all of it can be done in registers: the shortcut is a map as it is stored.
-    pub fn is_direct(&self) -> bool {
-        match self {
-            Self::Raw => true,
-            Self::Finish(Finish { inner, skip, .. }) => {
-                *inner == Activation::None && skip.as_ref().is_none_or(|skip| skip.map.is_plain())
-            }
-        }
-    }
-
-    /// # Safety
-    /// The CPU has the instructions of `V`, and the map has channels `c..c + n`.
-    #[inline(always)]
-    unsafe fn factors<V: Lanes>(&self, c: usize, n: usize) -> Factors<V> {
-        // SAFETY: the caller's.
-        unsafe {
-            match self {
-                Self::Raw => Factors { affine: None, reached: 0, bounds: Activation::None.bounds() },
-                Self::Finish(finish) => Factors {
-                    affine: finish.affine.as_ref().map(|affine| affine.load(c, n)),
-                    reached: finish.skip.as_ref().map_or(0, |skip| skip.channels.saturating_sub(c).min(n)),
-                    bounds: finish.activation.bounds(),
-                },
-            }
-        }
-    }
-
-    /// The shortcut's map; dangling where there is none.
-    fn skip(&self) -> *const f32 {
-        match self {
-            Self::Finish(Finish { skip: Some(skip), .. }) => skip.map.data.as_ptr(),
-            _ => std::ptr::NonNull::dangling().as_ptr(),
-        }
-    }
-
-    /// What is left to do where pixels are stored: an activation that is more than clamping.
-    fn smooth(&self) -> Option<Activation> {
-        match self {
-            Self::Finish(finish) if finish.activation.is_smooth() => Some(finish.activation),
-            _ => None,
-        }
     }
 }
 
@@ -174,35 +155,35 @@ impl Stored<'_> {
 #[inline(always)]
 unsafe fn put<V: Lanes, const P: usize>(
     sums: [V; P],
-    after: &Stored<'_>,
+    after: &Epilogue<'_>,
     (y, place, pitch): (*mut f32, usize, usize),
     c: usize,
     n: usize,
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let Factors { affine, reached, bounds: (low, high) } = after.factors::<V>(c, n);
-        let skip = after.skip();
+        let factor = |of: &[f32]| load::<V>(of.as_ptr().add(c * after.step), n);
+        let (scale, shift) = (factor(after.scale), factor(after.shift));
+        let skip = after.skip.as_ptr();
         let mut values = sums;
-        if let Some((scale, shift)) = affine {
-            for p in 0..P {
-                values[p] = values[p].fma(scale, shift);
-            }
+        for p in 0..P {
+            values[p] = values[p].fma(scale, shift);
         }
-        if reached == n {
+        if c + n <= after.reached {
             for p in 0..P {
                 values[p] = values[p].add(load::<V>(skip.add(place + p * pitch), n));
             }
-        } else if reached > 0 {
+        } else if c < after.reached {
             // Where the shortcut does not reach, adding 0 would turn -0 into 0.
             for p in 0..P {
-                let (mut parts, at) = ([0f32; 16], place + p * pitch);
+                let (mut parts, at, reached) = ([0f32; 16], place + p * pitch, after.reached - c);
                 let sum = values[p].add(V::load_first(skip.add(at), reached));
                 values[p].store(parts.as_mut_ptr());
                 sum.store_first(parts.as_mut_ptr(), reached);
                 values[p] = V::load(parts.as_ptr());
             }
         }
+        let (low, high) = (V::splat(after.low), V::splat(after.high));
         for p in 0..P {
             values[p] = high.min(low.max(values[p]));
         }
@@ -296,7 +277,7 @@ kernel! {
                 lines::<V>(call, runs, line, columns.clone());
             }
         }
-        if let Some(activation) = call.after.smooth() {
+        if let Some(activation) = call.after.smooth {
             // SAFETY: the caller's.
             unsafe { activate::<V>(activation, call.y, call.shape.output, rows, columns) }
         }
@@ -346,7 +327,7 @@ kernel! {
                 unsafe { lines::<V>(call, runs, line, columns.clone()) }
             }
         }
-        if let Some(activation) = call.after.smooth() {
+        if let Some(activation) = call.after.smooth {
             let pixels = rows.start * out_width..rows.end * out_width;
             // SAFETY: the caller's.
             unsafe { activate::<V>(activation, call.y, call.shape.output, pixels, columns) }
@@ -524,135 +505,132 @@ kernel! {
     }
 }
 
-/// The window of some outputs of a line: its first tap on the map, floats from line to line, and the taps that lie inside.
-struct Window {
-    from: *const f32,
-    line: usize,
-    ky: Range<usize>,
-    kx: Range<usize>,
+/// Outputs of a line that share their inputs and weights in registers.
+const BLOCK: usize = 4;
+
+/// Some outputs of a depthwise convolution that are computed together: `R` lines of `B`.
+struct Block {
+    /// The padded place of the first tap: a line of its image, a pixel.
+    top: usize,
+    left: usize,
+    /// Floats of the map before the image.
+    image: usize,
+    /// The first output's place in the map that is written.
+    place: usize,
 }
 
 #[inline(always)]
 unsafe fn depthwise<V: Lanes, const K: usize, const S: usize>(call: &Direct<'_>, rows: Range<usize>) {
-    /// Outputs that share their inputs and weights in registers.
-    const BLOCK: usize = 4;
-    let ConvShape { height, width, input, padding, .. } = call.shape;
+    let ConvShape { height, width, input, .. } = call.shape;
     let (out_height, out_width) = (call.shape.out_height(), call.shape.out_width());
     let inner = inner(&call.shape);
-    for row in rows.clone() {
-        let (image, top) = (row / out_height, row % out_height * S);
-        let ky = inside(top, height, K, padding);
-        let first = (image * height + top + ky.start - padding) * width;
+    let mut row = rows.start;
+    while row < rows.end {
+        let (image, line) = (row / out_height, row % out_height);
+        // Two lines read most of their inputs twice: they are loaded once.
+        let pair = row + 1 < rows.end && line + 1 < out_height;
         let mut x = 0;
         while x < out_width {
-            let kx = inside(x * S, width, K, padding);
-            let from = call.x[(first + x * S + kx.start - padding) * input..].as_ptr();
-            let window = Window { from, line: width * input, ky: ky.clone(), kx };
-            let place = (row * out_width + x) * input;
-            // SAFETY: the caller's; taps outside the map are left out.
+            // The last block of a line begins early, and computes some outputs a second time.
+            let whole = out_width >= BLOCK;
+            let at = if whole { x.min(out_width - BLOCK) } else { x };
+            let image = image * height * width * input;
+            let place = (row * out_width + at) * input;
+            let block = Block { top: line * S, left: at * S, image, place };
+            let is_inner = inner.contains(&at) && at + BLOCK <= inner.end;
+            // SAFETY: the caller's; the outputs are the part's own.
             unsafe {
-                if inner.contains(&x) && x + BLOCK <= inner.end {
-                    whole::<V, K, S, BLOCK>(call, &window, place);
-                    x += BLOCK;
-                } else {
-                    clipped::<V, K>(call, &window, place);
-                    x += 1;
+                match (pair, whole, is_inner) {
+                    (true, true, true) => channels::<V, K, S, 2, BLOCK, true>(call, &block),
+                    (true, true, false) => channels::<V, K, S, 2, BLOCK, false>(call, &block),
+                    (true, false, _) => channels::<V, K, S, 2, 1, false>(call, &block),
+                    (false, true, _) => channels::<V, K, S, 1, BLOCK, false>(call, &block),
+                    (false, false, _) => channels::<V, K, S, 1, 1, false>(call, &block),
                 }
             }
+            x = at + if whole { BLOCK } else { 1 };
         }
+        row += if pair { 2 } else { 1 };
     }
-    if let Some(activation) = call.after.smooth() {
+    if let Some(activation) = call.after.smooth {
         let pixels = rows.start * out_width..rows.end * out_width;
         // SAFETY: the caller's.
         unsafe { activate::<V>(activation, call.y, input, pixels, 0..input) }
     }
 }
 
-/// `B` outputs from `place` on, with all taps of their lines.
+/// All channels of a block of `R` lines of `B` outputs; `INNER`: its windows lie on the map, from side to side.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`, the window lies on the map, and the outputs are this task's.
+/// The CPU has the instructions of `V`, and the outputs are this task's.
 #[inline(always)]
-unsafe fn whole<V: Lanes, const K: usize, const S: usize, const B: usize>(
+unsafe fn channels<V: Lanes, const K: usize, const S: usize, const R: usize, const B: usize, const INNER: bool>(
     call: &Direct<'_>,
-    window: &Window,
-    place: usize,
+    block: &Block,
 ) {
     let channels = call.shape.input;
     let mut c = 0;
     // SAFETY: the caller's. Whole vectors first, so that the loop that does the work knows no masks.
     unsafe {
         while c + V::N <= channels {
-            outputs::<V, K, S, B>(call, window, place, c, V::N);
+            outputs::<V, K, S, R, B, INNER>(call, block, c, V::N);
             c += V::N;
         }
         if c < channels {
-            outputs::<V, K, S, B>(call, window, place, c, channels - c);
+            outputs::<V, K, S, R, B, INNER>(call, block, c, channels - c);
         }
     }
 }
 
-/// Channels `c..c + n` of [`whole`].
+/// Channels `c..c + n` of [`channels`].
 ///
 /// # Safety
 /// As there.
 #[inline(always)]
-unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const B: usize>(
+unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const R: usize, const B: usize, const INNER: bool>(
     call: &Direct<'_>,
-    window: &Window,
-    place: usize,
+    block: &Block,
     c: usize,
     n: usize,
 ) {
-    let channels = call.shape.input;
-    let pitch = pitch(channels);
-    // SAFETY: the caller's.
+    let ConvShape { height, width, input: channels, padding, .. } = call.shape;
+    let (pitch, line) = (pitch(channels), width * channels);
+    // SAFETY: the caller's; only what lies on the map is read.
     unsafe {
-        let mut sums = [V::splat(0.0); B];
-        let mut from = window.from.add(c);
-        let mut weights = call.packed.as_ptr().add(window.ky.start * K * pitch + c);
-        for _ in 0..window.ky.len() {
+        let mut sums = [[V::splat(0.0); B]; R];
+        let weights = call.packed.as_ptr().add(c);
+        let image = call.x.as_ptr().add(block.image + c);
+        for row in 0..(R - 1) * S + K {
+            let padded = block.top + row;
+            if padded < padding || padded >= height + padding {
+                continue;
+            }
+            let from = image.add((padded - padding) * line);
             // Room for four outputs of the largest kernel at stride 2; what is not used is not there after unrolling.
             let mut inputs = [V::splat(0.0); 11];
             for i in 0..(B - 1) * S + K {
-                inputs[i] = load::<V>(from.add(i * channels), n);
-            }
-            for kx in 0..K {
-                let weight = V::load(weights.add(kx * pitch));
-                for b in 0..B {
-                    sums[b] = inputs[b * S + kx].fma(weight, sums[b]);
+                let padded = block.left + i;
+                if INNER || (padded >= padding && padded < width + padding) {
+                    inputs[i] = load::<V>(from.add((padded - padding) * channels), n);
                 }
             }
-            from = from.add(window.line);
-            weights = weights.add(K * pitch);
-        }
-        put(sums, &call.after, (call.y.at(0), place + c, channels), c, n);
-    }
-}
-
-/// One output, with the taps that lie inside.
-///
-/// # Safety
-/// As for [`whole`].
-#[inline(always)]
-unsafe fn clipped<V: Lanes, const K: usize>(call: &Direct<'_>, window: &Window, place: usize) {
-    let channels = call.shape.input;
-    let pitch = pitch(channels);
-    let mut c = 0;
-    while c < channels {
-        let n = (channels - c).min(V::N);
-        // SAFETY: the caller's.
-        unsafe {
-            let mut sum = V::splat(0.0);
-            for (line, ky) in window.ky.clone().enumerate() {
-                let from = window.from.add(line * window.line + c);
-                let weights = call.packed.as_ptr().add(ky * K * pitch + c);
-                for (column, kx) in window.kx.clone().enumerate() {
-                    sum = load::<V>(from.add(column * channels), n).fma(V::load(weights.add(kx * pitch)), sum);
+            for r in 0..R {
+                // The row of the kernel by which line `r` of the outputs reads this row.
+                let ky = row.wrapping_sub(r * S);
+                if ky < K {
+                    for kx in 0..K {
+                        let weight = V::load(weights.add((ky * K + kx) * pitch));
+                        for b in 0..B {
+                            sums[r][b] = inputs[b * S + kx].fma(weight, sums[r][b]);
+                        }
+                    }
                 }
             }
-            put([sum], &call.after, (call.y.at(0), place + c, channels), c, n);
         }
-        c += V::N;
+        let (y, next) = (call.y.at(0), call.shape.out_width() * channels);
+        put(sums[0], &call.after, (y, block.place + c, channels), c, n);
+        if R > 1 {
+            put(sums[1 % R], &call.after, (y, block.place + next + c, channels), c, n);
+        }
     }
 }

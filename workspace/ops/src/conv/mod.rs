@@ -17,7 +17,7 @@ mod rows;
 
 use std::ops::Range;
 
-use direct::{Direct, Stored};
+use direct::{Direct, Epilogue};
 
 use crate::lanes::Lanes;
 use crate::map::{
@@ -382,15 +382,15 @@ pub fn go_on(
     OpError::length("input", shape.input_len(), x.len())?;
     OpError::length("output", shape.output_len(), y.len())?;
     let after = match after {
-        After::Raw => Some(Stored::Raw),
+        After::Raw => Some(Epilogue::raw()),
         After::Moments(_) => None,
         After::Finish { affine, skip, activation } => {
             let finish = Finish::of(shape.output, affine, skip, activation);
             finish.check(y.len())?;
-            Some(Stored::Finish(finish))
+            Epilogue::of(&finish)
         }
     };
-    let after = after.filter(|after| !shape.depthwise && after.is_direct()).ok_or(OpError::Convolution(*shape))?;
+    let after = after.filter(|_| !shape.depthwise).ok_or(OpError::Convolution(*shape))?;
     Direct { shape: *shape, x, packed: &weights.data, y: Shared::new(y), onto: true, after }.run(runtime);
     Ok(())
 }
@@ -420,7 +420,7 @@ fn run(
         Direct { shape: *shape, x: x.data, packed, y: Shared::new(y), onto: false, after }.run(runtime);
     };
     match after {
-        After::Raw if x.is_plain() => direct(y, Stored::Raw),
+        After::Raw if x.is_plain() => direct(y, Epilogue::raw()),
         After::Raw => run(y, ChunkAfter::Raw),
         After::Moments(Moments { sum, square }) => {
             let mut totals = vec![0f64; shape.chunks() * 2 * channels];
@@ -432,11 +432,9 @@ fn run(
         After::Finish { affine, skip, activation } => {
             let finish = Finish::of(channels, affine, skip, activation);
             finish.check(y.len())?;
-            let after = Stored::Finish(finish);
-            if x.is_plain() && after.is_direct() {
-                direct(y, after);
-            } else {
-                run(y, ChunkAfter::Finish(finish));
+            match Epilogue::of(&finish).filter(|_| x.is_plain()) {
+                Some(after) => direct(y, after),
+                None => run(y, ChunkAfter::Finish(finish)),
             }
         }
     }
