@@ -1,6 +1,7 @@
 //! `plan`, `run`, `table` and `report` in a project of their own, through the real binary.
 
 use std::path::Path;
+use std::process::Stdio;
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -83,6 +84,13 @@ fn the_report_is_written_from_rows_and_names_bad_ones() {
     assert!(String::from_utf8_lossy(&first).contains("mobilenext-w0.35-s0.parquet: is cut or was changed"));
     sandglass(project.path(), &["report"]);
     assert_eq!(std::fs::read(project.path().join("report/out/index.html")).unwrap(), first);
+
+    // Nobody reads what was written: no error, no panic.
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_sandglass"));
+    let child = child.current_dir(project.path()).arg("report").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().unwrap().success());
 
     std::fs::write(project.path().join("README.md"), "# Micro\n").unwrap();
     let (code, _, err) = sandglass(project.path(), &["report"]);

@@ -348,11 +348,11 @@ impl Dataset {
             one => one.concat(),
         };
         if self.named && self.classes.len() != outputs {
-            let reason = format!(
-                "its {} classes ({names}) are not the classifier's {outputs}; it holds {}",
-                self.classes.len(),
-                self.listing()
-            );
+            let count = match self.classes.len() {
+                1 => format!("1 class ({names}) is"),
+                count => format!("{count} classes ({names}) are"),
+            };
+            let reason = format!("its {count} not the classifier's {outputs}; it holds {}", self.listing());
             return Err(DataError::Labels { set: self.name.clone(), reason });
         }
         self.check_labels(outputs)

@@ -185,7 +185,7 @@ impl HubFile {
             return Err(Failure::Other(format!("{size} bytes came, {} were expected", self.size)));
         }
         let sha256 = sandglass_files::sha256_file(path)?;
-        if sha256 != self.sha256 {
+        if !sha256.eq_ignore_ascii_case(&self.sha256) {
             return Err(Failure::Other(format!("its sha256 is {sha256}, not {}", self.sha256)));
         }
         Ok(())

@@ -109,12 +109,15 @@ fn compare<E: Experiment>(
 ) -> Result<bool, CellError> {
     let file = match &checkpoint {
         Checkpoint::Listed(entry) => {
-            if let Some(row) = rows.iter().find(|row| row.checkpoint_hash.as_ref() != Some(&entry.sha256)) {
+            // Digits of a hash are the same in capitals.
+            let listed =
+                |row: &&&Row| row.checkpoint_hash.as_ref().is_some_and(|hash| hash.eq_ignore_ascii_case(&entry.sha256));
+            if let Some(row) = rows.iter().find(|row| !listed(row)) {
                 return Err(CellError::Failed(format!("the checkpoint listed is not that of row {}", row.id())));
             }
             let Some(path) = locate(study, entry, again)? else { return Ok(false) };
             let hash = sha256_file(&path).map_err(CellError::failed)?;
-            if hash != entry.sha256 {
+            if !hash.eq_ignore_ascii_case(&entry.sha256) {
                 return Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", path.display(), entry.sha256)));
             }
             Artefact::found(path)

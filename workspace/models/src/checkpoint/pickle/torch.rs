@@ -108,7 +108,8 @@ impl<'a> Machine<'a> {
             }
             Value::Object(class) => format!("an object of class {class}: save its state_dict()"),
             Value::Tensor(_) => "one tensor without a name".to_owned(),
-            _ if root == OPAQUE => "a list, a number or nothing".to_owned(),
+            Value::Tuple(ids) => format!("a tuple of {}: save its dict alone", ids.len()),
+            _ if root == OPAQUE => "a list, a number or nothing: save its dict alone".to_owned(),
             _ => "no dict".to_owned(),
         }
     }
