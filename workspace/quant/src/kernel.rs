@@ -241,9 +241,33 @@ mod avx2 {
         super::finish_each(sums, lanes, bounds, map);
     }
 
+    /// Multiplied and added apart, as the portable loops do it: a fused operation would round otherwise.
     #[target_feature(enable = "avx2")]
     pub(super) fn float(dense: &super::FloatDense, rows: &[f32], out: &mut [f32]) {
-        dense.tiles(rows, out);
+        dense.tiles(rows, out, |rows, weights| {
+            let mut sums = [[_mm256_setzero_ps(); 2]; PIXELS];
+            for (at, weights) in weights.iter().enumerate() {
+                let start = weights.as_ptr();
+                // SAFETY: a block of weights is 16 f32, two vectors; loads need no alignment.
+                let weights = unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] };
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    let x = _mm256_set1_ps(row[at]);
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = _mm256_add_ps(*sum, _mm256_mul_ps(x, weights));
+                    }
+                }
+            }
+            sums.map(|sums| {
+                let mut lanes = [0.0; LANES];
+                let start = lanes.as_mut_ptr();
+                // SAFETY: 16 lanes of f32 are two vectors; stores need no alignment.
+                unsafe {
+                    _mm256_storeu_ps(start, sums[0]);
+                    _mm256_storeu_ps(start.add(8), sums[1]);
+                }
+                lanes
+            })
+        });
     }
 
     #[target_feature(enable = "avx2")]
@@ -286,24 +310,23 @@ impl FloatDense {
             return unsafe { avx2::float(self, rows, out) };
         }
         let _ = isa;
-        self.tiles(rows, out);
+        self.tiles(rows, out, float_tile);
     }
 
     #[inline(always)]
-    fn tiles(&self, rows: &[f32], out: &mut [f32]) {
+    fn tiles(
+        &self,
+        rows: &[f32],
+        out: &mut [f32],
+        tile: impl Fn([&[f32]; PIXELS], &[[f32; LANES]]) -> [[f32; LANES]; PIXELS],
+    ) {
         let count = rows.len() / self.terms;
         for first in (0..count).step_by(PIXELS) {
             let used = PIXELS.min(count - first);
             let rows: [&[f32]; PIXELS] =
                 std::array::from_fn(|pixel| &rows[(first + pixel.min(used - 1)) * self.terms..][..self.terms]);
             for (block, weights) in self.weights.chunks_exact(self.terms).enumerate() {
-                let mut sums = [[0f32; LANES]; PIXELS];
-                for (at, weights) in weights.iter().enumerate() {
-                    for (sums, row) in sums.iter_mut().zip(rows) {
-                        let x = row[at];
-                        sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += x * weight);
-                    }
-                }
+                let sums = tile(rows, weights);
                 let lanes = LANES.min(self.outputs - block * LANES);
                 for (pixel, sums) in sums.iter().take(used).enumerate() {
                     let out = &mut out[(first + pixel) * self.outputs + block * LANES..][..lanes];
@@ -312,6 +335,17 @@ impl FloatDense {
             }
         }
     }
+}
+
+#[inline(always)]
+fn float_tile(rows: [&[f32]; PIXELS], weights: &[[f32; LANES]]) -> [[f32; LANES]; PIXELS] {
+    let mut sums = [[0f32; LANES]; PIXELS];
+    for (at, weights) in weights.iter().enumerate() {
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += row[at] * weight);
+        }
+    }
+    sums
 }
 
 /// What a depthwise convolution multiplies: f32, or an activation less its zero point (9 bits) with a weight of 8.

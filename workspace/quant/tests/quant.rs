@@ -77,6 +77,9 @@ fn integers_are_the_same_on_every_path() {
             let all: Vec<Vec<Scores>> = all.collect();
             assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
             assert_eq!(all[0].len(), 3);
+            let float = runtimes().into_iter().map(|runtime| net.scores(&runtime, &of(images, SIDE)).unwrap());
+            let float: Vec<Vec<Scores>> = float.collect();
+            assert!(float.windows(2).all(|pair| pair[0] == pair[1]));
         }
     }
 }
