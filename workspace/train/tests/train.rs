@@ -159,7 +159,7 @@ fn the_average_is_what_a_run_ends_with() {
     assert_eq!(saved, trained.weights);
     let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 5).unwrap();
     let loader = Loader::evaluation(&set, Transform::evaluation(&set, 10, None, &Protocol::default()).unwrap(), 5, 1);
-    let score = evaluate(&mut engine, &saved, &loader).unwrap();
+    let score = evaluate(&mut (&mut engine, &saved), &loader).unwrap();
     assert_eq!((score.n, Some(score.top1())), (32, trained.log[1].eval_top1));
     let right = (0..32).filter(|&at| score.predictions[at] == set.label(at)).count() as u64;
     assert_eq!(score.top1_count, right);

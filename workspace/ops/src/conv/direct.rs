@@ -131,20 +131,21 @@ impl Grid {
         let pixels = product([shape.images, shape.out_height(), shape.out_width()]);
         let parts = (product([pixels, shape.weight_len()]) / WORTH).clamp(1, MOST_PARTS);
         let lines = shape.images * shape.out_height();
-        let (of, unit) = match is_matrix(shape) {
-            true => ([pixels, shape.output], [ROWS, COLUMNS]),
+        let (all, unit) = match is_matrix(shape) {
+            true => (pixels, ROWS),
             // Depthwise lines go in pairs.
-            false => ([lines, shape.output], [if shape.depthwise { 2 } else { 1 }, COLUMNS]),
+            false => (lines, if shape.depthwise { 2 } else { 1 }),
         };
-        // Down to tiles of their full height, then across.
-        let full = pixels.div_ceil(TILE).min(of[0].div_ceil(unit[0]));
-        let rows = parts.min(full);
-        let columns = match shape.depthwise {
-            true => 1,
-            false => (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)),
+        let units = all.div_ceil(unit);
+        // Down to full tiles, then across: but for depthwise convolutions, which read no weights to speak of.
+        let (rows, columns) = match shape.depthwise {
+            true => (parts.min(units), 1),
+            false => {
+                let rows = parts.min(pixels.div_ceil(TILE)).min(units);
+                (rows, (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)))
+            }
         };
-        let rows = if shape.depthwise { parts.min(of[0].div_ceil(2)) } else { rows };
-        Self { of, unit, rows, columns }
+        Self { of: [all, shape.output], unit: [unit, COLUMNS], rows, columns }
     }
 
     fn part(&self, part: usize) -> (Range<usize>, Range<usize>) {
