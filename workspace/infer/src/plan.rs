@@ -162,6 +162,9 @@ impl Plan {
     }
 }
 
+/// Places that are written, and places that are read.
+type Borrowed<'a> = ([&'a mut [f32]; 2], [&'a [f32]; 2]);
+
 impl Layout {
     /// The part of the arena that a place takes for `n` images.
     fn range(&self, place: usize, n: usize) -> Range<usize> {
@@ -223,11 +226,7 @@ impl Maps<'_> {
     }
 
     /// As [`Maps::of`], with a second place that is written.
-    fn with_scratch(
-        &mut self,
-        [to, scratch]: [usize; 2],
-        [a, b]: [usize; 2],
-    ) -> Result<([&mut [f32]; 2], [&[f32]; 2]), InferError> {
+    fn with_scratch(&mut self, [to, scratch]: [usize; 2], [a, b]: [usize; 2]) -> Result<Borrowed<'_>, InferError> {
         // Nothing of the arena for what does not lie there, or was taken already.
         let range = |place: usize| if place == 0 { 0..0 } else { self.layout.range(place, self.n) };
         let ranges = [range(to), range(scratch), range(a), if a == b { 0..0 } else { range(b) }];
