@@ -62,7 +62,7 @@ fn pixel(i: usize) -> f32 {
     (i * 7919 % 1021) as f32 / 510.5 - 1.0
 }
 
-/// As drawn for training, but with batch norms that differ from channel to channel, and variances so small that the image
+/// As drawn for training, but with batch norms that differ from channel to channel, and depthwise filters so large that the image
 /// does not fade away through the layers: logits depend on all of it.
 fn weights(graph: &Graph) -> Weights {
     let mut weights = initialise(graph.tensors(), 0);
@@ -71,7 +71,7 @@ fn weights(graph: &Graph) -> Weights {
             // Drawn as if each filter had as many inputs as there are channels.
             Role::DepthwiseWeight => ((spec.shape[0] as f32).sqrt(), 0.0),
             Role::NormWeight => (1.0, 0.3),
-            Role::RunningVar => (0.3, 0.1),
+            Role::RunningVar => (1.0, 0.3),
             Role::NormBias | Role::RunningMean | Role::LinearBias => (1.0, 0.1),
             _ => (1.0, 0.0),
         };
