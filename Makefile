@@ -7,7 +7,7 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer
+.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer test-export
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ build: ## Compile all crates and the `sandglass` binary
 
 test: ## All tests
 	$(CARGO) test $(ALL)
+
+test-export: ## Exported networks run by tract, in a package of its own
+	$(CARGO) test --manifest-path bench/tract/Cargo.toml --target-dir $(TARGET)/tract
 
 table-%: build ## Print a study's table from committed rows, e.g. table-width; never trains
 	$(SANDGLASS) table $*

@@ -5,6 +5,7 @@
 //!   number of inferences, a line with the seconds of each.
 //! - `latency peak`: GFLOP/s of multiply-adds in registers on one thread, the best of many moments.
 
+use std::hint::black_box;
 use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,14 +62,16 @@ fn pixel(i: usize) -> f32 {
     (i * 7919 % 1021) as f32 / 510.5 - 1.0
 }
 
-/// As drawn for training, but with batch norms that differ from channel to channel, and variances so small that the image
+/// As drawn for training, but with batch norms that differ from channel to channel, and depthwise filters so large that the image
 /// does not fade away through the layers: logits depend on all of it.
 fn weights(graph: &Graph) -> Weights {
     let mut weights = initialise(graph.tensors(), 0);
     for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
         let (of_value, noise) = match spec.role {
+            // Drawn as if each filter had as many inputs as there are channels.
+            Role::DepthwiseWeight => ((spec.shape[0] as f32).sqrt(), 0.0),
             Role::NormWeight => (1.0, 0.3),
-            Role::RunningVar => (0.3, 0.1),
+            Role::RunningVar => (1.0, 0.3),
             Role::NormBias | Role::RunningMean | Role::LinearBias => (1.0, 0.1),
             _ => (1.0, 0.0),
         };
@@ -106,7 +109,7 @@ unsafe fn multiply_add(isa: Isa, steps: usize) -> f32 {
     };
     #[target_feature(enable = "avx512f")]
     fn wide(steps: usize) -> f32 {
-        let (mut sums, factor) = ([_mm512_set1_ps(1.0); 12], _mm512_set1_ps(0.5));
+        let (mut sums, factor) = ([_mm512_set1_ps(1.0); 12], _mm512_set1_ps(black_box(0.25)));
         for _ in 0..steps {
             for sum in &mut sums {
                 *sum = _mm512_fmadd_ps(*sum, factor, factor);
@@ -116,7 +119,7 @@ unsafe fn multiply_add(isa: Isa, steps: usize) -> f32 {
     }
     #[target_feature(enable = "avx2,fma")]
     fn narrow(steps: usize) -> f32 {
-        let (mut sums, factor) = ([_mm256_set1_ps(1.0); 12], _mm256_set1_ps(0.5));
+        let (mut sums, factor) = ([_mm256_set1_ps(1.0); 12], _mm256_set1_ps(black_box(0.25)));
         for _ in 0..steps {
             for sum in &mut sums {
                 *sum = _mm256_fmadd_ps(*sum, factor, factor);

@@ -3,13 +3,18 @@
 use std::ops::Range;
 
 use sandglass_models::{After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Weights, Window};
-use sandglass_ops::conv::Packed;
+use sandglass_ops::conv::{Chain, Packed, Stage};
+use sandglass_ops::map::{self, Affine};
 use sandglass_ops::norm::Norm;
 use sandglass_ops::pool::MaxPoolShape;
 use sandglass_ops::{Activation, ConvShape, MapShape, Runtime};
 
 use crate::arena::Life;
 use crate::error::InferError;
+use crate::plan::Options;
+
+/// Floats from which on a map between two convolutions costs at least what running them line by line does (NOTES.md).
+const CHAINED: usize = 3 << 17;
 
 /// A map while a plan runs. The first is that of the images, which lies where the caller has it.
 #[derive(Clone, Debug)]
@@ -17,9 +22,16 @@ pub struct Place {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
+    /// Scratch, which one call needs once, whatever the number of images.
+    pub is_scratch: bool,
 }
 
 impl Place {
+    /// Floats for `images` images.
+    pub fn len(&self, images: usize) -> usize {
+        self.image_len().saturating_mul(if self.is_scratch { 1 } else { images })
+    }
+
     pub fn image_len(&self) -> usize {
         self.height.saturating_mul(self.width).saturating_mul(self.channels)
     }
@@ -40,6 +52,7 @@ pub struct Step {
 /// Numbers are places; shapes are those of one image.
 pub enum Op {
     Conv(Box<ConvStep>),
+    Chain(Box<ChainStep>),
     Add { main: usize, skip: Skip, activation: Activation },
     Gate { from: usize, by: usize },
     Concat { from: Vec<usize> },
@@ -57,6 +70,47 @@ pub struct ConvStep {
     pub skip: Option<Skip>,
     pub activation: Activation,
     pub sums: Sums,
+}
+
+/// A depthwise convolution and the 1x1 convolutions around it that run with it, line by line.
+pub struct ChainStep {
+    pub expand: Option<ConvStep>,
+    pub depthwise: ConvStep,
+    pub project: Option<ConvStep>,
+    pub scratch: usize,
+}
+
+impl ChainStep {
+    pub fn convs(&self) -> impl Iterator<Item = &ConvStep> {
+        self.expand.iter().chain([&self.depthwise]).chain(&self.project)
+    }
+
+    pub fn from(&self) -> usize {
+        self.expand.as_ref().unwrap_or(&self.depthwise).from
+    }
+
+    pub fn skip(&self) -> Option<Skip> {
+        self.project.as_ref().unwrap_or(&self.depthwise).skip
+    }
+
+    /// For `images` images.
+    pub fn chain<'a>(&'a self, images: usize, skip: Option<map::Skip<'a>>) -> Chain<'a> {
+        let stage = |conv: &'a ConvStep| Stage {
+            shape: ConvShape { images, ..conv.shape },
+            weights: &conv.weights,
+            affine: Affine { scale: &conv.scale, shift: &conv.shift },
+            activation: conv.activation,
+        };
+        let depthwise = stage(&self.depthwise);
+        Chain { expand: self.expand.as_ref().map(stage), depthwise, project: self.project.as_ref().map(stage), skip }
+    }
+}
+
+impl ConvStep {
+    fn is_pointwise(&self) -> bool {
+        let ConvShape { kernel, stride, padding, depthwise, .. } = self.shape;
+        !depthwise && (kernel, stride, padding) == (1, 1, 0)
+    }
 }
 
 /// The first `channels` of a map, added.
@@ -80,9 +134,21 @@ pub enum Sums {
 }
 
 impl Op {
+    /// Its convolutions, in the order in which they run.
+    pub fn convs(&self) -> Vec<&ConvStep> {
+        match self {
+            Self::Conv(conv) => vec![conv],
+            Self::Chain(chain) => chain.convs().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn reads(&self) -> Vec<usize> {
         match self {
             Self::Conv(conv) => [conv.from].into_iter().chain(conv.skip.map(|skip| skip.place)).collect(),
+            Self::Chain(chain) => {
+                [chain.from(), chain.scratch].into_iter().chain(chain.skip().map(|skip| skip.place)).collect()
+            }
             Self::Add { main, skip, .. } => vec![*main, skip.place],
             Self::Gate { from, by } => vec![*from, *by],
             Self::Concat { from } => from.clone(),
@@ -99,17 +165,17 @@ pub struct Program {
 }
 
 impl Program {
-    /// `groups`: in how many groups of channels the wide map between an expansion and a projection is made, at most.
     pub fn new(
         runtime: &Runtime,
         graph: &Graph,
         weights: &Weights,
         (height, width): Size,
-        groups: usize,
+        Options { batch, memory_groups: groups }: Options,
     ) -> Result<Self, InferError> {
         let sizes = graph.sizes(height, width)?;
         let places = graph.maps().iter().zip(sizes);
-        let places = places.map(|(map, (height, width))| Place { height, width, channels: map.channels });
+        let places =
+            places.map(|(map, (height, width))| Place { height, width, channels: map.channels, is_scratch: false });
         let program = Self { places: places.collect(), steps: Vec::new(), outputs: Vec::new() };
         let mut compiler = Compiler {
             runtime,
@@ -123,7 +189,56 @@ impl Program {
         compiler.nodes()?;
         let Compiler { aliases, mut program, .. } = compiler;
         program.outputs = graph.outputs().iter().map(|map| aliases[map.index()]).collect();
+        program.chain(runtime, batch);
         Ok(program)
+    }
+
+    /// Joins convolutions that win by running line by line.
+    fn chain(&mut self, runtime: &Runtime, batch: usize) {
+        let mut uses = vec![0; self.places.len()];
+        let read = self.steps.iter().flat_map(|step| step.op.reads()).chain(self.outputs.iter().copied());
+        read.for_each(|place| uses[place] += 1);
+        // Whether the map between two steps is for the second alone, and too large to stay in the second cache.
+        let joins = |first: &Step, second: &Step| {
+            let reads = matches!(&second.op, Op::Conv(conv) if conv.from == first.to);
+            reads && uses[first.to] == 1 && self.places[first.to].image_len() >= CHAINED
+        };
+        let is = |step: &Step, depthwise: bool| match &step.op {
+            Op::Conv(conv) if depthwise => conv.shape.depthwise && conv.sums == Sums::Whole,
+            Op::Conv(conv) => conv.is_pointwise() && conv.sums == Sums::Whole,
+            _ => false,
+        };
+        // The depthwise steps that are joined, with the steps before and after them that are joined with them.
+        let steps = &self.steps;
+        let chains = (0..steps.len()).filter(|&at| is(&steps[at], true)).filter_map(|at| {
+            let before =
+                at.checked_sub(1).filter(|&before| is(&steps[before], false) && joins(&steps[before], &steps[at]));
+            let after = Some(at + 1).filter(|&after| {
+                let linear = matches!(&steps[at].op, Op::Conv(conv) if conv.skip.is_none());
+                linear && steps.get(after).is_some_and(|step| is(step, false) && joins(&steps[at], step))
+            });
+            (before.is_some() || after.is_some()).then_some((before, at, after))
+        });
+        let chains: Vec<_> = chains.collect();
+        let mut steps: Vec<Option<Step>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
+        for (before, at, after) in chains {
+            let mut take = |index: usize| match steps[index].take() {
+                Some(Step { name, op: Op::Conv(conv), to }) => Some((name, *conv, to)),
+                _ => None,
+            };
+            let (expand, depthwise, project) = (before.and_then(&mut take), take(at), after.and_then(&mut take));
+            let Some((name, depthwise, to)) = depthwise else { continue };
+            let to = project.as_ref().map_or(to, |(_, _, to)| *to);
+            let names = [expand.as_ref().map(|of| &of.0), Some(&name), project.as_ref().map(|of| &of.0)];
+            let name = names.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ");
+            let (expand, project) = (expand.map(|of| of.1), project.map(|of| of.1));
+            let scratch = self.places.len();
+            let chain = ChainStep { expand, depthwise, project, scratch };
+            let channels = chain.chain(batch, None).scratch_len(runtime);
+            self.places.push(Place { height: 1, width: 1, channels, is_scratch: true });
+            steps[at] = Some(Step { name, op: Op::Chain(Box::new(chain)), to });
+        }
+        self.steps = steps.into_iter().flatten().collect();
     }
 
     /// How many floats each place takes for a batch, and how long it is needed. Nothing is taken for the images, nor for
@@ -135,7 +250,7 @@ impl Program {
             for place in step.op.reads().into_iter().chain([step.to]).filter(|&place| place > 0) {
                 let life = &mut lives[place];
                 let start = if life.steps.is_empty() { index } else { life.steps.start };
-                let len = self.places[place].image_len().checked_mul(batch).filter(|&len| len < usize::MAX)?;
+                let len = Some(self.places[place].len(batch)).filter(|&len| len < usize::MAX)?;
                 *life = Life { len, steps: start..index + 1 };
             }
         }
@@ -218,7 +333,7 @@ impl<'a> Compiler<'a> {
                     let Padding::Symmetric(padding) = window.padding else { return Err(not_built("SAME padding")) };
                     let Window { kernel, stride, .. } = *window;
                     let from = self.place(*from);
-                    let Place { height, width, channels } = self.program.places[from];
+                    let Place { height, width, channels, .. } = self.program.places[from];
                     let shape = MaxPoolShape { images: 1, height, width, channels, kernel, stride, padding };
                     Op::MaxPool { shape, from }
                 }
@@ -383,7 +498,7 @@ impl<'a> Compiler<'a> {
             true => rows.flatten().copied().collect(),
             false => rows.flat_map(|row| &row[inputs.start * taps..inputs.end * taps]).copied().collect(),
         };
-        let Place { height, width, channels: input } = self.program.places[from];
+        let Place { height, width, channels: input, .. } = self.program.places[from];
         let shape =
             ConvShape { images: 1, height, width, input, output: outputs.len(), kernel, stride, padding, depthwise };
         let conv = ConvStep {

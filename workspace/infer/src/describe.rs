@@ -1,14 +1,14 @@
 //! A plan in words and numbers, a line for each step.
 
 use crate::Plan;
-use crate::compile::{Op, Step, Sums};
+use crate::compile::{ConvStep, Op, Step, Sums};
 
 /// One fused operation, for one image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
     /// Of the nodes that it stands for.
     pub name: String,
-    /// Such as `3x3 depthwise /2, relu6` or `1x1 + 96 of features.2`.
+    /// Such as `3x3 depthwise /2, relu6` or `1x1 + 96 channels`; convolutions that run line by line stand side by side.
     pub operation: String,
     /// Height, width and channels of what it writes.
     pub output: (usize, usize, usize),
@@ -26,40 +26,20 @@ impl Plan {
 
     fn line(&self, step: &Step) -> Line {
         let to = self.place(step.to);
-        let area = (to.height * to.width) as u64;
-        let (madds, weights, operation) = match &step.op {
-            Op::Conv(conv) => {
-                let (kernel, stride) = (conv.shape.kernel, conv.shape.stride);
-                let mut text = format!("{kernel}x{kernel}");
-                if conv.shape.depthwise {
-                    text += " depthwise";
-                }
-                if stride > 1 {
-                    text += &format!(" /{stride}");
-                }
-                text += match conv.sums {
-                    Sums::Whole => "",
-                    Sums::First => ", begins",
-                    Sums::Next => ", goes on",
-                    Sums::Last => ", ends",
-                };
-                if matches!(conv.sums, Sums::Whole | Sums::Last) {
-                    if let Some(skip) = conv.skip {
-                        text += &format!(" + {} channels", skip.channels);
-                    }
-                    text += activation(conv.activation);
-                }
-                (area * conv.shape.weight_len() as u64, conv.weights.bytes() as u64, text)
-            }
-            Op::Add { skip, activation: after, .. } => {
-                (0, 0, format!("+ {} channels{}", skip.channels, activation(*after)))
-            }
-            Op::Gate { .. } => (0, 0, "gate".to_owned()),
-            Op::Concat { .. } => (0, 0, "concatenation".to_owned()),
-            Op::MaxPool { shape, .. } => (0, 0, format!("{0}x{0} max-pool /{1}", shape.kernel, shape.stride)),
-            Op::Average { .. } => (0, 0, "average".to_owned()),
+        let convs = step.op.convs();
+        let operation = match &step.op {
+            Op::Conv(_) | Op::Chain(_) => convs.iter().map(|conv| convolution(conv)).collect::<Vec<_>>().join("; "),
+            Op::Add { skip, activation: after, .. } => format!("+ {} channels{}", skip.channels, activation(*after)),
+            Op::Gate { .. } => "gate".to_owned(),
+            Op::Concat { .. } => "concatenation".to_owned(),
+            Op::MaxPool { shape, .. } => format!("{0}x{0} max-pool /{1}", shape.kernel, shape.stride),
+            Op::Average { .. } => "average".to_owned(),
         };
-        let floats = |place: usize| self.place(place).image_len() as u64;
+        let area = |conv: &ConvStep| conv.shape.out_height() * conv.shape.out_width();
+        let madds = convs.iter().map(|conv| (area(conv) * conv.shape.weight_len()) as u64).sum();
+        let weights: u64 = convs.iter().map(|conv| conv.weights.bytes() as u64).sum();
+        // Scratch stays in cache.
+        let floats = |place: usize| if self.place(place).is_scratch { 0 } else { self.place(place).image_len() as u64 };
         let read: u64 = step.op.reads().into_iter().map(floats).sum();
         let goes_on = matches!(&step.op, Op::Conv(conv) if matches!(conv.sums, Sums::Next | Sums::Last));
         let written = floats(step.to) * if goes_on { 2 } else { 1 };
@@ -71,6 +51,29 @@ impl Plan {
             bytes: 4 * (read + written) + weights,
         }
     }
+}
+
+fn convolution(conv: &ConvStep) -> String {
+    let mut text = format!("{0}x{0}", conv.shape.kernel);
+    if conv.shape.depthwise {
+        text += " depthwise";
+    }
+    if conv.shape.stride > 1 {
+        text += &format!(" /{}", conv.shape.stride);
+    }
+    text += match conv.sums {
+        Sums::Whole => "",
+        Sums::First => ", begins",
+        Sums::Next => ", goes on",
+        Sums::Last => ", ends",
+    };
+    if matches!(conv.sums, Sums::Whole | Sums::Last) {
+        if let Some(skip) = conv.skip {
+            text += &format!(" + {} channels", skip.channels);
+        }
+        text += activation(conv.activation);
+    }
+    text
 }
 
 fn activation(activation: sandglass_ops::Activation) -> &'static str {

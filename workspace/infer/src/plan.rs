@@ -81,7 +81,7 @@ impl Plan {
                 return Err(InferError::Zero { what });
             }
         }
-        let program = Program::new(&runtime, graph, weights, (height, width), memory_groups)?;
+        let program = Program::new(&runtime, graph, weights, (height, width), options)?;
         let lives = program.lives(batch).ok_or(InferError::Memory)?;
         let (starts, peak) = arena::place(&lives).ok_or(InferError::Memory)?;
         let arena = Buffer::try_zeros(peak).ok_or(InferError::Memory)?;
@@ -117,7 +117,7 @@ impl Plan {
 
     /// Bytes of the packed weights.
     pub fn weight_bytes(&self) -> usize {
-        let bytes = |step: &Step| if let Op::Conv(conv) = &step.op { conv.weights.bytes() } else { 0 };
+        let bytes = |step: &Step| step.op.convs().into_iter().map(|conv| conv.weights.bytes()).sum::<usize>();
         self.steps.iter().map(bytes).sum()
     }
 
@@ -157,16 +157,19 @@ impl Plan {
     }
 
     fn shape(&self, place: usize) -> (usize, usize, usize) {
-        let Place { height, width, channels } = *self.place(place);
+        let Place { height, width, channels, .. } = *self.place(place);
         (height, width, channels)
     }
 }
+
+/// Places that are written, and places that are read.
+type Borrowed<'a> = ([&'a mut [f32]; 2], [&'a [f32]; 2]);
 
 impl Layout {
     /// The part of the arena that a place takes for `n` images.
     fn range(&self, place: usize, n: usize) -> Range<usize> {
         let start = self.starts[place];
-        start..start + n * self.places[place].image_len()
+        start..start + self.places[place].len(n)
     }
 }
 
@@ -178,6 +181,14 @@ impl Maps<'_> {
             Op::Conv(conv) => {
                 let (out, [from, skip]) = self.of(to, [conv.from, conv.skip.map_or(conv.from, |skip| skip.place)])?;
                 run_conv(runtime, conv, n, from, skip, out)?;
+            }
+            Op::Chain(chain) => {
+                let ([out, scratch], [from, skip]) = self.with_scratch(
+                    [to, chain.scratch],
+                    [chain.from(), chain.skip().map_or(chain.from(), |skip| skip.place)],
+                )?;
+                let skip = chain.skip().map(|Skip { channels, .. }| map::Skip { map: Operand::plain(skip), channels });
+                chain.chain(n, skip).run(runtime, from, scratch, out)?;
             }
             Op::Add { main, skip: Skip { place, channels: reached }, activation } => {
                 let (out, [main, skip]) = self.of(to, [*main, *place])?;
@@ -209,30 +220,25 @@ impl Maps<'_> {
     }
 
     /// The map that is written, and two that are read; those may be one, or the images.
-    fn of(&mut self, to: usize, [a, b]: [usize; 2]) -> Result<(&mut [f32], [&[f32]; 2]), InferError> {
+    fn of(&mut self, to: usize, reads: [usize; 2]) -> Result<(&mut [f32], [&[f32]; 2]), InferError> {
+        let ([to, _], reads) = self.with_scratch([to, 0], reads)?;
+        Ok((to, reads))
+    }
+
+    /// As [`Maps::of`], with a second place that is written.
+    fn with_scratch(&mut self, [to, scratch]: [usize; 2], [a, b]: [usize; 2]) -> Result<Borrowed<'_>, InferError> {
+        // Nothing of the arena for what does not lie there, or was taken already.
+        let range = |place: usize| if place == 0 { 0..0 } else { self.layout.range(place, self.n) };
+        let ranges = [range(to), range(scratch), range(a), if a == b { 0..0 } else { range(b) }];
         let apart = |_: GetDisjointMutError| InferError::Memory;
-        let (arena, images) = (&mut *self.arena, self.images);
-        let [to, first, second] = [to, a, b].map(|place| self.layout.range(place, self.n));
-        Ok(match (a, b) {
-            (0, 0) => (&mut arena[to], [images; 2]),
-            (0, _) => {
-                let [to, second] = arena.get_disjoint_mut([to, second]).map_err(apart)?;
-                (to, [images, second])
-            }
-            (_, 0) => {
-                let [to, first] = arena.get_disjoint_mut([to, first]).map_err(apart)?;
-                (to, [first, images])
-            }
-            _ if a == b => {
-                let [to, both] = arena.get_disjoint_mut([to, first]).map_err(apart)?;
-                let both = &*both;
-                (to, [both; 2])
-            }
-            _ => {
-                let [to, first, second] = arena.get_disjoint_mut([to, first, second]).map_err(apart)?;
-                (to, [first, second])
-            }
-        })
+        let [to, scratch, first, second] = self.arena.get_disjoint_mut(ranges).map_err(apart)?;
+        let first = if a == 0 { self.images } else { first };
+        let second = match b {
+            0 => self.images,
+            _ if a == b => first,
+            _ => second,
+        };
+        Ok(([to, scratch], [first, second]))
     }
 }
 

@@ -50,6 +50,29 @@ fn every_network_has_the_logits_of_the_training_engine_on_every_path_and_thread_
     }
 }
 
+/// Images so large that wide maps are made line by line.
+#[test]
+fn chains_have_the_logits_of_the_training_engine() {
+    for (name, size) in [(NetworkName::MobileNetV2, (150, 166)), (NetworkName::MobileNeXt, (166, 150))] {
+        let graph = NetworkConfig { classes: 30, ..NetworkConfig::new(name) }.build().unwrap();
+        let (weights, images) = (weights(&graph), values(2 * size.0 * size.1 * 3, 4));
+        let runtime = Arc::new(Runtime::new(2).unwrap());
+        let engine = Engine::new(runtime, &graph, size.0, size.1, 2);
+        let want = engine.unwrap().evaluate(&weights, &images).unwrap().one().unwrap();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for threads in [1, 3] {
+                let runtime = Arc::new(Runtime::with_isa(threads, isa).unwrap());
+                let options = Options { batch: 2, ..Options::default() };
+                let mut plan = Plan::new(runtime, &graph, &weights, size, options).unwrap();
+                let chains = plan.lines().iter().filter(|line| line.operation.contains("; 3x3 depthwise")).count();
+                assert!(chains > 0, "{name}");
+                let got = plan.run(&images).unwrap().get(0).unwrap();
+                assert_eq!(bits(got), bits(&want), "{name} on {isa:?}, {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn channel_groups_take_less_memory_and_have_the_same_bits() {
     let graph = network(NetworkName::MobileNetV2, 1);

@@ -2,7 +2,7 @@
 //!
 //! The bytes are a function of the graph, its weights and the input size.
 
-mod proto;
+pub mod proto;
 
 use std::collections::BTreeSet;
 

@@ -13,8 +13,10 @@ pub fn values(len: usize, seed: usize) -> Vec<f32> {
 /// does not fade away through the layers: outputs depend on all of it.
 pub fn weights(graph: &Graph) -> Weights {
     let mut weights = initialise(graph.tensors(), 5);
-    for (seed, (TensorSpec { role, .. }, of)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+    for (seed, (TensorSpec { role, shape, .. }, of)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
         let (of_value, noise) = match role {
+            // Drawn as if each filter had as many inputs as there are channels.
+            Role::DepthwiseWeight => ((shape[0] as f32).sqrt(), 0.0),
             Role::NormWeight => (1.0, 0.3),
             Role::RunningVar => (0.3, 0.1),
             Role::NormBias | Role::RunningMean | Role::ConvBias | Role::LinearBias => (1.0, 0.3),

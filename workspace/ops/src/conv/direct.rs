@@ -13,9 +13,8 @@ use super::pitch;
 use crate::gemm::PANEL;
 use crate::lanes::{Lanes, kernel};
 use crate::map::{Finish, load, store};
-use crate::scratch::Shared;
 use crate::shape::product;
-use crate::{Activation, ConvShape, Runtime};
+use crate::{Activation, ConvShape, Isa, Runtime};
 
 /// Columns of a part: whole panels of packed weights on every instruction set.
 const COLUMNS: usize = 48;
@@ -24,15 +23,16 @@ const ROWS: usize = 8;
 /// Pixels over which the columns pass while they stay in the second cache.
 const TILE: usize = 64;
 /// Multiply-adds that are worth a task of their own: some ten microseconds.
-const WORTH: usize = 1 << 19;
-const MOST_PARTS: usize = 16;
+pub(super) const WORTH: usize = 1 << 19;
+pub(super) const MOST_PARTS: usize = 16;
 
 /// One convolution, its lengths checked.
 pub(super) struct Direct<'a> {
     pub shape: ConvShape,
-    pub x: &'a [f32],
+    /// Where the first pixel of both maps would lie: of a chain's inner maps only some lines are there.
+    pub x: *const f32,
     pub packed: &'a [f32],
-    pub y: Shared<f32>,
+    pub y: *mut f32,
     /// The sums go on from what is in `y`.
     pub onto: bool,
     pub after: Epilogue<'a>,
@@ -78,28 +78,41 @@ impl<'a> Epilogue<'a> {
     }
 }
 
+// SAFETY: what the pointers lead to is Sync, and tasks write parts of their own.
+unsafe impl Sync for Direct<'_> {}
+
 impl Direct<'_> {
     pub fn run(&self, runtime: &Runtime) {
         let grid = Grid::of(&self.shape);
         runtime.run(grid.rows * grid.columns, &|part| {
             let (rows, columns) = grid.part(part);
             // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
-            unsafe {
-                match (self.shape.depthwise, self.shape.kernel, self.shape.stride) {
-                    (false, ..) if is_matrix(&self.shape) => matrix(runtime.isa(), self, rows, columns),
-                    (false, ..) => dense(runtime.isa(), self, rows, columns),
-                    (true, 3, 1) => depthwise3(runtime.isa(), self, rows),
-                    (true, 3, _) => depthwise3_strided(runtime.isa(), self, rows),
-                    (true, _, 1) => depthwise5(runtime.isa(), self, rows),
-                    (true, ..) => depthwise5_strided(runtime.isa(), self, rows),
-                }
-            }
+            unsafe { self.part(runtime.isa(), rows, columns) }
         });
+    }
+
+    /// Rows (pixels of a matrix, or lines) and output channels of the call.
+    ///
+    /// # Safety
+    /// The call's lengths were checked, no other task has the part, what it reads and writes is there, and the CPU has the
+    /// instructions.
+    pub unsafe fn part(&self, isa: Isa, rows: Range<usize>, columns: Range<usize>) {
+        // SAFETY: the caller's.
+        unsafe {
+            match (self.shape.depthwise, self.shape.kernel, self.shape.stride) {
+                (false, ..) if is_matrix(&self.shape) => matrix(isa, self, rows, columns),
+                (false, ..) => dense(isa, self, rows, columns),
+                (true, 3, 1) => depthwise3(isa, self, rows),
+                (true, 3, _) => depthwise3_strided(isa, self, rows),
+                (true, _, 1) => depthwise5(isa, self, rows),
+                (true, ..) => depthwise5_strided(isa, self, rows),
+            }
+        }
     }
 }
 
 /// Pixels of a 1x1 convolution are rows of one matrix, whatever the map's shape.
-fn is_matrix(shape: &ConvShape) -> bool {
+pub(super) fn is_matrix(shape: &ConvShape) -> bool {
     matches!(shape, ConvShape { depthwise: false, kernel: 1, stride: 1, padding: 0, .. })
 }
 
@@ -118,20 +131,21 @@ impl Grid {
         let pixels = product([shape.images, shape.out_height(), shape.out_width()]);
         let parts = (product([pixels, shape.weight_len()]) / WORTH).clamp(1, MOST_PARTS);
         let lines = shape.images * shape.out_height();
-        let (of, unit) = match is_matrix(shape) {
-            true => ([pixels, shape.output], [ROWS, COLUMNS]),
+        let (all, unit) = match is_matrix(shape) {
+            true => (pixels, ROWS),
             // Depthwise lines go in pairs.
-            false => ([lines, shape.output], [if shape.depthwise { 2 } else { 1 }, COLUMNS]),
+            false => (lines, if shape.depthwise { 2 } else { 1 }),
         };
-        // Down to tiles of their full height, then across.
-        let full = pixels.div_ceil(TILE).min(of[0].div_ceil(unit[0]));
-        let rows = parts.min(full);
-        let columns = match shape.depthwise {
-            true => 1,
-            false => (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)),
+        let units = all.div_ceil(unit);
+        // Down to full tiles, then across: but for depthwise convolutions, which read no weights to speak of.
+        let (rows, columns) = match shape.depthwise {
+            true => (parts.min(units), 1),
+            false => {
+                let rows = parts.min(pixels.div_ceil(TILE)).min(units);
+                (rows, (parts / rows).clamp(1, shape.output.div_ceil(COLUMNS)))
+            }
         };
-        let rows = if shape.depthwise { parts.min(of[0].div_ceil(2)) } else { rows };
-        Self { of, unit, rows, columns }
+        Self { of: [all, shape.output], unit: [unit, COLUMNS], rows, columns }
     }
 
     fn part(&self, part: usize) -> (Range<usize>, Range<usize>) {
@@ -171,7 +185,7 @@ unsafe fn put<V: Lanes, const P: usize>(
         }
         if c + n <= after.reached {
             for p in 0..P {
-                values[p] = values[p].add(load::<V>(skip.add(place + p * pitch), n));
+                values[p] = values[p].add(load::<V>(skip.wrapping_add(place + p * pitch), n));
             }
         } else if c < after.reached {
             // Where the shortcut does not reach, adding 0 would turn -0 into 0.
@@ -189,11 +203,11 @@ unsafe fn put<V: Lanes, const P: usize>(
         }
         if n == V::N {
             for p in 0..P {
-                values[p].store(y.add(place + p * pitch));
+                values[p].store(y.wrapping_add(place + p * pitch));
             }
         } else {
             for p in 0..P {
-                values[p].store_first(y.add(place + p * pitch), n);
+                values[p].store_first(y.wrapping_add(place + p * pitch), n);
             }
         }
     }
@@ -209,7 +223,7 @@ unsafe fn take<V: Lanes, const P: usize>((y, place, pitch): (*mut f32, usize, us
     unsafe {
         let mut sums = [V::splat(0.0); P];
         for p in 0..P {
-            sums[p] = V::load_first(y.add(place + p * pitch), n);
+            sums[p] = V::load_first(y.wrapping_add(place + p * pitch), n);
         }
         sums
     }
@@ -222,7 +236,7 @@ unsafe fn take<V: Lanes, const P: usize>((y, place, pitch): (*mut f32, usize, us
 #[inline(always)]
 unsafe fn activate<V: Lanes>(
     activation: Activation,
-    y: Shared<f32>,
+    y: *mut f32,
     channels: usize,
     pixels: Range<usize>,
     columns: Range<usize>,
@@ -231,7 +245,7 @@ unsafe fn activate<V: Lanes>(
         for c in columns.clone().step_by(V::N) {
             // SAFETY: the caller's.
             unsafe {
-                let (at, n) = (y.at(pixel * channels + c), (columns.end - c).min(V::N));
+                let (at, n) = (y.wrapping_add(pixel * channels + c), (columns.end - c).min(V::N));
                 store(activation.apply(load::<V>(at, n)), at, n);
             }
         }
@@ -273,7 +287,7 @@ kernel! {
             let pixels = TILE.min(rows.end - pixel);
             // SAFETY: the caller's.
             unsafe {
-                let line = Line { from: call.x.as_ptr().add(pixel * input), pitch: input, pixel, pixels };
+                let line = Line { from: call.x.wrapping_add(pixel * input), pitch: input, pixel, pixels };
                 lines::<V>(call, runs, line, columns.clone());
             }
         }
@@ -297,7 +311,7 @@ kernel! {
             let (image, top) = (row / out_height, row % out_height * stride);
             let ky = inside(top, height, kernel, padding);
             let first = (image * height + top + ky.start - padding) * line;
-            let from = |x: usize| call.x[first + (x * stride - padding) * input..].as_ptr();
+            let from = |x: usize| call.x.wrapping_add(first + (x * stride - padding) * input);
             // Outputs whose patch reaches over the side, one by one.
             for x in (0..inner.start).chain(inner.end..out_width) {
                 let kx = inside(x * stride, width, kernel, padding);
@@ -308,7 +322,7 @@ kernel! {
                     first: (ky.start * kernel + kx.start) * input,
                     rows: kernel * input,
                 };
-                let from = call.x[first + (x * stride + kx.start - padding) * input..].as_ptr();
+                let from = call.x.wrapping_add(first + (x * stride + kx.start - padding) * input);
                 let line = Line { from, pitch: 0, pixel: row * out_width + x, pixels: 1 };
                 // SAFETY: the caller's; taps outside the map are left out.
                 unsafe { lines::<V>(call, runs, line, columns.clone()) }
@@ -422,7 +436,7 @@ unsafe fn tile<V: Lanes, const MR: usize, const NV: usize>(
 ) {
     // SAFETY: the caller's.
     unsafe {
-        let y = call.y.at(0);
+        let y = call.y;
         // Of one vector of channels: where its pixels lie, its first channel, how many it has.
         let vector = |v: usize| {
             let (offset, n) = (v * V::N, if v + 1 == NV { last } else { V::N });
@@ -599,13 +613,13 @@ unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const R: usize, cons
     unsafe {
         let mut sums = [[V::splat(0.0); B]; R];
         let weights = call.packed.as_ptr().add(c);
-        let image = call.x.as_ptr().add(block.image + c);
+        let image = call.x.wrapping_add(block.image + c);
         for row in 0..(R - 1) * S + K {
             let padded = block.top + row;
             if padded < padding || padded >= height + padding {
                 continue;
             }
-            let from = image.add((padded - padding) * line);
+            let from = image.wrapping_add((padded - padding) * line);
             // Room for four outputs of the largest kernel at stride 2; what is not used is not there after unrolling.
             let mut inputs = [V::splat(0.0); 11];
             for i in 0..(B - 1) * S + K {
@@ -627,7 +641,7 @@ unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const R: usize, cons
                 }
             }
         }
-        let (y, next) = (call.y.at(0), call.shape.out_width() * channels);
+        let (y, next) = (call.y, call.shape.out_width() * channels);
         put(sums[0], &call.after, (y, block.place + c, channels), c, n);
         if R > 1 {
             put(sums[1 % R], &call.after, (y, block.place + next + c, channels), c, n);

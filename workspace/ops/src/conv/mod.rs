@@ -8,6 +8,7 @@
 //! (`check` of shapes, operands and sinks), and lengths do not wrap. All other lengths (packed weights,
 //! scratch, shares) are products of fewer or smaller sizes, times small constants, than those that slices proved to have.
 
+mod chain;
 mod dense;
 mod depthwise;
 mod direct;
@@ -18,6 +19,8 @@ mod rows;
 use std::ops::Range;
 
 use direct::{Direct, Epilogue};
+
+pub use chain::{Chain, Stage};
 
 use crate::lanes::Lanes;
 use crate::map::{
@@ -391,7 +394,7 @@ pub fn go_on(
         }
     };
     let after = after.filter(|_| !shape.depthwise).ok_or(OpError::Convolution(*shape))?;
-    Direct { shape: *shape, x, packed: &weights.data, y: Shared::new(y), onto: true, after }.run(runtime);
+    Direct { shape: *shape, x: x.as_ptr(), packed: &weights.data, y: y.as_mut_ptr(), onto: true, after }.run(runtime);
     Ok(())
 }
 
@@ -417,7 +420,7 @@ fn run(
         });
     };
     let direct = |y: &mut [f32], after| {
-        Direct { shape: *shape, x: x.data, packed, y: Shared::new(y), onto: false, after }.run(runtime);
+        Direct { shape: *shape, x: x.data.as_ptr(), packed, y: y.as_mut_ptr(), onto: false, after }.run(runtime);
     };
     match after {
         After::Raw if x.is_plain() => direct(y, Epilogue::raw()),

@@ -1,0 +1,67 @@
+//! tract runs every exported network, with the logits of our plan.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use sandglass_infer::{Options, Plan};
+use sandglass_models::{Graph, NetworkConfig, NetworkName, Role, Weights};
+use sandglass_ops::Runtime;
+use tract_onnx::prelude::*;
+
+const SIZE: usize = 64;
+
+fn noise(i: usize) -> f32 {
+    (i * 7919 % 1021) as f32 / 510.5 - 1.0
+}
+
+/// Batch norms that differ from channel to channel, filters that let the image through all layers.
+fn weights(graph: &Graph) -> Weights {
+    let mut weights = Weights::zeros(graph.tensors());
+    for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
+        let taps: usize = spec.shape[1..].iter().product();
+        let (mean, spread) = match spec.role {
+            Role::ConvWeight | Role::DepthwiseWeight => (0.0, (6.0 / taps as f32).sqrt()),
+            Role::LinearWeight => (0.0, 0.05),
+            Role::NormWeight => (1.0, 0.3),
+            Role::RunningVar => (0.5, 0.2),
+            _ => (0.0, 0.1),
+        };
+        values.iter_mut().enumerate().for_each(|(i, value)| *value = mean + spread * noise(31 * i + taps));
+    }
+    weights
+}
+
+fn check(config: &NetworkConfig) {
+    let graph = config.build().unwrap();
+    let weights = weights(&graph);
+    let bytes = sandglass_onnx::encode("network", &graph, &weights, (SIZE, SIZE)).unwrap();
+    assert_eq!(bytes, sandglass_onnx::encode("network", &graph, &weights, (SIZE, SIZE)).unwrap());
+    let runtime = Arc::new(Runtime::new(1).unwrap());
+    let mut plan = Plan::new(runtime, &graph, &weights, (SIZE, SIZE), Options::default()).unwrap();
+    let images: Vec<f32> = (0..SIZE * SIZE * 3).map(noise).collect();
+    let want = plan.run(&images).unwrap().get(0).unwrap();
+
+    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes)).unwrap();
+    let fact = f32::fact([1, 3, SIZE, SIZE]).into();
+    let model = model.with_input_fact(0, fact).unwrap().into_optimized().unwrap().into_runnable().unwrap();
+    let nchw = |c: usize, y: usize, x: usize| images[(y * SIZE + x) * 3 + c];
+    let input: Tensor = tract_ndarray::Array4::from_shape_fn((1, 3, SIZE, SIZE), |(_, c, y, x)| nchw(c, y, x)).into();
+    let outputs = model.run(tvec!(input.into())).unwrap();
+    let got: Vec<f32> = outputs[0].to_array_view::<f32>().unwrap().iter().copied().collect();
+    let largest = want.iter().fold(0f32, |most, value| most.max(value.abs()));
+    let error = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(got.len() == want.len() && error <= 1e-4 * largest, "{config}: {error} of {largest}");
+    println!("{config}: {error:.1e} of {largest:.1e}");
+}
+
+#[test]
+fn every_exported_network_gives_the_plans_logits() {
+    for name in NetworkName::all() {
+        let width = if name == NetworkName::ResNet50 { 1.0 } else { 0.5 };
+        let config = NetworkConfig { width, classes: 40, ..NetworkConfig::new(name) };
+        check(&config);
+        if name.has_identity_div() {
+            [2, 3, 6].into_iter().for_each(|identity_div| check(&NetworkConfig { identity_div, ..config }));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The real binary's `export` and `show --plan`: files, plans, and refusals in one line.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use sandglass_models::checkpoint::{self, SaveType};
+use sandglass_models::{NetworkConfig, NetworkName};
+use sandglass_train::initialise;
+use tempfile::TempDir;
+
+fn sandglass(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sandglass")).args(arguments).output().unwrap()
+}
+
+fn refusal(arguments: &[&str]) -> String {
+    let output = sandglass(arguments);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+fn saved(path: &Path) {
+    let config = NetworkConfig { width: 0.1, classes: 12, ..NetworkConfig::new(NetworkName::MobileNeXt) };
+    let weights = initialise(config.build().unwrap().tensors(), 1);
+    checkpoint::save(path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+}
+
+#[test]
+fn a_checkpoint_becomes_the_same_file_each_time() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    saved(Path::new(&path("model.safetensors")));
+    let export = |weights: &str, out: &str, more: &[&str]| {
+        let (weights, out) = (path(weights), path(out));
+        let arguments = ["export", "mobilenext_div2", "--width", "0.1", "--weights", &weights, "--onnx", &out];
+        [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |arguments: &[String]| sandglass(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for out in ["a.onnx", "new/b.onnx"] {
+        let output = run(&export("model.safetensors", out, &["--input", "96"]));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let bytes = fs::read(path("a.onnx")).unwrap();
+    assert_eq!(bytes, fs::read(path("new/b.onnx")).unwrap());
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(has(b"sandglass") && has(b"mobilenext_div2_w0.1") && has(b"features.2.conv.8.weight"));
+
+    let refused = |arguments: Vec<String>| refusal(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    fs::create_dir(path("taken")).unwrap();
+    assert!(refused(export("model.safetensors", "taken", &[])).contains("taken"));
+    assert!(refused(export("model.safetensors", "a.onnx", &["--input", "0"])).contains("input of 0 x 0"));
+    let whole = fs::read(path("model.safetensors")).unwrap();
+    fs::write(path("cut.safetensors"), &whole[..whole.len() - 1]).unwrap();
+    assert!(refused(export("cut.safetensors", "a.onnx", &[])).contains("cut.safetensors"));
+    assert_eq!(fs::read(path("a.onnx")).unwrap(), bytes);
+}
+
+#[test]
+fn a_plan_is_printed_line_by_line() {
+    let plan = |more: &[&str]| {
+        let output =
+            sandglass(&[&["show", "mobilenetv2", "--width", "0.35", "--input", "64", "--plan"], more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = plan(&["--threads", "1"]);
+    let config = NetworkConfig { width: 0.35, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    let madds = config.build().unwrap().cost(64, 64).unwrap().madds_total;
+    assert!(text.contains(&madds.to_string()), "{text}");
+    assert!(
+        text.lines().any(|line| line.contains("features.3.conv.2 ") && line.contains("1x1 + 8 channels")),
+        "{text}"
+    );
+    assert!(text.trim_end().ends_with(&format!("1 threads on {}", sandglass_ops::Isa::from_env().unwrap().name())));
+    let grouped = plan(&["--memory-groups", "3", "--time"]);
+    assert!(grouped.contains("share (%)") && grouped.contains(", goes on"), "{grouped}");
+
+    assert!(refusal(&["show", "mobilenetv2", "--plan", "--threads", "0"]).contains("0 threads"));
+    assert!(refusal(&["show", "mobilenetv2", "--plan", "--memory-groups", "0"]).contains("memory groups"));
+    assert!(refusal(&["show", "mobilenetv2", "--plan", "--input", "0"]).contains("input of 0 x 0"));
+    assert!(refusal(&["show", "mobilenetv2", "--plan", "--weights", "nowhere.pth"]).contains("nowhere.pth"));
+}
