@@ -134,7 +134,7 @@ impl<'a> Measurements<'a> {
             let b = of(second).find(|b| place(b) == place(a))?;
             Some(Pair { first: [self.float(a.cell)?, a], second: [self.float(b.cell)?, b] })
         };
-        of(first).filter_map(|a| pair(a)).collect()
+        of(first).filter_map(pair).collect()
     }
 }
 

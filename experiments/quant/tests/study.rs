@@ -19,7 +19,7 @@ fn cells(profile: &str) -> Vec<<Quant as Experiment>::Cell> {
 }
 
 fn study(root: &Path) -> Box<dyn Study> {
-    let shelf = Shelf { entries: &[STUDY], build: Build::new("c0ffee", b"lock"), threads: Some(2) };
+    let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(2));
     shelf.find(root.join("experiments/quant").to_str().unwrap()).unwrap()
 }
 

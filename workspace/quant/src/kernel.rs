@@ -126,8 +126,8 @@ impl IntDense {
         }
         let _ = isa;
         match saturate {
-            true => self.tiles(rows, out, |rows, weights| tile::<true>(rows, weights)),
-            false => self.tiles(rows, out, |rows, weights| tile::<false>(rows, weights)),
+            true => self.tiles(rows, out, tile::<true>),
+            false => self.tiles(rows, out, tile::<false>),
         }
     }
 
