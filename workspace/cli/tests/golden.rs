@@ -42,7 +42,7 @@ fn all_reference_cases_are_ok_on_our_kernels() {
 #[test]
 fn plans_reproduce_networks_and_blocks_in_evaluation_mode() {
     let (stdout, stderr, code) = golden(&fixture(), &["--path", "infer"]);
-    assert_eq!((stdout.lines().last(), code), (Some("1 ok, 0 fail, 32 not-built"), 0), "{stdout}{stderr}");
+    assert_eq!((stdout.lines().last(), code), (Some("1 ok, 0 fail, 42 not-built"), 0), "{stdout}{stderr}");
     assert!(stdout.lines().any(|line| line == "not-built relu6_hard_values needs training"), "{stdout}");
     assert!(stdout.lines().any(|line| line.starts_with("not-built sandglass_D_") && line.ends_with(" needs training")));
 
@@ -90,7 +90,9 @@ fn with(name: &str, change: impl FnOnce(&mut Value)) -> tempfile::TempDir {
     assert_eq!(cases.len(), 1, "{name}");
     change(&mut cases[0]);
     fs::write(folder.path().join("cases.json"), file.to_string()).unwrap();
-    fs::copy(fixture().join("cases.safetensors"), folder.path().join("cases.safetensors")).unwrap();
+    for file in ["cases.safetensors", "quantisation.safetensors"] {
+        fs::copy(fixture().join(file), folder.path().join(file)).unwrap();
+    }
     folder
 }
 
