@@ -13,10 +13,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_with(path, |out| out.write_all(bytes))
 }
 
-/// As [`write`], for a file that is never whole in memory.
+/// As [`write()`], for a file that is never whole in memory.
 ///
 /// # Errors
-/// As [`write`], or an error of `fill`'s own.
+/// As [`write()`], or an error of `fill`'s own.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
