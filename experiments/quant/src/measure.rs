@@ -1,7 +1,7 @@
 //! What a checkpoint is worth under a scheme.
 
 use sandglass_data::{Loader, Part, Transform};
-use sandglass_lab::{Lab, calibration_images, score_model};
+use sandglass_lab::{BATCH, Lab, calibration_images, score_model};
 use sandglass_ledger::Prediction;
 use sandglass_models::{PaddingRule, checkpoint};
 use sandglass_ops::Runtime;
@@ -12,8 +12,6 @@ use crate::Cell;
 
 /// The loops of `workspace/quant`, which are not those that train.
 const ENGINE: &str = "quant";
-/// Images that are scored together.
-const BATCH: usize = 64;
 /// All cells of a profile are calibrated on the same images.
 const SEED: u64 = 0;
 

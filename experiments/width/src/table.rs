@@ -206,7 +206,8 @@ fn beside(results: &Results<'_, Width>) -> Vec<Part> {
     parts
 }
 
-/// A line for each value of an axis and each width: every network, and the difference of two.
+/// A line for each value of an axis and each width: every network, and the difference of two. Recipes that are compared at
+/// several widths also have a line of the mean over these: it is what decides.
 fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> (String, Table) {
     let networks = &results.design.networks;
     let mut columns = vec![(by.to_owned(), by != "recipe")];
@@ -221,14 +222,15 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
         }
     }
     let mut table = Table::new(columns);
-    for (value, width) in lines_of(scale, by) {
-        let of = |network: &str| {
-            Outcome::of(scale.cells.iter().filter(|cell| {
-                cell.cell.network.to_string() == network && cell.cell.network.width == width && axis(cell, by) == value
-            }))
-        };
-        let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(&variant.network)).collect();
-        let mut entries: Vec<Entry> = vec![value.into()];
+    let of = |value: &str, width: f64, network: &str| {
+        Outcome::of(scale.cells.iter().filter(|cell| {
+            cell.cell.network.to_string() == network && cell.cell.network.width == width && axis(cell, by) == value
+        }))
+    };
+    let lines = lines_of(scale, by);
+    for (value, width) in &lines {
+        let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(value, *width, &variant.network)).collect();
+        let mut entries: Vec<Entry> = vec![value.clone().into()];
         if by != "width" {
             entries.push(format!("{width:?}").into());
         }
@@ -236,16 +238,42 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
         if let [first, second] = &outcomes[..] {
             entries.push(difference(first, second));
             if by == "recipe" {
-                let means: Vec<f64> = outcomes.iter().filter_map(|outcome| Some(outcome.summary()?.mean)).collect();
-                let mean = Summary::of(&means).filter(|mean| mean.n == outcomes.len());
-                entries.push(mean.map_or("\u{2013}".into(), |mean| format!("{:.2}", mean.mean)).into());
+                let means = outcomes.iter().map(|outcome| Some(outcome.summary()?.mean));
+                entries.push(points(mean(means)).into());
             }
         }
         table.push(entries);
     }
+    let narrowest = lines.last().map(|(_, width)| *width);
+    let recipes = || lines.iter().filter(|(_, width)| Some(*width) == narrowest).map(|(value, _)| value.as_str());
+    if by == "recipe" && recipes().count() < lines.len() {
+        for recipe in recipes() {
+            let widths = || lines.iter().filter(|(value, _)| value == recipe).map(|(_, width)| *width);
+            let of_network =
+                |network: &str| mean(widths().map(|width| Some(of(recipe, width, network).summary()?.mean)));
+            let means: Vec<Option<f64>> = networks.iter().map(|variant| of_network(&variant.network)).collect();
+            let mut entries: Vec<Entry> = vec![recipe.to_owned().into(), "mean".to_owned().into()];
+            entries.extend(means.iter().map(|mean| points(*mean).into()));
+            if let [first, second] = means[..] {
+                let difference = first.zip(second).map(|(first, second)| format!("{:+.2}", second - first));
+                entries.push(difference.unwrap_or_else(|| points(None)).into());
+                entries.push(points(mean(means.into_iter())).into());
+            }
+            table.push(entries);
+        }
+    }
     let (open, all) = scale.open();
     let missing = if open > 0 { format!(" ({open} of {all} cells not done)") } else { String::new() };
     (format!("{}{missing}", scale.profile.title), table)
+}
+
+/// None where one of the values is missing.
+fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    Some(Summary::of(&values.collect::<Option<Vec<f64>>>()?)?.mean)
+}
+
+fn points(value: Option<f64>) -> String {
+    value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{value:.2}"))
 }
 
 /// Values of an axis with the widths at which there are cells, in the order of the cells.

@@ -130,6 +130,30 @@ fn the_search_has_a_table_of_its_own() {
     assert!(report.markdown.contains("Every row file that was found is sound and used."), "no two recipes are one");
 }
 
+/// At several widths the mean over them is shown, and only where each of them is in.
+#[test]
+fn recipes_at_several_widths_are_also_shown_in_the_mean() {
+    let search = "recipe = \"imagewoof-search\"\nwidths = [0.35]";
+    assert!(text().contains(search));
+    let folder = project(&text().replace(search, &search.replace("[0.35]", "[0.5, 0.35]")));
+    let file = File::read(&folder.path().join("experiments/width/study.toml")).unwrap();
+    for cell in cells(&file, "imagewoof-search") {
+        let (name, width) = (cell.to_string(), cell.network.width);
+        let missing = name.ends_with("middle") && cell.network.to_string() == "mobilenext" && width == 0.5;
+        let better = f64::from(cell.network.to_string() == "mobilenext") + 4.0 * f64::from(width == 0.5);
+        if !missing {
+            write(folder.path(), row("imagewoof-search", &cell, Ok(50.0 + better)));
+        }
+    }
+    let (_, report) = report(folder.path());
+    assert_eq!(
+        line(&report, "| dropout             | mean ")[1..7],
+        ["dropout", "mean", "52.00", "53.00", "+1.00", "52.50"]
+    );
+    let middle = line(&report, "| middle              | mean ");
+    assert_eq!(middle[1..7], ["middle", "mean", "52.00", "\u{2013}", "\u{2013}", "\u{2013}"]);
+}
+
 /// Two seeds give a spread, a curve, and a word on what they can show; another data set is no seed.
 #[test]
 fn seeds_show_what_they_can() {

@@ -14,6 +14,7 @@ mod decode;
 mod embedded;
 mod error;
 mod folder;
+mod footer;
 mod hub;
 mod loader;
 mod parquet;

@@ -10,7 +10,7 @@ use polars::prelude::*;
 
 use crate::dataset::Source;
 use crate::loader::WINDOW;
-use crate::{DataError, Dataset};
+use crate::{DataError, Dataset, footer};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
@@ -62,7 +62,8 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
     let mut named_by: Option<PathBuf> = None;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
-        let header = read(path, header)?;
+        let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
+        let header = read(path, |reader| header(reader, bytes))?;
         for rows in header.group_rows {
             let row = source.groups.last().filter(|last| last.shard == source.shards.len());
             let row = row.map_or(0, |last| last.row + last.rows);
@@ -70,7 +71,6 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
             source.groups.push(Group { shard: source.shards.len(), row, first, rows });
             source.runs.push(rows);
         }
-        let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
@@ -213,10 +213,11 @@ impl From<PolarsError> for Wrong {
 
 /// Runs `call` on a reader of `path`; whatever goes wrong within polars is one error that names the file.
 fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wrong>) -> Result<T, DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
+    let mut file = File::open(path).map_err(DataError::io(path))?;
     let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
     let damaged =
         |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));
+    footer::check(&mut file).map_err(damaged)?;
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
     match sandglass_files::catch(|| call(reader)) {
@@ -234,7 +235,7 @@ struct Header {
     class_names: Option<Vec<String>>,
 }
 
-fn header(mut reader: ParquetReader<File>) -> Result<Header, Wrong> {
+fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> {
     let schema = reader.schema()?;
     let column = |names: &[&str], what: &str| {
         let found = names.iter().find(|name| schema.contains(name)).map(|name| name.to_string());
@@ -245,7 +246,11 @@ fn header(mut reader: ParquetReader<File>) -> Result<Header, Wrong> {
     };
     let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
     let metadata = reader.get_metadata()?;
-    let group_rows = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
+    let group_rows: Vec<usize> = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
+    // Room is reserved for as many rows as a group says that it has.
+    if group_rows.iter().fold(0_u64, |sum, rows| sum.saturating_add(*rows as u64)) > bytes {
+        return Err(Wrong::Content("it says that it has more images than bytes".to_owned()));
+    }
     let class_names = metadata.key_value_metadata.iter().flatten().filter(|pair| pair.key == "huggingface");
     let class_names = class_names.filter_map(|pair| names(pair.value.as_deref()?, &label_column)).next();
     let table = reader.with_columns(Some(vec![label_column.clone()])).finish()?;

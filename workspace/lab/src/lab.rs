@@ -17,7 +17,7 @@ use sandglass_train::{LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError
 use crate::{Card, Classifier, EngineName, Given, Signal, Work};
 
 /// Images that are scored together.
-const BATCH: usize = 64;
+pub const BATCH: usize = 64;
 
 /// A cell that is killed loses at most so much, or an epoch where that is less.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
@@ -235,7 +235,8 @@ impl Lab {
         let (training, validation) = (self.open(cell, Part::Train)?, self.open(cell, Part::Validation)?);
         validation.check_same_classes(&training).map_err(CellError::failed)?;
         if training.hash() == validation.hash() {
-            let reason = format!("{} has no validation part: a score of its training images says nothing", cell.data);
+            let reason =
+                format!("{}: its validation images are its training images: a score of them says nothing", cell.data);
             return Err(CellError::Skipped(reason));
         }
         let (training, copies) = match cell.drop_copies {

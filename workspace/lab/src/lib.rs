@@ -15,7 +15,7 @@ pub use card::{Card, CardError};
 pub use classifier::{Classifier, Given, Work};
 pub use engine::{Compiled, EngineName, UnknownEngine};
 pub use kept::Kept;
-pub use lab::{Lab, default_threads};
+pub use lab::{BATCH, Lab, default_threads};
 pub use quantised::{ScoreError, calibration_images, score_model};
 pub use setup::{Compared, ImageSetup, Keep, Recipes, Variant};
 pub use signal::Signal;

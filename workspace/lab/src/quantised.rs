@@ -5,6 +5,8 @@ use sandglass_ops::{OpError, Runtime};
 use sandglass_quant::{Images, Model, QuantError};
 use sandglass_train::{Score, cross_entropy};
 
+use crate::BATCH;
+
 /// Why a network has no score.
 #[derive(Debug, thiserror::Error)]
 pub enum ScoreError {
@@ -43,8 +45,6 @@ pub fn calibration_images(
     }
     Ok((images, order.len()))
 }
-
-const BATCH: usize = 32;
 
 /// Scores a network on all images of an evaluation loader; equal scores go to the lower class.
 ///

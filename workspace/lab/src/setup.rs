@@ -40,6 +40,8 @@ pub struct ImageSetup {
     pub recipe: Option<String>,
     /// By network, in place of `recipe`.
     pub own_recipe: BTreeMap<String, String>,
+    /// Keys that the scale changes in whatever recipe it takes, such as the epochs of the common one.
+    pub set: toml::Table,
     /// Several recipes, each `recipe` with some keys changed; a cell of each is made.
     pub vary: Vec<Variation>,
     /// In place of the design's.
@@ -238,19 +240,15 @@ impl ImageSetup {
     fn recipes(&self, network: &str, known: &Recipes) -> Result<Vec<(Option<String>, Recipe)>, StudyError> {
         let name = self.own_recipe.get(network).or(self.recipe.as_ref());
         let name = name.ok_or_else(|| StudyError::refused(format!("own_recipe has none for {network}")))?;
-        let base = recipe(name, known)?;
+        let base = changed(&recipe(name, known)?, &self.set)
+            .map_err(|error| StudyError::refused(format!("set, recipe {name}: {error}")))?;
         if self.vary.is_empty() {
             return Ok(vec![(None, base)]);
         }
-        let text = base.to_toml().map_err(StudyError::refused)?;
-        let varied = self.vary.iter().map(|variation| {
-            let wrong = |error: &dyn std::fmt::Display| {
-                StudyError::refused(format!("variation {} of recipe {name}: {error}", variation.name))
-            };
-            let mut table: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
-            merge(&mut table, &variation.set);
-            let text = toml::to_string(&table).map_err(|error| wrong(&error))?;
-            Ok((Some(variation.name.clone()), Recipe::from_toml(&text).map_err(|error| wrong(&error))?))
+        let varied = self.vary.iter().map(|Variation { name: variation, set }| {
+            let varied = changed(&base, set);
+            let wrong = |error| StudyError::refused(format!("variation {variation} of recipe {name}: {error}"));
+            Ok((Some(variation.clone()), varied.map_err(wrong)?))
         });
         varied.collect()
     }
@@ -293,6 +291,15 @@ fn recipe(name: &str, known: &Recipes) -> Result<Recipe, StudyError> {
         return Err(StudyError::refused(format!("no recipe {name:?}; there are {}", names.join(", "))));
     };
     Recipe::from_toml(text).map_err(|error| StudyError::refused(format!("recipe {name}: {error}")))
+}
+
+/// A recipe with some of its keys changed.
+fn changed(recipe: &Recipe, set: &toml::Table) -> Result<Recipe, String> {
+    let text = recipe.to_toml().map_err(|error| error.to_string())?;
+    let mut table: toml::Table = toml::from_str(&text).map_err(|error| error.to_string())?;
+    merge(&mut table, set);
+    let text = toml::to_string(&table).map_err(|error| error.to_string())?;
+    Recipe::from_toml(&text).map_err(|error| error.to_string())
 }
 
 /// Tables are merged key by key; whatever else is replaced.

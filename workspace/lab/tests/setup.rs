@@ -75,6 +75,13 @@ fn variations_change_what_they_name_and_nothing_else() {
     assert_eq!(*small, expected);
     let mistyped = text.replace("lr = 0.3", "lrr = 0.3");
     assert!(self::cells(&mistyped).unwrap_err().contains("variation small of recipe tiny-imagenet"));
+
+    // What the scale sets holds for each of them, unless they say otherwise.
+    let set = self::cells(&(text + "set = { epochs = 3, lr = 0.7 }\n")).unwrap();
+    let (middle, small) = (recipe(&set[0]), recipe(&set[2]));
+    assert_eq!((middle.epochs, middle.lr, small.epochs, small.lr), (3, 0.7, 3, 0.3));
+    let mistyped = SETUP.to_owned() + "set = { epoch = 3 }\n";
+    assert!(self::cells(&mistyped).unwrap_err().contains("set, recipe tiny-imagenet"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Transform};
-use sandglass_lab::{Card, EngineName, default_threads, score_model};
+use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
 use sandglass_models::NetworkConfig;
 use sandglass_ops::Runtime;
 use sandglass_quant::Model;
@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 
 use super::protocol::{self, Chosen, ProtocolArgs};
 use super::weights::{Loaded, WeightsArgs};
-
-const BATCH: usize = 32;
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -1,6 +1,5 @@
 //! The path of our kernels: graphs through the engine that trains, layers as candle ops.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -20,8 +19,7 @@ pub struct Kernels {
 
 impl Kernels {
     pub fn new() -> anyhow::Result<Self> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let runtime = Arc::new(Runtime::new(threads)?);
+        let runtime = Arc::new(Runtime::new(sandglass_lab::default_threads())?);
         Ok(Self { ops: Ops::new(runtime.clone()), runtime })
     }
 }
