@@ -2,7 +2,7 @@
 
 use sandglass_study::{Axis, Chart, Figure, Point, Series};
 
-use crate::table::{Measured, Measurements};
+use crate::measurements::{Measured, Measurements};
 
 pub(crate) fn figures(study: &str, scales: &[Measurements], plain: &[String]) -> Vec<Figure> {
     let figures = [

@@ -9,6 +9,7 @@
 mod cell;
 mod figures;
 mod measure;
+mod measurements;
 mod paired;
 mod table;
 

@@ -244,10 +244,9 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
         }
         table.push(entries);
     }
-    let narrowest = lines.last().map(|(_, width)| *width);
-    let recipes = || lines.iter().filter(|(_, width)| Some(*width) == narrowest).map(|(value, _)| value.as_str());
-    if by == "recipe" && recipes().count() < lines.len() {
-        for recipe in recipes() {
+    let recipes = &scale.profile.setup.vary;
+    if lines.len() > recipes.len() {
+        for recipe in recipes.iter().map(|variation| variation.name.as_str()) {
             let widths = || lines.iter().filter(|(value, _)| value == recipe).map(|(_, width)| *width);
             let of_network =
                 |network: &str| mean(widths().map(|width| Some(of(recipe, width, network).summary()?.mean)));

@@ -1,5 +1,8 @@
 //! A labelled set of images, in memory as bytes where it is small, else read image by image.
 
+mod division;
+mod labels;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,9 +10,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::classes::{imagenet_label, imagenet_wnids};
 use crate::reading::{Reading, read_all, room};
-use crate::{DataError, Draws, Picture, Purpose, decode};
+use crate::{DataError, Picture, decode};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
 const SMALL: u64 = 512 << 20;
@@ -336,179 +338,10 @@ impl Dataset {
         if failures.is_empty() { Ok(()) } else { Err(DataError::broken(&self.name, self.len(), failures)) }
     }
 
-    /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
-    /// least as many as the labels ask for.
-    ///
-    /// # Errors
-    ///
-    /// [`DataError::Labels`] where it cannot.
-    pub fn check_classes(&self, outputs: usize) -> Result<(), DataError> {
-        let names = match &*self.classes {
-            [first, .., last] => format!("{first} to {last}"),
-            one => one.concat(),
-        };
-        if self.named && self.classes.len() != outputs {
-            let count = match self.classes.len() {
-                1 => format!("1 class ({names}) is"),
-                count => format!("{count} classes ({names}) are"),
-            };
-            let reason = format!("its {count} not the classifier's {outputs}; it holds {}", self.listing());
-            return Err(DataError::Labels { set: self.name.clone(), reason });
-        }
-        self.check_labels(outputs)
-    }
-
-    /// In words: how many images of how many classes, and what was passed over.
-    pub fn listing(&self) -> String {
-        let kinds: Vec<String> = self.passed_over.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let passed_over = match self.passed_over.values().sum::<u64>() {
-            0 => String::new(),
-            1 => format!(", 1 file passed over ({})", kinds.join(", ")),
-            count => format!(", {count} files passed over ({})", kinds.join(", ")),
-        };
-        let numbers = if self.named { "" } else { " by number" };
-        let (images, classes) = (self.len(), self.class_count());
-        let plural = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
-        format!(
-            "{images} {} of {classes} {}{numbers}{passed_over}",
-            plural(images, "image", "images"),
-            plural(classes, "class", "classes")
-        )
-    }
-
-    /// Whether this set's classes are those of `training`, in the same order, as far as both have names.
-    ///
-    /// # Errors
-    ///
-    /// [`DataError::Labels`] with the first class that differs.
-    pub fn check_same_classes(&self, training: &Dataset) -> Result<(), DataError> {
-        if !self.named || !training.named {
-            return self.check_labels(training.classes.len());
-        }
-        let name = |set: &Dataset, at: usize| set.classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
-        let count = self.classes.len().max(training.classes.len());
-        match (0..count).find(|&at| self.classes.get(at) != training.classes.get(at)) {
-            None => Ok(()),
-            Some(at) => Err(DataError::Labels {
-                set: self.name.clone(),
-                reason: format!(
-                    "class {at} is {} among the validation images and {} among the training images",
-                    name(self, at),
-                    name(training, at)
-                ),
-            }),
-        }
-    }
-
-    /// Whether the labels fit a classifier of `classes` outputs.
-    ///
-    /// # Errors
-    ///
-    /// [`DataError::Labels`] where one does not.
-    pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
-        match (0..self.len()).map(|index| self.label(index)).max() {
-            Some(label) if label as usize >= classes => Err(DataError::Labels {
-                set: self.name.clone(),
-                reason: format!("label {label} is beyond the classifier's {classes} classes"),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// For a classifier of ImageNet's classes: where classes are wnids, a label becomes the place among ImageNet's.
-    pub(crate) fn with_imagenet_labels(self) -> Result<Self, DataError> {
-        let is_wnid = |name: &String| name.len() == 9 && name.starts_with('n') && name[1..].parse::<u32>().is_ok();
-        if !self.classes.iter().all(is_wnid) {
-            return Ok(self);
-        }
-        let unknown = |wnid: &String| DataError::Labels {
-            set: self.name.clone(),
-            reason: format!("{wnid} is not among ImageNet's classes"),
-        };
-        let places = self.classes.iter().map(|wnid| imagenet_label(wnid).ok_or_else(|| unknown(wnid)));
-        let places = places.collect::<Result<Vec<u32>, _>>()?;
-        let labels: Vec<u32> = self.labels.iter().map(|&label| places[label as usize]).collect();
-        let mut hasher = hasher(&labels);
-        hasher.update(self.hash.as_bytes());
-        let hash = hasher.finalize().to_hex().to_string();
-        let classes = imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect();
-        Ok(Self { classes, hash, labels: labels.into(), ..self })
-    }
-
-    /// The images at `indices`, which must be below `len`.
-    pub fn subset(&self, name: &str, indices: &[u32]) -> Self {
-        let members: Vec<u32> = indices.iter().map(|&index| self.place(index as usize) as u32).collect();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.hash.as_bytes());
-        members.iter().for_each(|member| {
-            hasher.update(&member.to_le_bytes());
-        });
-        let hash = hasher.finalize().to_hex().to_string();
-        Self { name: name.to_string(), hash, members: Some(members.into()), ..self.clone() }
-    }
-
-    /// The set without the images whose encoded bytes are those of one of `validation` under another label, and their
-    /// names. Where there is none, the set is as it was and has the same hash. Images that were never encoded are
-    /// compared by their pixels. Sets that were not read when they were opened are read now.
-    ///
-    /// # Errors
-    ///
-    /// An image that cannot be read.
-    pub fn without_copies_of(&self, validation: &Dataset) -> Result<(Dataset, Vec<String>), DataError> {
-        let mut labels: BTreeMap<Digest, Vec<u32>> = BTreeMap::new();
-        for (index, digest) in validation.digests()?.into_iter().enumerate() {
-            labels.entry(digest).or_default().push(validation.label(index));
-        }
-        let digests = self.digests()?;
-        let is_copy = |&index: &u32| {
-            let own = self.label(index as usize);
-            labels.get(&digests[index as usize]).is_some_and(|labels| labels.iter().any(|&label| label != own))
-        };
-        let (copies, rest): (Vec<u32>, Vec<u32>) = (0..self.len() as u32).partition(is_copy);
-        if copies.is_empty() {
-            return Ok((self.clone(), Vec::new()));
-        }
-        let names = copies.iter().map(|&index| self.image_name(index as usize)).collect();
-        Ok((self.subset(&self.name, &rest), names))
-    }
-
     /// How many clones share the images.
     #[cfg(test)]
     pub(crate) fn holders(&self) -> usize {
         Arc::strong_count(&self.images)
-    }
-
-    fn digests(&self) -> Result<Vec<Digest>, DataError> {
-        let of = |index| {
-            let place = self.place(index);
-            match (self.digests.get(place), &*self.images) {
-                (Some(digest), _) => Ok(*digest),
-                (None, Images::Decoded { pictures, .. }) => Ok(digest(&pictures[place].pixels)),
-                (None, Images::Encoded(source)) => Ok(digest(&source.encoded(place)?)),
-            }
-        };
-        let runs =
-            self.runs().into_iter().map(|run| run.into_par_iter().map(of).collect::<Result<Vec<_>, DataError>>());
-        Ok(runs.collect::<Result<Vec<_>, DataError>>()?.concat())
-    }
-
-    /// Cuts `count` images off by seed: (the rest, the development split). For sets of training images only.
-    ///
-    /// # Errors
-    ///
-    /// [`DataError::Size`] where nothing would be left.
-    pub fn split(&self, count: usize, seed: u64) -> Result<(Self, Self), DataError> {
-        if count >= self.len() {
-            let reason = format!("a development split of {count} leaves nothing of {} images to train on", self.len());
-            return Err(DataError::Size { set: self.name.clone(), reason });
-        }
-        let mut order: Vec<u32> = (0..self.len() as u32).collect();
-        Draws::new(seed, Purpose::Split, 0, 0).shuffle(&mut order);
-        let (development, rest) = order.split_at_mut(count);
-        development.sort_unstable();
-        rest.sort_unstable();
-        let named = |part: &str| format!("{} ({part} split, seed {seed})", self.name);
-        Ok((self.subset(&named("training"), rest), self.subset(&named("development"), development)))
     }
 
     /// Ranges of indices that are cheap to read together; one range where any order is as good.

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 /// Footers nest some six levels deep; a deeper one is damaged.
 const DEEPEST: usize = 32;
 
-/// Whether every list and text of the footer fits into it. Leaves the file's position where it found it.
+/// Whether every list and text of the footer fits into it. The file is left at its start.
 ///
 /// Layout: the metadata in Thrift's compact protocol, its length in four bytes, `PAR1` (Apache Parquet, file format).
 ///

@@ -302,3 +302,35 @@ fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) ->
     });
     Ok(rows.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(path: &Path) -> String {
+        open("set", &[path.to_path_buf()], None).err().unwrap().to_string()
+    }
+
+    /// The reader would reserve room for 2^34 columns, and be ended by the system.
+    #[test]
+    fn a_footer_that_asks_for_more_memory_than_there_is_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let footer = [0x15, 2, 0x19, 0xfc, 0x80, 0x80, 0x80, 0x80, 0x40, 0x48, 1, b'a', 0, 0];
+        let length = (footer.len() as u32).to_le_bytes();
+        std::fs::write(&path, [b"PAR1".as_slice(), &footer, &length, b"PAR1"].concat()).unwrap();
+        assert!(reason(&path).ends_with("not a readable parquet file: its footer is damaged"), "{}", reason(&path));
+    }
+
+    /// A column that is one value throughout takes next to no bytes, whatever its length.
+    #[test]
+    fn more_images_than_bytes_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let column = |name: &str| Column::new(name.into(), vec![0_i64; 100_000]);
+        let mut table = DataFrame::new(100_000, vec![column("image"), column("label")]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        assert!(std::fs::metadata(&path).unwrap().len() < 100_000);
+        assert!(reason(&path).ends_with("it says that it has more images than bytes"), "{}", reason(&path));
+    }
+}

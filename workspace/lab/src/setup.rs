@@ -125,6 +125,9 @@ impl ImageSetup {
                 self.check_names(design)?;
                 self.trained(design)?
             }
+            (false, false, false) if !self.set.is_empty() || !self.vary.is_empty() => {
+                return Err(StudyError::refused("set and vary change recipes: given checkpoints have none"));
+            }
             (false, false, false) if self.data.is_none() => self.given()?,
             _ => return Err(StudyError::refused("needs either data, recipe and seeds, or given checkpoints")),
         };

@@ -105,6 +105,19 @@ fn a_set_without_a_validation_part_has_no_result() {
     let Err(CellError::Skipped(reason)) = lab().prepare(&cell, &folder.path().join("run")) else { panic!() };
     assert!(reason.contains("has no validation part"), "{reason}");
 
+    // A copy of the training images is none either.
+    draw(&folder.path().join("twice"), "train", 6);
+    for class in ["ant", "bee"] {
+        let [from, to] = ["train", "val"].map(|part| folder.path().join("twice").join(part).join(class));
+        std::fs::create_dir_all(&to).unwrap();
+        for number in 0..6 {
+            std::fs::copy(from.join(format!("{number}.png")), to.join(format!("{number}.png"))).unwrap();
+        }
+    }
+    let cell = self::cell(&folder.path().join("twice"), "");
+    let Err(CellError::Skipped(reason)) = lab().prepare(&cell, &folder.path().join("run")) else { panic!() };
+    assert!(reason.contains("its validation images are its training images"), "{reason}");
+
     // Held-back training images are scored in place of a part that is there, not of one that is missing.
     draw(&folder.path().join("divided"), "train", 6);
     let shards = folder.path().join("shards");

@@ -119,6 +119,11 @@ fn contradictions_are_named() {
         ("input = 128", "input = 0", "a resize to 0 pixels"),
         ("input =", "inputt =", "did you mean `input`?"),
         // What is named and is not there does nothing in silence.
+        (
+            "recipe = \"tiny-imagenet\"\nseeds = [0, 1]",
+            "set = { epochs = 3 }\ngiven = [{ network = \"mobilenetv2\", width = 1.0, weights = \"w\", sha256 = \"0\", data = \"d\" }]",
+            "given checkpoints have none",
+        ),
         ("seeds = [0, 1]", "seeds = [0]\nwidths = [0.5]", "widths: the design has no 0.5"),
         ("seeds = [0, 1]", "seeds = [0]\nkeep = [{ seeds = \"all\", widths = [0.5] }]", "keep: there is no width 0.5"),
         ("seeds = [0, 1]", "seeds_at = [{ widths = [1.0], seeds = [0] }]", "width 0.35 has no seeds"),
