@@ -7,7 +7,7 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer test-export
+.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer peers test-export
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,8 @@ bench-load: ## One thread and two while every core has other work, which must no
 	@python3 bench/load.py --step $(TARGET)/release/examples/step $(ARGS)
 
 INFER_VENV := bench/venv-infer
+
+peers: $(INFER_VENV)/bin/python ## Install ONNX Runtime in a Python of its own, for studies that time it beside
 
 $(INFER_VENV)/bin/python:
 	python3 -m venv $(INFER_VENV)

@@ -12,44 +12,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 from train import cpu_name, spread
 
 CELLS = [(network, width) for network in ("mobilenetv2", "mobilenext") for width in ("1.0", "0.5")]
 CONTROL = 0.02
 ROUND_SECONDS = 0.25
-
-
-def peer(path, size, threads):
-    """The other side of the protocol of `examples/latency.rs`: a number of runs per line in, the seconds of each out."""
-    import resource
-
-    import numpy
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    cores = sorted(os.sched_getaffinity(0))
-    if threads > 1:
-        # The caller's thread is not in this list; cores are counted from 1.
-        options.add_session_config_entry("session.intra_op_thread_affinities", ";".join(str(c + 1) for c in cores[1:]))
-        os.sched_setaffinity(0, {cores[0]})
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    count = 3 * size * size
-    values = (numpy.arange(count, dtype=numpy.int64) * 7919 % 1021).astype(numpy.float32)
-    image = (values / numpy.float32(510.5) - numpy.float32(1.0)).reshape(1, 3, size, size)
-    logits = session.run(None, {name: image})[0].ravel().tolist()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"onnxruntime": onnxruntime.__version__, "logits": logits, "peak_mib": peak}), flush=True)
-    for line in sys.stdin:
-        seconds = []
-        for _ in range(int(line)):
-            began = time.perf_counter()
-            session.run(None, {name: image})
-            seconds.append(time.perf_counter() - began)
-        print(json.dumps(seconds), flush=True)
 
 
 class Side:
@@ -93,7 +61,7 @@ def compare(options, network, width, threads, folder):
     subprocess.run([options.latency, "export", network, width, str(options.size), path], check=True)
     cores = sorted(os.sched_getaffinity(0))[:threads]
     run = [options.latency, "run", network, width, str(options.size), str(threads)]
-    python = [sys.executable, __file__, "--peer", path, str(options.size), str(threads)]
+    python = [sys.executable, os.path.join(os.path.dirname(__file__), "onnxruntime_peer.py"), path, str(options.size), str(threads)]
     sides = {name: Side(command, cores) for name, command in
              {"sandglass": run, "onnxruntime": python, "control": run}.items()}
     ours, theirs = sides["sandglass"].hello, sides["onnxruntime"].hello
@@ -128,8 +96,6 @@ def compare(options, network, width, threads, folder):
 
 
 def main():
-    if sys.argv[1:2] == ["--peer"]:
-        return peer(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency", required=True, help="the built example `latency`")
     parser.add_argument("--size", type=int, default=224)

@@ -15,7 +15,7 @@ mod table;
 
 use std::path::Path;
 
-use sandglass_lab::{Kept, Lab};
+use sandglass_lab::{Classifier, Kept, Lab};
 use sandglass_study::{
     Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
 };
@@ -74,11 +74,11 @@ impl Experiment for Quant {
         table::section(results)
     }
 
-    fn headline(&self) -> Headline {
-        Headline { metric: "top1", title: "top-1 (%)", counted: "images" }
+    fn headline(&self, _: &Cell) -> Headline {
+        Classifier::HEADLINE
     }
 
-    fn runtime(&self) -> (String, u64) {
+    fn runtime(&self, _: &Cell) -> (String, u64) {
         self.lab.runtime()
     }
 

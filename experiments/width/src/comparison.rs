@@ -1,10 +1,10 @@
 //! Per network the paper's values, exact costs, and what was measured at each scale.
 
 use sandglass_lab::ImageSetup;
-use sandglass_ledger::{Status, Summary};
+use sandglass_ledger::Status;
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{Confidence, PaperRow, PaperTable};
-use sandglass_study::{CellResult, Entry, Mark, Profile, Results, State, StudyError};
+use sandglass_study::{CellResult, Outcome, Profile, Results, StudyError};
 use serde::Serialize;
 
 use crate::Width;
@@ -35,24 +35,8 @@ pub(crate) struct Line {
     pub confidence: Confidence,
     /// At 224 x 224 with 1000 classes.
     pub cost: Cost,
-    /// Parallel to the comparison's scales.
+    /// Top-1 accuracy, parallel to the comparison's scales.
     pub results: Vec<Outcome>,
-}
-
-/// Top-1 accuracy of one network at one scale: its seeds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Outcome {
-    /// Seeds, and percent.
-    pub measured: Vec<(u64, f64)>,
-    /// Cells that have a reason in place of a value.
-    pub failed: usize,
-    pub skipped: usize,
-    pub stale: usize,
-    /// The first reason.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    #[serde(skip)]
-    rows: Vec<String>,
 }
 
 /// The whole study at its common recipes; what `table --json` prints.
@@ -100,7 +84,7 @@ impl Comparison {
                     let of_line = |cell: &&CellResult<'_, sandglass_lab::Classifier>| {
                         cell.cell.network.to_string() == line.network && cell.cell.network.width == line.width
                     };
-                    line.results.push(Outcome::of(cells().filter(of_line)));
+                    line.results.push(Outcome::of("top1", cells().filter(of_line)));
                 }
             }
         }
@@ -170,94 +154,5 @@ impl Line {
     /// A value that the paper prints.
     pub fn printed(&self, column: &str) -> Option<f64> {
         self.paper.as_ref()?.number(column)
-    }
-}
-
-impl Outcome {
-    pub fn of<'a>(cells: impl Iterator<Item = &'a CellResult<'a, sandglass_lab::Classifier>>) -> Self {
-        let mut outcome = Self::default();
-        for cell in cells {
-            if let Some(row) = cell.row("top1") {
-                outcome.rows.push(row.id());
-                outcome.measured.extend(row.value.map(|value| (cell.cell.seed, value)));
-            }
-            outcome.stale += usize::from(cell.state == State::Stale);
-            match cell.reason() {
-                Some((Status::Skipped, _)) => outcome.skipped += 1,
-                Some(_) => outcome.failed += 1,
-                None => continue,
-            }
-            let reason = cell.reason().map(|(_, reason)| reason.to_owned());
-            outcome.reason = outcome.reason.take().or(reason);
-        }
-        outcome
-    }
-
-    pub fn summary(&self) -> Option<Summary> {
-        Summary::of(&self.measured.iter().map(|(_, value)| *value).collect::<Vec<_>>())
-    }
-
-    pub fn entry(&self) -> Entry {
-        let lost = [(self.failed, "failed"), (self.skipped, "skipped"), (self.stale, "stale")];
-        let lost: Vec<String> =
-            lost.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-        let (text, mark) = match (self.summary(), self.failed, self.skipped, self.stale) {
-            (Some(summary), 0, 0, 0) => (spread(&summary), Mark::Ours),
-            // A mean over the seeds that went well is not the mean of all.
-            (Some(summary), ..) => (format!("{}, {}", spread(&summary), lost.join(", ")), Mark::Partial),
-            (None, 0, 0, 0) => ("\u{2013}".into(), Mark::Missing),
-            (None, 0, 0, _) => ("stale".into(), Mark::Stale),
-            (None, 0, ..) => ("skipped".into(), Mark::Skipped),
-            (None, ..) => ("failed".into(), Mark::Failed),
-        };
-        Entry::new(text, mark, self.rows.clone())
-    }
-}
-
-/// Such as `72.90 ± 0.31 (n=3)`.
-pub(crate) fn spread(Summary { mean, sd, n, .. }: &Summary) -> String {
-    match sd {
-        Some(sd) => format!("{mean:.2} \u{b1} {sd:.2} (n={n})"),
-        None => format!("{mean:.2} (n={n})"),
-    }
-}
-
-/// Differences between runs of one seed, in the order of the first's.
-pub(crate) fn differences(first: &Outcome, second: &Outcome) -> Vec<f64> {
-    let of_seed = |seed: u64| second.measured.iter().find(|(other, _)| *other == seed).map(|(_, value)| *value);
-    first.measured.iter().filter_map(|(seed, value)| Some(of_seed(*seed)? - value)).collect()
-}
-
-/// Mean and spread of the differences between runs of one seed.
-pub(crate) fn difference(first: &Outcome, second: &Outcome) -> Entry {
-    let rows = [first.rows.clone(), second.rows.clone()].concat();
-    match Summary::of(&differences(first, second)) {
-        Some(summary) if summary.mean >= 0.0 => Entry::new(format!("+{}", spread(&summary)), Mark::Ours, rows),
-        Some(summary) => Entry::new(spread(&summary), Mark::Ours, rows),
-        None => Entry::new("\u{2013}", Mark::Missing, Vec::new()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(measured: &[(u64, f64)]) -> Outcome {
-        Outcome { measured: measured.to_vec(), ..Outcome::default() }
-    }
-
-    #[test]
-    fn differences_pair_seeds() {
-        let difference = |a: &[(u64, f64)], b: &[(u64, f64)]| difference(&outcome(a), &outcome(b)).text;
-        assert_eq!(difference(&[(0, 70.0), (1, 71.0)], &[(1, 73.0), (0, 71.0)]), "+1.50 \u{b1} 0.71 (n=2)");
-        assert_eq!(difference(&[(0, 70.0), (1, 71.0)], &[(1, 70.5)]), "-0.50 (n=1)");
-        assert_eq!(difference(&[(0, 70.0)], &[(1, 70.5)]), "\u{2013}");
-    }
-
-    #[test]
-    fn a_mean_says_what_it_leaves_out() {
-        let partial = Outcome { failed: 1, ..outcome(&[(0, 70.0), (1, 72.0)]) };
-        assert_eq!(partial.entry().text, "71.00 \u{b1} 1.41 (n=2), 1 failed");
-        assert_eq!(Outcome { skipped: 2, ..Outcome::default() }.entry().text, "skipped");
     }
 }

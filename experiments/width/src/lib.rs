@@ -64,11 +64,11 @@ impl Experiment for Width {
         table::section(results)
     }
 
-    fn headline(&self) -> Headline {
-        Headline { metric: "top1", title: "top-1 (%)", counted: "images" }
+    fn headline(&self, _: &Classifier) -> Headline {
+        Classifier::HEADLINE
     }
 
-    fn runtime(&self) -> (String, u64) {
+    fn runtime(&self, _: &Classifier) -> (String, u64) {
         self.lab.runtime()
     }
 

@@ -3,10 +3,10 @@
 use sandglass_lab::Classifier;
 use sandglass_ledger::{Summary, smallest_effect};
 use sandglass_study::paper::LEGEND;
-use sandglass_study::{CellResult, Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
+use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
 
 use crate::Width;
-use crate::comparison::{Comparison, Line, Outcome, PAPER_INPUT, difference, differences};
+use crate::comparison::{Comparison, Line, PAPER_INPUT};
 use crate::figures::{curves, figures};
 
 pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
@@ -117,7 +117,7 @@ fn gap(first: &Line, second: &Line, scales: &[usize]) -> Vec<Entry> {
     };
     let ratio = second.cost.madds_total as f64 / first.cost.madds_total as f64;
     let mut entries = vec![format!("{:?}", first.width).into(), format!("{ratio:.3}").into(), paper];
-    entries.extend(scales.iter().filter_map(|&at| Some(difference(first.results.get(at)?, second.results.get(at)?))));
+    entries.extend(scales.iter().filter_map(|&at| Some(first.results.get(at)?.difference(second.results.get(at)?))));
     entries
 }
 
@@ -126,7 +126,7 @@ fn resolving_power(comparison: &Comparison, at: usize) -> Vec<Part> {
     let pairs = pairs(comparison);
     let differences: Vec<(f64, Vec<f64>)> = pairs
         .iter()
-        .filter_map(|(a, b)| Some((a.width, differences(a.results.get(at)?, b.results.get(at)?))))
+        .filter_map(|(a, b)| Some((a.width, a.results.get(at)?.differences(b.results.get(at)?))))
         .filter(|(_, differences)| !differences.is_empty())
         .collect();
     let title = comparison.scales.get(at).map_or_else(String::new, |scale| scale.title.clone());
@@ -223,9 +223,10 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
     }
     let mut table = Table::new(columns);
     let of = |value: &str, width: f64, network: &str| {
-        Outcome::of(scale.cells.iter().filter(|cell| {
+        let cells = scale.cells.iter().filter(|cell| {
             cell.cell.network.to_string() == network && cell.cell.network.width == width && axis(cell, by) == value
-        }))
+        });
+        Outcome::of("top1", cells)
     };
     let lines = lines_of(scale, by);
     for (value, width) in &lines {
@@ -236,7 +237,7 @@ fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> 
         }
         entries.extend(outcomes.iter().map(Outcome::entry));
         if let [first, second] = &outcomes[..] {
-            entries.push(difference(first, second));
+            entries.push(first.difference(second));
             if by == "recipe" {
                 let means = outcomes.iter().map(|outcome| Some(outcome.summary()?.mean));
                 entries.push(points(mean(means)).into());

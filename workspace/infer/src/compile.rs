@@ -143,6 +143,16 @@ impl Op {
         }
     }
 
+    /// What it adds, of a block's shortcut.
+    pub fn skip(&self) -> Option<Skip> {
+        match self {
+            Self::Conv(conv) => conv.skip,
+            Self::Chain(chain) => chain.skip(),
+            Self::Add { skip, .. } => Some(*skip),
+            _ => None,
+        }
+    }
+
     pub fn reads(&self) -> Vec<usize> {
         match self {
             Self::Conv(conv) => [conv.from].into_iter().chain(conv.skip.map(|skip| skip.place)).collect(),

@@ -1,7 +1,7 @@
 //! A plan in words and numbers, a line for each step.
 
 use crate::Plan;
-use crate::compile::{ConvStep, Op, Step, Sums};
+use crate::compile::{ConvStep, Op, Skip, Step, Sums};
 
 /// One fused operation, for one image.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,11 @@ impl Plan {
         // Scratch stays in cache.
         let floats = |place: usize| if self.place(place).is_scratch { 0 } else { self.place(place).image_len() as u64 };
         let read: u64 = step.op.reads().into_iter().map(floats).sum();
+        // Of a shortcut, only the channels that are added.
+        let unread = step.op.skip().map_or(0, |Skip { place, channels }| {
+            let place = self.place(place);
+            (place.height * place.width * (place.channels - channels)) as u64
+        });
         let goes_on = matches!(&step.op, Op::Conv(conv) if matches!(conv.sums, Sums::Next | Sums::Last));
         let written = floats(step.to) * if goes_on { 2 } else { 1 };
         Line {
@@ -48,7 +53,7 @@ impl Plan {
             operation,
             output: (to.height, to.width, to.channels),
             madds,
-            bytes: 4 * (read + written) + weights,
+            bytes: 4 * (read - unread + written) + weights,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sandglass_data::Protocol;
 use sandglass_models::{ModelError, NetworkConfig, PaddingRule};
-use sandglass_study::Axes;
+use sandglass_study::{Axes, Headline};
 use sandglass_train::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +73,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Classifier {
+    pub const HEADLINE: Headline = Headline { metric: "top1", title: "top-1 (%)", counted: "images" };
+
     /// Multiply-adds for one image.
     ///
     /// # Errors

@@ -73,6 +73,10 @@ impl Lab {
         (self.isa.name().to_owned(), self.threads as u64)
     }
 
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
     /// The threads, started when they are first asked for.
     ///
     /// # Errors

@@ -1,21 +1,28 @@
 //! This machine, as studies use it: data sets, training, scoring, checkpoints and their cards, signals.
 //!
 //! [`Classifier`] is the cell of every study that trains a classifier or scores one; [`Lab`] trains and scores it.
+//! [`Latency`] times networks side by side, and [`Trial`] is a cell of studies that do both.
 
 mod card;
 mod classifier;
 mod engine;
 mod kept;
 mod lab;
+mod latency;
+mod peer;
 mod quantised;
 mod setup;
 mod signal;
+pub mod told;
+mod trial;
 
 pub use card::{Card, CardError};
 pub use classifier::{Classifier, Given, Work};
 pub use engine::{Compiled, EngineName, UnknownEngine};
 pub use kept::Kept;
 pub use lab::{BATCH, Lab, default_threads};
+pub use latency::{CONTROL, Latency, LatencySetup, PeerTimes, Subject, Times, lively_weights, pixel};
 pub use quantised::{ScoreError, calibration_images, score_model};
 pub use setup::{Compared, ImageSetup, Keep, Recipes, Variant};
 pub use signal::Signal;
+pub use trial::{Trial, TrialSetup};

@@ -51,11 +51,11 @@ pub trait Experiment: Sized + 'static {
     /// What the section needs and is not there.
     fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError>;
 
-    /// The metric that the provenance table shows.
-    fn headline(&self) -> Headline;
+    /// The metric of the whole that the provenance table shows of a cell.
+    fn headline(&self, cell: &Self::Cell) -> Headline;
 
-    /// Instruction set and threads.
-    fn runtime(&self) -> (String, u64);
+    /// Instruction set and threads that a cell is measured on.
+    fn runtime(&self, cell: &Self::Cell) -> (String, u64);
 
     /// The cell's part of its profile's minutes, in any unit.
     fn share(&self, _: &Self::Cell) -> f64 {
@@ -82,7 +82,7 @@ pub trait Experiment: Sized + 'static {
 }
 
 /// A metric and the words that head its column.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Headline {
     pub metric: &'static str,
     pub title: &'static str,

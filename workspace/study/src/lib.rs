@@ -10,6 +10,7 @@ mod experiment;
 mod file;
 mod manifest;
 mod opened;
+mod outcome;
 pub mod paper;
 pub mod plan;
 mod project;
@@ -28,6 +29,7 @@ pub use experiment::{Again, Artefact, Experiment, Facts, Headline, Measurement, 
 pub use file::{Head, Profile, StudyFile};
 pub use manifest::{HubFile, Listed, Manifest};
 pub use opened::Opened;
+pub use outcome::Outcome;
 pub use plan::{Plan, State};
 pub use project::Project;
 pub use provenance::Build;

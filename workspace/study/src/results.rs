@@ -77,7 +77,12 @@ impl<'a, C> CellResult<'a, C> {
 
     /// The row of a metric of the whole.
     pub fn row(&self, metric: &str) -> Option<&'a Row> {
-        self.rows.iter().find(|row| row.metric == metric && row.part.is_none()).copied()
+        self.row_of(metric, None)
+    }
+
+    /// The row of a metric of a part, or of the whole.
+    pub fn row_of(&self, metric: &str, part: Option<&str>) -> Option<&'a Row> {
+        self.rows.iter().find(|row| row.metric == metric && row.part.as_deref() == part).copied()
     }
 
     /// The value of a metric of the whole.

@@ -240,7 +240,7 @@ fn blank<E: Experiment>(
     started: String,
     seconds: f64,
 ) -> Row {
-    let (isa, threads) = study.experiment.runtime();
+    let (isa, threads) = study.experiment.runtime(&keyed.cell);
     let axes = keyed.cell.axes().into_iter().map(|(name, value)| Axis { name: name.into(), value });
     Row {
         study: place.study.clone(),
@@ -250,7 +250,7 @@ fn blank<E: Experiment>(
         dataset: keyed.cell.dataset(),
         synthetic: profile.synthetic,
         seed: keyed.cell.seed(),
-        metric: study.experiment.headline().metric.into(),
+        metric: study.experiment.headline(&keyed.cell).metric.into(),
         part: None,
         value: None,
         unit: String::new(),

@@ -7,7 +7,7 @@ use sandglass_ledger::{Row, Status};
 
 use crate::opened::Placed;
 use crate::run::{RunError, Tally, run};
-use crate::{Experiment, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
+use crate::{Experiment, Headline, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
@@ -121,13 +121,18 @@ impl<E: Experiment> Opened<E> {
         names.into_iter().map(|name| format!("{}/{name}: the study has no such profile", self.head.name)).collect()
     }
 
-    /// The headline's row of every cell, wherever it lies.
+    /// The headline's row of every cell, wherever it lies. The first cell's heads the column; others stand by name.
     fn provenance(&self, only: Option<&str>) -> Table {
-        let headline = self.experiment.headline();
+        let placed = self.file.profile.iter().zip(&self.cells);
+        let placed = placed.filter(|(profile, _)| only.is_none_or(|only| profile.name == only));
+        let cells: Vec<&Placed<E::Cell>> = placed.flat_map(|(_, cells)| cells).collect();
+        let Some(first) = cells.first().map(|cell| self.experiment.headline(&cell.keyed.cell)) else {
+            return Table::default();
+        };
         let mut table = Table::new([
             ("row", false),
-            (headline.title, true),
-            (headline.counted, true),
+            (first.title, true),
+            (first.counted, true),
             ("commit", false),
             ("checkpoint", false),
             ("data", false),
@@ -135,16 +140,15 @@ impl<E: Experiment> Opened<E> {
             ("took", true),
             ("runs it again", false),
         ]);
-        let placed = self.file.profile.iter().zip(&self.cells);
-        let placed = placed.filter(|(profile, _)| only.is_none_or(|only| profile.name == only));
-        let cells: Vec<&Placed<E::Cell>> = placed.flat_map(|(_, cells)| cells).collect();
-        let of_cell = |row: &&Row| {
+        let of_cell = |row: &Row| {
             cells.iter().find(|cell| cell.place.names() == [&row.study, &row.profile, &row.cell].map(String::as_str))
         };
-        let rows = self.ledger.rows.iter().filter(|row| row.metric == headline.metric && row.part.is_none());
-        for row in rows {
-            if let Some(cell) = of_cell(&row) {
-                table.push(origin(row, row.cell_hash != cell.keyed.hash));
+        for row in self.ledger.rows.iter().filter(|row| row.part.is_none()) {
+            let Some(cell) = of_cell(row) else { continue };
+            let headline = self.experiment.headline(&cell.keyed.cell);
+            if row.metric == headline.metric {
+                let named = (headline != first).then_some(headline);
+                table.push(origin(row, named, row.cell_hash != cell.keyed.hash));
             }
         }
         table
@@ -163,16 +167,18 @@ fn words(tally: &Tally) -> String {
     line
 }
 
-fn origin(row: &Row, is_stale: bool) -> [String; 9] {
-    let value = match (row.status, row.value) {
-        (Status::Ok, Some(value)) if is_stale => format!("{value:.2}, stale"),
-        (Status::Ok, Some(value)) => format!("{value:.2}"),
-        (status, _) => format!("{}: {}", status.word(), row.error.as_deref().unwrap_or("no reason given")),
+/// `named` is a headline that the column's heading does not say.
+fn origin(row: &Row, named: Option<Headline>, is_stale: bool) -> [String; 9] {
+    let stale = if is_stale { ", stale" } else { "" };
+    let value = match (row.status, row.value, named) {
+        (Status::Ok, Some(value), None) => format!("{value:.2}{stale}"),
+        (Status::Ok, Some(value), Some(Headline { title, .. })) => format!("{title} {value:.3}{stale}"),
+        (status, ..) => format!("{}: {}", status.word(), row.error.as_deref().unwrap_or("no reason given")),
     };
     [
         row.id(),
         value,
-        row.n.to_string(),
+        named.map_or_else(|| row.n.to_string(), |headline| format!("{} {}", row.n, headline.counted)),
         format!("{}{}", short(&row.commit), if row.dirty { " with changes" } else { "" }),
         short(row.checkpoint_hash.as_deref().unwrap_or("\u{2013}")).to_owned(),
         short(&row.data_hash).to_owned(),

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sandglass_infer::{Options, Plan};
-use sandglass_models::{Graph, NetworkConfig, Role, Weights};
+use sandglass_lab::{lively_weights, pixel};
+use sandglass_models::{Graph, NetworkConfig};
 use sandglass_ops::{Isa, Runtime};
-use sandglass_train::initialise;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -21,15 +21,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     match args[..] {
         ["export", network, width, size, out] => {
             let (graph, size) = (graph(network, width)?, size.parse()?);
-            std::fs::write(out, sandglass_onnx::encode(network, &graph, &weights(&graph), (size, size))?)?;
+            std::fs::write(out, sandglass_onnx::encode(network, &graph, &lively_weights(&graph), (size, size))?)?;
         }
         ["run", network, width, size, threads] => {
             let (graph, size): (_, usize) = (graph(network, width)?, size.parse()?);
             let runtime = Arc::new(Runtime::new(threads.parse()?)?);
             let isa = runtime.isa().name();
-            let mut plan = Plan::new(runtime, &graph, &weights(&graph), (size, size), Options::default())?;
+            let mut plan = Plan::new(runtime, &graph, &lively_weights(&graph), (size, size), Options::default())?;
             // NHWC of what the peers get as NCHW.
-            let images: Vec<f32> = (0..size * size * 3).map(|i| pixel(i / 3 + i % 3 * size * size)).collect();
+            let images: Vec<f32> = (0..size * size * 3).map(|i| pixel(i, size)).collect();
             let logits = plan.run(&images)?.get(0).unwrap_or_default().to_vec();
             let (arena, peak) = (plan.arena_bytes(), peak_mib());
             let madds: u64 = plan.lines().iter().map(|line| line.madds).sum();
@@ -55,29 +55,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn graph(network: &str, width: &str) -> Result<Graph, Box<dyn std::error::Error>> {
     Ok(NetworkConfig { width: width.parse()?, ..network.parse()? }.build()?)
-}
-
-/// Value `i` of the NCHW image.
-fn pixel(i: usize) -> f32 {
-    (i * 7919 % 1021) as f32 / 510.5 - 1.0
-}
-
-/// As drawn for training, but with batch norms that differ from channel to channel, and depthwise filters so large that the image
-/// does not fade away through the layers: logits depend on all of it.
-fn weights(graph: &Graph) -> Weights {
-    let mut weights = initialise(graph.tensors(), 0);
-    for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
-        let (of_value, noise) = match spec.role {
-            // Drawn as if each filter had as many inputs as there are channels.
-            Role::DepthwiseWeight => ((spec.shape[0] as f32).sqrt(), 0.0),
-            Role::NormWeight => (1.0, 0.3),
-            Role::RunningVar => (1.0, 0.3),
-            Role::NormBias | Role::RunningMean | Role::LinearBias => (1.0, 0.1),
-            _ => (1.0, 0.0),
-        };
-        values.iter_mut().enumerate().for_each(|(i, value)| *value = of_value * *value + noise * pixel(31 * i));
-    }
-    weights
 }
 
 /// Peak resident memory of this process so far; 0 where the system does not tell.

@@ -1,0 +1,65 @@
+//! The rule of MobileNetV2, Table 3: per resolution the most channels of a map that must exist between operators. A block is
+//! one operator, for what is inside it can be made and used channel by channel.
+
+use std::collections::BTreeMap;
+
+use sandglass_models::{Graph, ModelError};
+
+/// The paper counts activations of 16 bits.
+const BYTES: usize = 2;
+
+/// By height, the largest first.
+pub(crate) fn by_resolution(graph: &Graph, input: usize) -> Result<Vec<(usize, usize)>, ModelError> {
+    let sizes = graph.sizes(input, input)?;
+    let mut most = BTreeMap::new();
+    let nodes = graph.nodes();
+    for (at, node) in nodes.iter().enumerate() {
+        let map = node.writes();
+        let name = &graph.maps()[map.index()].name;
+        // The last node of a block writes what the next one reads.
+        let next = nodes.get(at + 1).map(|next| block(&graph.maps()[next.writes().index()].name));
+        if next == Some(block(name)) {
+            continue;
+        }
+        let (height, channels) = (sizes[map.index()].0, graph.maps()[map.index()].channels);
+        let of_height = most.entry(height).or_insert(0);
+        *of_height = channels.max(*of_height);
+    }
+    Ok(most.into_iter().rev().collect())
+}
+
+/// Such as `features.3` of `features.3.conv.0.0`.
+fn block(name: &str) -> &str {
+    let mut dots = name.match_indices('.').map(|(at, _)| at);
+    let second = dots.nth(1).unwrap_or(name.len());
+    &name[..second]
+}
+
+/// In the paper's Kb of 1000 bytes.
+pub(crate) fn kilobytes(height: usize, channels: usize) -> f64 {
+    (channels * height * height * BYTES) as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandglass_models::NetworkConfig;
+
+    fn of(network: &str) -> Vec<(usize, usize)> {
+        by_resolution(&network.parse::<NetworkConfig>().unwrap().build().unwrap(), 224).unwrap()
+    }
+
+    /// MobileNetV1 is counted as the paper prints it; the others are between blocks what their plans say, the stem among them.
+    #[test]
+    fn maps_between_blocks_are_those_of_the_plans() {
+        assert_eq!(of("mobilenetv1"), [(112, 64), (56, 128), (28, 256), (14, 512), (7, 1024), (1, 1024)]);
+        assert_eq!(of("mobilenetv2"), [(112, 32), (56, 24), (28, 32), (14, 96), (7, 1280), (1, 1280)]);
+        assert_eq!(of("mobilenext"), [(112, 32), (56, 144), (28, 192), (14, 384), (7, 1280), (1, 1280)]);
+    }
+
+    #[test]
+    fn kilobytes_are_the_papers() {
+        assert_eq!(kilobytes(112, 64), 1605.632);
+        assert_eq!(kilobytes(14, 160), 62.72);
+    }
+}

@@ -1,0 +1,142 @@
+//! How the study is laid out: the paper's table by its rule, then what plans take.
+
+use std::collections::BTreeSet;
+
+use sandglass_lab::Subject;
+use sandglass_lab::told::{Timing, times};
+use sandglass_models::NetworkConfig;
+use sandglass_study::paper::{PaperRow, PaperTable};
+use sandglass_study::{Entry, Mark, Part, Results, Scale, Section, StudyError, Table};
+use serde_json::json;
+
+use crate::rule::{by_resolution, kilobytes};
+use crate::{Memory, Network};
+
+/// The input size of the paper's table.
+const PAPER_INPUT: usize = 224;
+
+/// A network and, by resolution, its channels by the rule.
+struct Counted<'a> {
+    network: &'a Network,
+    most: Vec<(usize, usize)>,
+}
+
+impl Counted<'_> {
+    fn channels(&self, height: usize) -> Option<usize> {
+        self.most.iter().find(|(of, _)| *of == height).map(|(_, channels)| *channels)
+    }
+
+    fn largest(&self) -> f64 {
+        self.most.iter().map(|&(height, channels)| kilobytes(height, channels)).fold(0.0, f64::max)
+    }
+}
+
+pub(crate) fn section(results: &Results<'_, Memory>) -> Result<Section, StudyError> {
+    let paper =
+        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
+    let paper = PaperTable::find(paper)?;
+    let counted = results.design.networks.iter().map(count).collect::<Result<Vec<_>, _>>()?;
+    let mut parts = vec![Part::Table(by_rule(&counted, &paper)), Part::Notes(notes(results, &paper))];
+    for scale in &results.scales {
+        parts.extend(plans(scale, &results.design.plans));
+    }
+    parts.push(Part::Prose(results.head.analysis.clone()));
+    let of_network = |of: &Counted<'_>| json!({"network": of.network.network, "channels_by_resolution": of.most});
+    let data = json!({"study": results.head.name, "networks": counted.iter().map(of_network).collect::<Vec<_>>()});
+    Ok(Section { parts, data, ..Section::default() })
+}
+
+fn count(network: &Network) -> Result<Counted<'_>, StudyError> {
+    let config: NetworkConfig = network.network.parse().map_err(StudyError::refused)?;
+    let most = config.build().and_then(|graph| by_resolution(&graph, PAPER_INPUT)).map_err(StudyError::refused)?;
+    Ok(Counted { network, most })
+}
+
+fn by_rule(counted: &[Counted<'_>], paper: &PaperTable) -> Table {
+    let mut columns = vec![("resolution".to_owned(), true)];
+    for Counted { network, .. } in counted {
+        if network.paper.is_some() {
+            columns.push((format!("{}, paper: channels / Kb", network.title), true));
+        }
+        columns.push((format!("{}, by the rule: channels / Kb", network.title), true));
+    }
+    let mut table = Table::new(columns);
+    let heights: BTreeSet<usize> = counted.iter().flat_map(|of| of.most.iter().map(|(height, _)| *height)).collect();
+    for height in heights.into_iter().rev() {
+        let row = paper.row(&[], &[("size_px", height as f64)]);
+        let mut entries: Vec<Entry> = vec![format!("{height} x {height}").into()];
+        for of in counted {
+            entries.extend(of.network.paper.as_deref().map(|name| printed(paper, row, name)));
+            let ours = of.channels(height);
+            let text = ours.map(|channels| format!("{channels} / {:.0}", kilobytes(height, channels)));
+            entries.push(text.unwrap_or_else(dash).into());
+        }
+        table.push(entries);
+    }
+    let row = paper.row(&[("label", "max")], &[]);
+    let mut entries: Vec<Entry> = vec!["most".to_owned().into()];
+    for of in counted {
+        entries.extend(of.network.paper.as_deref().map(|name| printed(paper, row, name)));
+        entries.push(format!("{:.0}", of.largest()).into());
+    }
+    table.push(entries);
+    table
+}
+
+/// Such as `16 / 400`; the largest has no channels.
+fn printed(paper: &PaperTable, row: Option<&PaperRow>, name: &str) -> Entry {
+    let number = |row: &PaperRow, what: &str| row.number(&format!("{name}_{what}"));
+    let Some((row, kilobytes)) = row.and_then(|row| Some((row, number(row, "kb")?))) else {
+        return "?".to_owned().into();
+    };
+    let channels = number(row, "channels").map_or_else(String::new, |channels| format!("{channels} / "));
+    let confidence = paper.confidence(row);
+    Entry::new(format!("{channels}{kilobytes}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
+}
+
+fn notes(results: &Results<'_, Memory>, paper: &PaperTable) -> Vec<String> {
+    let mut notes = vec![
+        format!(
+            "{PAPER_INPUT} x {PAPER_INPUT} pixels, activations of 16 bits, Kb of 1000 bytes. By the rule: the most channels of a map \
+             between blocks, the stem's, the head's and the pooled map among them; what is inside a block is not counted."
+        ),
+        paper.notes.clone(),
+        "Printed for MobileNetV2 is, at each resolution, the output width of the plan's row whose input has it, even where that \
+         row halves it, and neither the stem's map (32 at 112 x 112) nor the head's (1280 at 7 x 7)."
+            .to_owned(),
+    ];
+    for scale in &results.scales {
+        let (open, all) = scale.open();
+        if open > 0 {
+            notes.push(format!("Not done: {open} of {all} cells of profile {}.", scale.profile.name));
+        }
+    }
+    notes
+}
+
+fn plans(scale: &Scale<'_, Memory>, subjects: &[Subject]) -> Vec<Part> {
+    let timings: Vec<_> = scale.cells.iter().map(|result| Timing { latency: result.cell, result }).collect();
+    if timings.iter().all(|timing| timing.result.rows.is_empty()) {
+        return Vec::new();
+    }
+    let line = |subject: &Subject| {
+        let groups = if subject.memory_groups == 1 { "whole".to_owned() } else { subject.memory_groups.to_string() };
+        (subject.clone(), vec![subject.network.clone().into(), groups.into()])
+    };
+    let lines: Vec<_> = subjects.iter().map(line).collect();
+    let fixed = [("network", false), ("wide map in groups", true)];
+    let table = times(fixed.map(|(heading, right)| (heading.to_owned(), right)).to_vec(), &lines, &timings);
+    let input = timings.first().map_or(0, |timing| timing.latency.input);
+    let mut notes = vec![format!(
+        "What our compiled plans hold for one image of {input} x {input} pixels, in f32 and beside the weights, and what groups \
+         cost in time: in how many groups of channels the wide map inside an inverted residual is made, the same bits. A \
+         sandglass has no such map, for its wide maps are its block's input and output: groups change nothing there."
+    )];
+    notes.extend(timings.iter().map(Timing::note));
+    notes.extend(Some(scale.profile.note.clone()).filter(|note| !note.is_empty()));
+    vec![Part::Heading(format!("Our plans, {}", scale.profile.title)), Part::Table(table), Part::Notes(notes)]
+}
+
+fn dash() -> String {
+    "\u{2013}".to_owned()
+}

@@ -1,0 +1,437 @@
+//! What an inference of one image takes: networks side by side, in one interleaved run.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sandglass_files::{sha256, sha256_file};
+use sandglass_infer::{Options, Plan};
+use sandglass_models::{Graph, NetworkConfig, Role, Weights};
+use sandglass_ops::Runtime;
+use sandglass_study::{
+    Again, Artefact, Axes, CellError, CellResult, Facts, Headline, Measurement, Project, StudyError, Value,
+};
+use sandglass_train::initialise;
+use serde::{Deserialize, Serialize};
+
+use crate::peer::OnnxRuntime;
+
+/// The control may differ by so much before a run is called unquiet.
+pub const CONTROL: f64 = 0.02;
+
+/// Logits of two engines may differ by so much of the largest before no time is told.
+const TOLERANCE: f32 = 1e-4;
+
+/// What spins after its work stops spinning within this.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Networks whose inferences of one image are timed, taking turns: the cell of studies of latency. As JSON it is what its
+/// hash is made of.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    /// Ratios are to the first.
+    pub subjects: Vec<Subject>,
+    /// Height and width of the image.
+    pub input: usize,
+    pub threads: usize,
+    /// How often each has its turn.
+    pub rounds: usize,
+    /// How long a turn is, about.
+    pub turn_ms: u64,
+    /// Whether ONNX Runtime runs the same weights in the same rounds.
+    pub onnxruntime: bool,
+}
+
+/// A network that is timed; 1000 classes.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    pub network: String,
+    pub width: f64,
+    /// See [`Options`]; ONNX Runtime knows no such thing.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub memory_groups: usize,
+}
+
+/// `[profile.setup.latency]`: a cell for each number of threads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencySetup {
+    pub input: usize,
+    pub threads: Vec<usize>,
+    pub rounds: usize,
+    pub turn_ms: u64,
+    #[serde(default)]
+    pub onnxruntime: bool,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
+impl LatencySetup {
+    /// # Errors
+    /// Nothing to time, or no time for it; a network that there is not or that does not take the image.
+    pub fn cells(&self, subjects: &[Subject]) -> Result<Vec<Latency>, StudyError> {
+        let Self { input, threads, rounds, turn_ms, onnxruntime } = self;
+        if subjects.is_empty() || threads.is_empty() || threads.contains(&0) || *rounds == 0 || *turn_ms == 0 {
+            return Err(StudyError::refused("latency: needs networks, threads, rounds and turn_ms, from 1 on"));
+        }
+        for (at, subject) in subjects.iter().enumerate() {
+            let refused = |error: &dyn fmt::Display| StudyError::refused(format!("{subject}: {error}"));
+            if subjects.iter().take(at).any(|other| other == subject) {
+                return Err(refused(&"is listed twice"));
+            }
+            let graph = subject.graph().map_err(|error| refused(&error))?;
+            graph.cost(*input, *input).map_err(|error| refused(&error))?;
+        }
+        let cell = |&threads: &usize| Latency {
+            subjects: subjects.to_vec(),
+            input: *input,
+            threads,
+            rounds: *rounds,
+            turn_ms: *turn_ms,
+            onnxruntime: *onnxruntime,
+        };
+        Ok(threads.iter().map(cell).collect())
+    }
+}
+
+impl Subject {
+    pub fn new(network: &str, width: f64) -> Self {
+        Self { network: network.to_owned(), width, memory_groups: 1 }
+    }
+
+    fn graph(&self) -> Result<Graph, String> {
+        let config: NetworkConfig =
+            self.network.parse().map_err(|error: sandglass_models::ModelError| error.to_string())?;
+        let graph = NetworkConfig { width: self.width, ..config }.build();
+        graph.map_err(|error| error.to_string())
+    }
+
+    /// Name of its exported file: groups of channels change no weight.
+    fn file(&self) -> String {
+        format!("{}-w{:?}.onnx", self.network, self.width)
+    }
+}
+
+/// Also the `part` of its rows.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-w{:?}", self.network, self.width)?;
+        match self.memory_groups {
+            1 => Ok(()),
+            groups => write!(f, "-g{groups}"),
+        }
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "latency-t{}", self.threads)
+    }
+}
+
+impl Axes for Latency {
+    fn axes(&self) -> Vec<(&'static str, String)> {
+        vec![("threads", self.threads.to_string()), ("input", self.input.to_string())]
+    }
+
+    fn dataset(&self) -> String {
+        "one image of a pattern".to_owned()
+    }
+}
+
+impl Latency {
+    /// The ratio of the control, a second copy of the first network, to it: what of a difference is the machine's.
+    pub const HEADLINE: Headline = Headline { metric: "control", title: "A/A control", counted: "rounds" };
+
+    /// The weights that are timed, exported, and a list of the files with their SHA-256, as `sha256sum -c` takes it.
+    ///
+    /// # Errors
+    /// Files that cannot be written.
+    pub fn prepare(&self, folder: &Path) -> Result<Artefact, CellError> {
+        let mut list = String::new();
+        for subject in &self.subjects {
+            let (name, path) = (subject.file(), folder.join(subject.file()));
+            if list.contains(&name) {
+                continue;
+            }
+            let graph = subject.graph().map_err(CellError::Failed)?;
+            let size = (self.input, self.input);
+            let file = sandglass_onnx::encode(&subject.network, &graph, &lively_weights(&graph), size);
+            let failed = |error: &dyn fmt::Display| CellError::Failed(format!("{}: {error}", path.display()));
+            sandglass_files::write(&path, &file.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+            let hash = sha256_file(&path).map_err(|error| failed(&error))?;
+            list += &format!("{hash}  {name}\n");
+        }
+        let path = folder.join("networks.sha256");
+        sandglass_files::write(&path, list.as_bytes())
+            .map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
+        Ok(Artefact::found(path))
+    }
+
+    /// Times of every network, and what its plan takes. `file` is the list that [`Latency::prepare`] wrote.
+    ///
+    /// # Errors
+    /// `Skipped` where ONNX Runtime is wanted and not at hand; engines that do not agree on the image.
+    pub fn measure(
+        &self,
+        isa: sandglass_ops::Isa,
+        project: &Project,
+        file: &Artefact,
+    ) -> Result<Measurement, CellError> {
+        let load = load();
+        let folder = file.path.parent().unwrap_or(Path::new("."));
+        let runtime = Arc::new(Runtime::with_isa(self.threads, isa).map_err(CellError::failed)?);
+        let image: Vec<f32> = (0..self.input * self.input * 3).map(|i| pixel(i, self.input)).collect();
+        let mut sides = Vec::new();
+        for subject in &self.subjects {
+            sides.push(Side::Plan(self.plan(&runtime, subject)?));
+        }
+        let first = self.subjects.first().ok_or_else(|| CellError::Failed("nothing to time".into()))?;
+        sides.push(Side::Plan(self.plan(&runtime, first)?));
+        let mut version = None;
+        if self.onnxruntime {
+            for (at, subject) in self.subjects.iter().enumerate() {
+                let peer = OnnxRuntime::start(project, &folder.join(subject.file()), self.input, self.threads)?;
+                let Some(Side::Plan(plan)) = sides.get_mut(at) else { continue };
+                let logits = plan.run(&image).map_err(CellError::failed)?.get(0).unwrap_or_default();
+                agree(logits, peer.logits()).map_err(|reason| CellError::Failed(format!("{subject}: {reason}")))?;
+                version = Some(peer.version().to_owned());
+                sides.push(Side::Peer(peer));
+            }
+        }
+        let turns = self.take_turns(&mut sides, &image)?;
+        let (ours, theirs) = turns.split_at(self.subjects.len() + 1);
+        let mut values = Vec::new();
+        for (at, subject) in self.subjects.iter().enumerate() {
+            let part = Some(subject.to_string());
+            let timed = |metric, unit, samples: Vec<f64>| timed(metric, unit, part.clone(), samples);
+            values.push(timed("latency", "ms", ours[at].clone()));
+            values.push(timed("ratio", "", ratios(&ours[at], &ours[0])));
+            if let (Some(peer), Some(of_first)) = (theirs.get(at), theirs.first()) {
+                values.push(timed("onnxruntime_latency", "ms", peer.clone()));
+                values.push(timed("onnxruntime_ratio", "", ratios(peer, of_first)));
+                values.push(timed("to_onnxruntime", "", ratios(&ours[at], peer)));
+            }
+            if let Some(Side::Plan(plan)) = sides.get(at) {
+                let bytes: u64 = plan.lines().iter().map(|line| line.bytes).sum();
+                let exact = |metric, value| Value { part: part.clone(), ..Value::exact(metric, "bytes", value, 1) };
+                values.push(exact("arena", plan.arena_bytes() as f64));
+                values.push(exact("bytes_moved", bytes as f64));
+            }
+        }
+        let bytes: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let control = ratios(&ours[self.subjects.len()], &ours[0]);
+        values.push(timed(Self::HEADLINE.metric, "", None, control.clone()));
+        values.extend(load.map(|load| timed("load", "processes", None, vec![load])));
+        let engine = version.map_or_else(|| "infer".to_owned(), |version| format!("infer, onnxruntime {version}"));
+        Ok(Measurement {
+            data: Facts { hash: sha256(&bytes), synthetic: true },
+            engine: Some(engine),
+            values,
+            predictions: Vec::new(),
+            summary: format!("{} networks timed, A/A control {:.3}", self.subjects.len(), median(&control)),
+        })
+    }
+
+    fn plan(&self, runtime: &Arc<Runtime>, subject: &Subject) -> Result<Plan, CellError> {
+        let graph = subject.graph().map_err(CellError::Failed)?;
+        let options = Options { batch: 1, memory_groups: subject.memory_groups };
+        let plan = Plan::new(runtime.clone(), &graph, &lively_weights(&graph), (self.input, self.input), options);
+        plan.map_err(|error| CellError::Failed(format!("{subject}: {error}")))
+    }
+
+    /// Per side the milliseconds of an inference in each round: the median of its turn. Each round begins with another
+    /// side, so that what else the machine does meets all.
+    fn take_turns(&self, sides: &mut [Side], image: &[f32]) -> Result<Vec<Vec<f64>>, CellError> {
+        let mut counts = Vec::new();
+        for side in sides.iter_mut() {
+            side.run(image, 3)?;
+            let once = median(&side.run(image, 5)?).max(1e-3);
+            counts.push(((self.turn_ms as f64 / once) as usize).max(3));
+        }
+        let mut turns = vec![Vec::new(); sides.len()];
+        let count = sides.len();
+        for round in 0..self.rounds {
+            for at in (0..count).map(|at| (at + round) % count) {
+                std::thread::sleep(PAUSE);
+                turns[at].push(median(&sides[at].run(image, counts[at])?));
+            }
+        }
+        Ok(turns)
+    }
+}
+
+/// Whoever has turns.
+enum Side {
+    Plan(Plan),
+    Peer(OnnxRuntime),
+}
+
+impl Side {
+    /// Milliseconds of each of so many inferences.
+    fn run(&mut self, image: &[f32], count: usize) -> Result<Vec<f64>, CellError> {
+        let seconds = match self {
+            Side::Peer(peer) => peer.run(count)?,
+            Side::Plan(plan) => {
+                let mut seconds = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let began = Instant::now();
+                    plan.run(image).map_err(CellError::failed)?;
+                    seconds.push(began.elapsed().as_secs_f64());
+                }
+                seconds
+            }
+        };
+        Ok(seconds.into_iter().map(|seconds| 1e3 * seconds).collect())
+    }
+}
+
+/// What the rows of a cell say of one subject.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Times {
+    pub rows: Vec<String>,
+    /// Milliseconds: the median of the rounds.
+    pub latency: f64,
+    /// To the first subject, round by round: least, median, most.
+    pub ratio: [f64; 3],
+    /// The same of ONNX Runtime, and ours to its; None where it was not timed.
+    pub onnxruntime: Option<PeerTimes>,
+    pub arena: f64,
+    pub bytes_moved: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeerTimes {
+    pub latency: f64,
+    pub ratio: [f64; 3],
+    pub ours_to_it: [f64; 3],
+}
+
+impl Times {
+    /// None where the cell has no such rows.
+    pub fn of<C>(cell: &CellResult<'_, C>, part: &str) -> Option<Self> {
+        let row = |metric: &str| cell.row_of(metric, Some(part));
+        let spread = |metric: &str| {
+            let row = row(metric)?;
+            let least = row.samples.iter().copied().reduce(f64::min)?;
+            Some([least, row.value?, row.samples.iter().copied().reduce(f64::max)?])
+        };
+        let peer = || {
+            let latency = row("onnxruntime_latency")?.value?;
+            Some(PeerTimes { latency, ratio: spread("onnxruntime_ratio")?, ours_to_it: spread("to_onnxruntime")? })
+        };
+        Some(Self {
+            rows: vec![row("latency")?.id()],
+            latency: row("latency")?.value?,
+            ratio: spread("ratio")?,
+            onnxruntime: peer(),
+            arena: row("arena")?.value?,
+            bytes_moved: row("bytes_moved")?.value?,
+        })
+    }
+}
+
+fn timed(metric: &'static str, unit: &'static str, part: Option<String>, samples: Vec<f64>) -> Value {
+    let samples_at = samples.iter().enumerate().map(|(at, &sample)| (at as f64 + 1.0, sample)).collect();
+    let (value, n) = (median(&samples), samples.len() as u64);
+    Value { part, samples: samples_at, again: Again::Once, ..Value::exact(metric, unit, value, n) }
+}
+
+/// Round by round.
+fn ratios(side: &[f64], to: &[f64]) -> Vec<f64> {
+    side.iter().zip(to).map(|(side, to)| side / to).collect()
+}
+
+/// Of a few values; NaN of none.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    (at(sorted.len() / 2) + at(sorted.len().saturating_sub(1) / 2)) / 2.0
+}
+
+fn agree(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
+    let largest = theirs.iter().fold(0.0f32, |most, value| most.max(value.abs()));
+    let error = ours.iter().zip(theirs).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    // Not `>`: of values that are no numbers neither holds.
+    match ours.len() == theirs.len() && error <= TOLERANCE * largest {
+        true => Ok(()),
+        false => Err(format!(
+            "its logits differ by {error} from ONNX Runtime's, of which the largest is {largest}: no times"
+        )),
+    }
+}
+
+/// Processes that run or wait to, over the last minute; None where the system does not tell.
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// Value `i` of the NHWC image of `size` x `size` pixels, which the peers make as NCHW.
+pub fn pixel(i: usize, size: usize) -> f32 {
+    pattern(i / 3 + i % 3 * size * size)
+}
+
+fn pattern(i: usize) -> f32 {
+    (i * 7919 % 1021) as f32 / 510.5 - 1.0
+}
+
+/// As drawn for training, but with batch norms that differ from channel to channel, and depthwise filters so large that the
+/// image does not fade away through the layers: logits depend on all of it.
+pub fn lively_weights(graph: &Graph) -> Weights {
+    let mut weights = initialise(graph.tensors(), 0);
+    for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
+        let (of_value, noise) = match spec.role {
+            // Drawn as if each filter had as many inputs as there are channels.
+            Role::DepthwiseWeight => ((spec.shape[0] as f32).sqrt(), 0.0),
+            Role::NormWeight => (1.0, 0.3),
+            Role::RunningVar => (1.0, 0.3),
+            Role::NormBias | Role::RunningMean | Role::LinearBias => (1.0, 0.1),
+            _ => (1.0, 0.0),
+        };
+        values.iter_mut().enumerate().for_each(|(i, value)| *value = of_value * *value + noise * pattern(31 * i));
+    }
+    weights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_and_ratios_are_of_rounds() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+        assert_eq!(ratios(&[2.0, 9.0], &[1.0, 3.0]), [2.0, 3.0]);
+    }
+
+    #[test]
+    fn engines_must_agree_before_any_time_is_told() {
+        assert!(agree(&[1.0, -20.0], &[1.001, -20.0]).is_ok());
+        assert!(agree(&[1.0, -20.0], &[1.003, -20.0]).unwrap_err().contains("no times"));
+        assert!(agree(&[1.0], &[1.0, 2.0]).is_err());
+        assert!(agree(&[f32::NAN], &[f32::NAN]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_timed_is_refused() {
+        let setup = LatencySetup { input: 32, threads: vec![1, 2], rounds: 2, turn_ms: 1, onnxruntime: false };
+        let subject = Subject::new("mobilenext", 0.35);
+        assert_eq!(setup.cells(&[subject.clone()]).unwrap().len(), 2);
+        assert!(setup.cells(&[subject.clone(), subject.clone()]).unwrap_err().to_string().contains("twice"));
+        assert!(setup.cells(&[Subject::new("mobilenext", 0.0)]).is_err());
+        assert!(setup.cells(&[]).is_err());
+        assert!(LatencySetup { threads: vec![0], ..setup.clone() }.cells(&[subject.clone()]).is_err());
+        assert!(LatencySetup { input: 0, ..setup }.cells(&[subject]).is_err());
+    }
+}
