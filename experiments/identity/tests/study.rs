@@ -61,6 +61,7 @@ fn every_scale_has_its_cells() {
         ]
     );
     assert_eq!(ids("latency"), ["latency-t1", "latency-t2"]);
+    assert_eq!(ids("imagewoof").len(), 4 * 3);
     assert!(cells("latency").iter().all(|cell| cell.dataset() == "one image of a pattern"));
 }
 

@@ -57,7 +57,7 @@ fn all_is_an_array_in_which_later_networks_are_not_built() {
 #[test]
 fn what_cannot_be_counted_is_one_line() {
     for (args, want) in [
-        (vec!["cost", "efficientnet_b0"], "not built"),
+        (vec!["cost", "ssdlite_mobilenetv2"], "not built"),
         (vec!["cost", "mobilenetv3"], "unknown network"),
         (vec!["cost", "mobilenext", "--width", "0"], "width 0"),
         (vec!["cost", "mobilenext", "--width", "nan"], "width NaN"),

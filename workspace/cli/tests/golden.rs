@@ -20,12 +20,14 @@ fn golden(dir: &Path, options: &[&str]) -> (String, String, i32) {
 
 #[test]
 fn both_paths_reproduce_the_selected_cases() {
-    for path in ["kernels", "candle"] {
+    // The engine that trains has no gates yet.
+    for (path, counts) in [("kernels", "41 ok, 0 fail, 2 not-built"), ("candle", "43 ok, 0 fail, 0 not-built")] {
         let (stdout, stderr, code) = golden(&fixture(), &["--path", path]);
         let lines: Vec<&str> = stdout.lines().collect();
-        assert_eq!((lines.last(), code), (Some(&"41 ok, 0 fail, 2 not-built"), 0), "{path}\n{stdout}{stderr}");
+        assert_eq!((lines.last(), code), (Some(&counts), 0), "{path}\n{stdout}{stderr}");
         assert_eq!(lines.len(), 44);
-        assert!(lines.iter().any(|line| line.starts_with("not-built mbconv_se_")), "{stdout}");
+        let is_gated = |line: &&str| line.starts_with("not-built mbconv_se_");
+        assert_eq!(lines.iter().any(is_gated), path == "kernels", "{stdout}");
         assert!(lines.contains(&"ok relu6_hard_values 0.0e0/0.0e0"), "{stdout}");
     }
 }
@@ -49,8 +51,8 @@ fn plans_reproduce_networks_and_blocks_in_evaluation_mode() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/golden");
     if shared.exists() {
         let (stdout, stderr, code) = golden(&shared, &["--path", "infer"]);
-        // 25 networks and 20 blocks.
-        assert_eq!((stdout.lines().last(), code), (Some("45 ok, 0 fail, 204 not-built"), 0), "{stdout}{stderr}");
+        // 27 networks and 24 blocks: the gated ones without padding or groups of their own among them.
+        assert_eq!((stdout.lines().last(), code), (Some("51 ok, 0 fail, 198 not-built"), 0), "{stdout}{stderr}");
     }
 }
 
@@ -168,7 +170,7 @@ fn a_broken_case_is_a_fail_with_its_reason() {
 fn a_kind_or_network_that_is_unknown_is_not_built() {
     for folder in [
         with("relu6_hard_values", |case| case["kind"] = json!("telepathy")),
-        with("mobilenext_w0.35_c10_32x32_stem1_train", |case| case["config"]["network"] = json!("efficientnet_b0")),
+        with("mobilenext_w0.35_c10_32x32_stem1_train", |case| case["config"]["network"] = json!("ssdlite_mobilenetv2")),
     ] {
         let (stdout, _, code) = golden(folder.path(), &[]);
         assert_eq!(code, 0);

@@ -1,4 +1,5 @@
-//! Image folders: images below `<class>/`, at any depth, or the same below `train/` and `val/`.
+//! Image folders: images below `<class>/`, at any depth, or the same below `train/` and `val/`. Tiny-ImageNet's own `val/`
+//! has its images in one folder and their classes in a list.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -13,6 +14,9 @@ const EXTENSIONS: [&str; 11] = ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif
 
 /// What a validation part's folder is called, best first.
 const VALIDATION: [&str; 3] = ["val", "validation", "valid"];
+
+/// Beside Tiny-ImageNet's `images/`: a line for each, with its name, its class and a box.
+const ANNOTATIONS: &str = "val_annotations.txt";
 
 /// A class folder is walked down so far: links may lead in circles.
 const MAX_DEPTH: usize = 16;
@@ -72,18 +76,36 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
         (Part::Train | Part::Scored, None, None) => folder.to_path_buf(),
     };
     let found = entries(&root)?;
+    let list_file = root.join(ANNOTATIONS);
+    let is_annotated = list_file.is_file() && found.folders == ["images"];
     let (names, list) = match (&train, classes) {
         (_, Some(IMAGENET)) => (imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect(), "ImageNet's classes"),
         (Some(train), _) if *train != root => (entries(train)?.folders, "the classes in train/"),
         _ => (found.folders.clone(), ""),
     };
+    let place = |class: &str| match classes {
+        Some(IMAGENET) => imagenet_label(class),
+        _ => names.binary_search_by(|name: &String| name.as_str().cmp(class)).ok().map(|place| place as u32),
+    };
     let (mut passed_over, mut empty) = (found.passed_over, Vec::new());
     let (mut files, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-    for class in found.folders {
-        let label = match classes {
-            Some(IMAGENET) => imagenet_label(&class),
-            _ => names.binary_search(&class).ok().map(|place| place as u32),
-        };
+    let mut class_folders = found.folders;
+    if is_annotated {
+        class_folders.clear();
+        passed_over.clear();
+        let images = images(&root, Path::new("images"), &mut passed_over)?;
+        let annotations = Annotations::read(&list_file)?;
+        for (file, size) in images {
+            let class = annotations.class(&file)?;
+            let unknown = || DataError::layout(&list_file, format!("{class:?} is not among the classes in train/"));
+            labels.push(place(class).ok_or_else(unknown)?);
+            files.push(file);
+            sizes.push(size);
+        }
+        annotations.check_all_there(&files)?;
+    }
+    for class in class_folders {
+        let label = place(&class);
         let label = label.ok_or_else(|| DataError::layout(&root.join(&class), format!("is not among {list}")))?;
         let images = images(&root, Path::new(&class), &mut passed_over)?;
         if images.is_empty() {
@@ -107,6 +129,46 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
     let name = folder.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
     let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels)?;
     Ok(set.with_passed_over(passed_over))
+}
+
+/// Classes by the names of images.
+struct Annotations {
+    path: PathBuf,
+    classes: BTreeMap<String, String>,
+}
+
+impl Annotations {
+    fn read(path: &Path) -> Result<Self, DataError> {
+        let text = sandglass_files::read_text(path).map_err(DataError::io(path))?;
+        let mut classes = BTreeMap::new();
+        for (line, number) in text.lines().zip(1..) {
+            let wrong = |what: &str| DataError::layout(path, format!("line {number} {what}"));
+            let mut words = line.split_whitespace();
+            let (Some(image), Some(class)) = (words.next(), words.next()) else {
+                return Err(wrong("has no image and class"));
+            };
+            if classes.insert(image.to_owned(), class.to_owned()).is_some() {
+                return Err(wrong(&format!("names {image} once more")));
+            }
+        }
+        Ok(Self { path: path.into(), classes })
+    }
+
+    fn class(&self, file: &Path) -> Result<&str, DataError> {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let class = self.classes.get(name).map(String::as_str);
+        class.ok_or_else(|| DataError::layout(&self.path, format!("does not name {}", file.display())))
+    }
+
+    /// Each name is one of `files`, which are all named.
+    fn check_all_there(&self, files: &[PathBuf]) -> Result<(), DataError> {
+        if files.len() == self.classes.len() {
+            return Ok(());
+        }
+        let is_there = |name: &String| files.iter().any(|file| file.ends_with(name));
+        let (what, missing) = ("names an image that is not there", self.classes.keys().find(|name| !is_there(name)));
+        Err(DataError::layout(&self.path, format!("{what}: {}", missing.map_or("", String::as_str))))
+    }
 }
 
 /// `; passed over: 3 webp, 1 txt`, or nothing.

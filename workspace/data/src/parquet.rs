@@ -245,6 +245,14 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
         })
     };
     let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
+    // Told here, once, and not image by image.
+    let is_struct = |field: &ArrowField| match &field.dtype {
+        ArrowDataType::Struct(fields) => fields.iter().any(|field| field.name == "bytes"),
+        _ => false,
+    };
+    if !schema.get(&image_column).is_some_and(is_struct) {
+        return Err(no_images(&image_column));
+    }
     let metadata = reader.get_metadata()?;
     let group_rows: Vec<usize> = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
     // Room is reserved for as many rows as a group says that it has.
@@ -288,10 +296,14 @@ fn names(json: &str, column: &str) -> Option<Vec<String>> {
     names.iter().map(|name| name.as_str().map(String::from)).collect()
 }
 
+fn no_images(column: &str) -> Wrong {
+    Wrong::Content(format!("its column {column} holds no {{bytes, path}}"))
+}
+
 fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) -> Result<Vec<Row>, Wrong> {
     let table = reader.with_columns(Some(vec![column.to_string()])).with_slice(Some((row, rows))).finish()?;
     let Ok(images) = table.column(column)?.struct_() else {
-        return Err(Wrong::Content(format!("its column {column} holds no {{bytes, path}}")));
+        return Err(no_images(column));
     };
     let bytes = images.field_by_name("bytes")?;
     let paths = images.field_by_name("path").ok();
@@ -327,10 +339,23 @@ mod tests {
     fn more_images_than_bytes_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
-        let column = |name: &str| Column::new(name.into(), vec![0_i64; 100_000]);
-        let mut table = DataFrame::new(100_000, vec![column("image"), column("label")]).unwrap();
+        let zeros = |name: &str| Column::new(name.into(), vec![0_i64; 100_000]);
+        let bytes = Column::new("bytes".into(), vec![b"".as_slice(); 100_000]);
+        let images = StructChunked::from_columns("image".into(), 100_000, &[bytes]).unwrap().into_series();
+        let mut table = DataFrame::new(100_000, vec![images.into(), zeros("label")]).unwrap();
         ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 100_000);
         assert!(reason(&path).ends_with("it says that it has more images than bytes"), "{}", reason(&path));
+    }
+
+    /// Each image would read its row group anew before it fails.
+    #[test]
+    fn a_column_that_holds_no_images_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let numbers = |name: &str| Column::new(name.into(), (0..100_000_i64).collect::<Vec<_>>());
+        let mut table = DataFrame::new(100_000, vec![numbers("image"), numbers("label")]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        assert!(reason(&path).ends_with("its column image holds no {bytes, path}"), "{}", reason(&path));
     }
 }

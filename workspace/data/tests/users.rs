@@ -277,3 +277,39 @@ fn a_scanned_page_is_no_bomb() {
     let dark = page.pixels.chunks_exact(3).filter(|pixel| *pixel == [0; 3]).count();
     assert_eq!((dark, &page.pixels[(300 * 2480 + 300) * 3..][..3]), (1, &[0u8; 3][..]));
 }
+
+/// As its archive unpacks.
+#[test]
+fn tiny_imagenets_own_validation_folder_is_read_by_its_list() {
+    let set = folder(&[
+        ("train/n01443537/images/n01443537_0.png", "grey.png"),
+        ("train/n01629819/images/n01629819_0.png", "grey.png"),
+        ("val/images/val_0.png", "grey.png"),
+        ("val/images/val_1.png", "grey.png"),
+        ("val/images/val_10.png", "grey.png"),
+    ]);
+    let list = set.path().join("val/val_annotations.txt");
+    let box_of = "\t0\t32\t44\t62\n";
+    let lines = |lines: &[(&str, &str)]| {
+        let lines = lines.iter().map(|(image, class)| format!("{image}\t{class}{box_of}"));
+        fs::write(&list, lines.collect::<String>()).unwrap();
+    };
+    let all = [("val_0.png", "n01629819"), ("val_1.png", "n01443537"), ("val_10.png", "n01629819")];
+    lines(&all);
+    let read = open_path(set.path(), Part::Validation, None).unwrap();
+    assert_eq!(labels(&read), [1, 0, 1]);
+    assert_eq!(names(&read), ["images/val_0.png", "images/val_1.png", "images/val_10.png"]);
+    assert_eq!(read.class_count(), 2);
+
+    let refused = || message(open_path(set.path(), Part::Validation, None));
+    lines(&all[..2]);
+    assert!(refused().ends_with("does not name images/val_10.png"), "{}", refused());
+    lines(&[all[0], all[1], all[2], ("val_2.png", "n01443537")]);
+    assert!(refused().ends_with("names an image that is not there: val_2.png"), "{}", refused());
+    lines(&[all[0], all[1], ("val_10.png", "n09999999")]);
+    assert!(refused().contains("\"n09999999\" is not among the classes in train/"), "{}", refused());
+    lines(&[all[0], all[0], all[1], all[2]]);
+    assert!(refused().ends_with("line 2 names val_0.png once more"), "{}", refused());
+    fs::write(&list, "val_0.png\n").unwrap();
+    assert!(refused().ends_with("line 1 has no image and class"), "{}", refused());
+}

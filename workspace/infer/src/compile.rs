@@ -347,7 +347,7 @@ impl<'a> Compiler<'a> {
                     let shape = MaxPoolShape { images: 1, height, width, channels, kernel, stride, padding };
                     Op::MaxPool { shape, from }
                 }
-                Node::Dropout { from, .. } => {
+                Node::Dropout { from, .. } | Node::Idle { from, .. } => {
                     self.aliases[to.index()] = self.place(*from);
                     continue;
                 }

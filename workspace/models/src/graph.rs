@@ -7,7 +7,9 @@ mod builder;
 
 pub use builder::GraphBuilder;
 
-use crate::{Activation, After, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit};
+use crate::{
+    Activation, After, BatchNorm, Conv, Linear, ModelError, Padding, PaddingRule, Pool, Size, TensorSpec, Unit,
+};
 
 /// A map of the graph that gave this id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +73,13 @@ pub enum Node {
         from: MapId,
         to: MapId,
     },
+    /// A batch norm that an official network keeps in its state dict and never runs: `to` is `from`.
+    Idle {
+        norm: BatchNorm,
+        channels: usize,
+        from: MapId,
+        to: MapId,
+    },
 }
 
 impl Node {
@@ -80,7 +89,8 @@ impl Node {
             Self::Conv { from, .. }
             | Self::Pool { from, .. }
             | Self::Dropout { from, .. }
-            | Self::Linear { from, .. } => vec![*from],
+            | Self::Linear { from, .. }
+            | Self::Idle { from, .. } => vec![*from],
             Self::Add { main, skip, .. } => vec![*main, *skip],
             Self::Gate { from, by, .. } => vec![*from, *by],
             Self::Concat { from, .. } => from.clone(),
@@ -96,7 +106,8 @@ impl Node {
             | Self::Concat { to, .. }
             | Self::Pool { to, .. }
             | Self::Dropout { to, .. }
-            | Self::Linear { to, .. } => *to,
+            | Self::Linear { to, .. }
+            | Self::Idle { to, .. } => *to,
         }
     }
 }
@@ -225,6 +236,7 @@ fn output_size(node: &Node, sizes: &[Size]) -> Result<Size, &'static str> {
         Node::Add { main: from, .. }
         | Node::Gate { from, .. }
         | Node::Dropout { from, .. }
+        | Node::Idle { from, .. }
         | Node::Linear { from, .. } => Ok(size(from)),
     }
 }

@@ -20,6 +20,8 @@ pub enum Padding {
     Symmetric(usize),
     /// TensorFlow's SAME: as many as make the size shrink by the stride, rounded up; an odd one comes last.
     Same,
+    /// So many before and after a map of any size.
+    Unequal(usize, usize),
 }
 
 /// How a whole network pads its maps.
@@ -54,12 +56,15 @@ impl Window {
             return None;
         }
         match self.padding {
-            Padding::Symmetric(places) => {
-                let padded = places.checked_mul(2)?.checked_add(size)?;
-                padded.checked_sub(self.kernel)?.checked_div(self.stride)?.checked_add(1)
-            }
+            Padding::Symmetric(places) => self.steps(size, places, places),
+            Padding::Unequal(before, after) => self.steps(size, before, after),
             Padding::Same => (self.stride > 0).then(|| size.div_ceil(self.stride)),
         }
+    }
+
+    fn steps(&self, size: usize, before: usize, after: usize) -> Option<usize> {
+        let padded = before.checked_add(after)?.checked_add(size)?;
+        padded.checked_sub(self.kernel)?.checked_div(self.stride)?.checked_add(1)
     }
 
     /// Padding before and after a map of this height or width; none where the window does not fit.
@@ -67,6 +72,7 @@ impl Window {
         let output = self.output_size(size)?;
         match self.padding {
             Padding::Symmetric(places) => Some((places, places)),
+            Padding::Unequal(before, after) => Some((before, after)),
             Padding::Same => {
                 let reach = (output - 1).checked_mul(self.stride)?.checked_add(self.kernel)?;
                 let places = reach.saturating_sub(size);

@@ -74,17 +74,23 @@ impl Unit {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let role = if self.conv.is_depthwise() { Role::DepthwiseWeight } else { Role::ConvWeight };
         let mut specs = vec![TensorSpec::new(&self.name, "weight", &self.conv.weight_shape(), role)];
-        let channels = &[self.conv.output];
         match &self.after {
-            After::Bias => specs.push(TensorSpec::new(&self.name, "bias", channels, Role::ConvBias)),
-            After::Norm(BatchNorm { name, .. }) => specs.extend([
-                TensorSpec::new(name, "weight", channels, Role::NormWeight),
-                TensorSpec::new(name, "bias", channels, Role::NormBias),
-                TensorSpec::new(name, "running_mean", channels, Role::RunningMean),
-                TensorSpec::new(name, "running_var", channels, Role::RunningVar),
-            ]),
+            After::Bias => specs.push(TensorSpec::new(&self.name, "bias", &[self.conv.output], Role::ConvBias)),
+            After::Norm(norm) => specs.extend(norm.tensors(self.conv.output)),
         }
         specs
+    }
+}
+
+impl BatchNorm {
+    fn tensors(&self, channels: usize) -> [TensorSpec; 4] {
+        [
+            ("weight", Role::NormWeight),
+            ("bias", Role::NormBias),
+            ("running_mean", Role::RunningMean),
+            ("running_var", Role::RunningVar),
+        ]
+        .map(|(leaf, role)| TensorSpec::new(&self.name, leaf, &[channels], role))
     }
 }
 
@@ -104,6 +110,7 @@ impl Node {
         match self {
             Self::Conv { unit, .. } => unit.tensors(),
             Self::Linear { linear, .. } => linear.tensors(),
+            Self::Idle { norm, channels, .. } => norm.tensors(*channels).into(),
             Self::Add { .. } | Self::Gate { .. } | Self::Concat { .. } | Self::Pool { .. } | Self::Dropout { .. } => {
                 Vec::new()
             }

@@ -12,11 +12,31 @@ fn shape_list(specs: Vec<TensorSpec>) -> Vec<(String, Vec<usize>)> {
 fn tensors_are_those_of_the_reference_state_dicts_in_their_order() {
     type StateDict = Vec<(String, Vec<usize>)>;
     let want: BTreeMap<String, StateDict> = serde_json::from_str(include_str!("fixtures/state_dicts.json")).unwrap();
-    assert_eq!(want.len(), NetworkName::all().count());
+    // EfficientNet-lite0's names are those of its package: below.
+    assert_eq!(want.len() + 1, NetworkName::all().count());
     for (name, want) in want {
         let config: NetworkConfig = name.parse().unwrap();
         assert_eq!(shape_list(config.build().unwrap().tensors()), want, "{name}");
     }
+}
+
+/// The package's file has 296 tensors, 49 of them counters of batches.
+#[test]
+fn efficientnet_lite0_is_the_packages() {
+    let config = NetworkConfig::new(NetworkName::EfficientNetLite0);
+    let graph = config.build().unwrap();
+    let tensors = shape_list(graph.tensors());
+    assert_eq!(tensors.len(), 296 - 49);
+    let has = |name: &str, shape: &[usize]| assert!(tensors.contains(&(name.to_owned(), shape.to_vec())), "{name}");
+    has("_conv_stem.weight", &[32, 3, 3, 3]);
+    has("_blocks.0._project_conv.weight", &[16, 32, 1, 1]);
+    has("_blocks.15._bn2.running_var", &[320]);
+    has("_conv_head.weight", &[1280, 320, 1, 1]);
+    has("_fc.bias", &[1000]);
+    let cost = graph.cost(224, 224).unwrap();
+    assert_eq!((cost.params, cost.madds_total, cost.residual_adds), (4_652_008, 385_187_552, 210_112));
+    let small = NetworkConfig { classes: 200, ..config }.build().unwrap().cost(64, 64).unwrap();
+    assert_eq!((small.params, small.madds_depthwise, small.peak_activation_elems), (3_627_208, 2_818_944, 122_880));
 }
 
 /// Output channels of the stem and of each stage, from the official rule (`mnext.py`).
@@ -67,8 +87,8 @@ fn names_print_as_they_parse() {
     for name in ["mobilenetv2", "mobilenetv2_extra_dw_dw_dw", "mobilenext_paper", "mobilenext_div6", "resnet50"] {
         assert_eq!(name.parse::<NetworkConfig>().unwrap().to_string(), name);
     }
-    let later = "efficientnet_b0".parse::<NetworkConfig>();
-    assert_eq!(later, Err(ModelError::NotBuilt("efficientnet_b0".to_owned())));
+    let later = "ssdlite_mobilenetv2".parse::<NetworkConfig>();
+    assert_eq!(later, Err(ModelError::NotBuilt("ssdlite_mobilenetv2".to_owned())));
     let unknown = "mobilenext_divx".parse::<NetworkConfig>().unwrap_err().to_string();
     assert!(unknown.contains("mobilenext_divx") && unknown.contains("mobilenext_paper"), "{unknown}");
 }

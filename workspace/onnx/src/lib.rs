@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use prost::Message;
 use sandglass_models::{
-    Activation, FoldError, Graph, MapId, ModelError, Node, Padding, Pool, TensorSpec, Unit, Weights, Window, fold,
+    Activation, FoldError, Graph, MapId, ModelError, Node, Pool, TensorSpec, Unit, Weights, Window, fold,
 };
 
 use proto::{
@@ -108,7 +108,7 @@ impl Writer<'_> {
         let (to, reads) = (node.writes(), node.reads());
         let is_linear = matches!(node, Node::Linear { .. });
         let is_flat = reads.iter().any(|map| self.flat[map.index()]);
-        if is_flat && !is_linear && !matches!(node, Node::Dropout { .. }) {
+        if is_flat && !is_linear && !matches!(node, Node::Dropout { .. } | Node::Idle { .. }) {
             return Err(ExportError::Flat(self.graph.maps()[to.index()].name.clone()));
         }
         self.flat[to.index()] = is_linear || is_flat;
@@ -127,7 +127,7 @@ impl Writer<'_> {
                 self.push("MaxPool", &from, &out, attributes(window, sizes[map.index()]));
             }
             // Nothing is done to it, but the two may be outputs both.
-            Node::Dropout { .. } => self.push("Identity", &from, &out, Vec::new()),
+            Node::Dropout { .. } | Node::Idle { .. } => self.push("Identity", &from, &out, Vec::new()),
             Node::Linear { linear, .. } => {
                 let flat = self.names.fresh(&format!("{}/flat", linear.name));
                 self.push("Flatten", &from, &flat, vec![AttributeProto::int("axis", 1)]);
@@ -223,12 +223,9 @@ impl Writer<'_> {
 
 /// Of a window over a map of this size.
 fn attributes(window: &Window, (height, width): (usize, usize)) -> Vec<AttributeProto> {
-    let Window { kernel, stride, padding } = *window;
+    let Window { kernel, stride, .. } = *window;
     // Known to fit since `Graph::sizes`.
-    let places = |size: usize| match padding {
-        Padding::Symmetric(places) => (places, places),
-        Padding::Same => window.padding(size).unwrap_or_default(),
-    };
+    let places = |size: usize| window.padding(size).unwrap_or_default();
     let ((top, bottom), (left, right)) = (places(height), places(width));
     vec![
         AttributeProto::ints("kernel_shape", &[kernel, kernel]),

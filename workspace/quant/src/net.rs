@@ -99,7 +99,7 @@ fn layer(graph: &Graph, node: &Node, weights: &Weights) -> Result<Option<Layer>,
             clamp(*activation).ok_or_else(|| not_built(graph, node, "this activation"))?;
             return Ok(None);
         }
-        Node::Pool { .. } | Node::Dropout { .. } => return Ok(None),
+        Node::Pool { .. } | Node::Dropout { .. } | Node::Idle { .. } => return Ok(None),
         Node::Gate { .. } => return Err(not_built(graph, node, "a gate")),
         Node::Concat { .. } => return Err(not_built(graph, node, "a concatenation")),
     };
@@ -236,7 +236,9 @@ impl<'a> Float<'a> {
                 sums.into_iter().map(|sum| (sum / pixels) as f32).collect()
             }
             // Refused when the net was made.
-            Node::Dropout { from, .. } | Node::Gate { from, .. } => maps[from.index()].clone(),
+            Node::Dropout { from, .. } | Node::Idle { from, .. } | Node::Gate { from, .. } => {
+                maps[from.index()].clone()
+            }
             Node::Concat { .. } => Vec::new(),
         }
     }

@@ -76,9 +76,10 @@ pub enum RecipeError {
 const MAX_EPOCHS: u64 = 100_000;
 
 /// The recipes that come with the program.
-const BUILT_IN: [(&str, &str); 5] = [
+const BUILT_IN: [(&str, &str); 6] = [
     ("smoke", include_str!("../recipes/smoke.toml")),
     ("cifar10", include_str!("../recipes/cifar10.toml")),
+    ("imagewoof", include_str!("../recipes/imagewoof.toml")),
     ("tiny-imagenet", include_str!("../recipes/tiny-imagenet.toml")),
     ("imagenet", include_str!("../recipes/imagenet.toml")),
     ("imagenet-official", include_str!("../recipes/imagenet-official.toml")),

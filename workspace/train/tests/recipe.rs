@@ -28,7 +28,7 @@ fn the_official_recipe_warms_up_and_cools_down() {
 #[test]
 fn built_in_recipes_are_valid() {
     let names: Vec<_> = Recipe::built_in_names().collect();
-    assert_eq!(names.len(), 5);
+    assert_eq!(names.len(), 6);
     names.into_iter().for_each(|name| drop(built_in(name)));
     assert!(Recipe::built_in("smokes").is_none());
 }

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use sandglass_models::ModelError;
+use sandglass_train::EngineError;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -134,7 +135,8 @@ fn verdict(suite: &Suite, number: usize, written: &Value, path: CodePath, backen
             Verdict { name, status, error: Some(error), tolerance: Some(tolerance), detail: tensor }
         }
         Some(Err(error)) => {
-            let is_later = is_later_network(&error) || error.is::<infer::NotInferred>();
+            let not_built = matches!(error.downcast_ref(), Some(EngineError::NotBuilt { .. }));
+            let is_later = not_built || is_later_network(&error) || error.is::<infer::NotInferred>();
             let status = if is_later { Status::NotBuilt } else { Status::Fail };
             Verdict { name, status, error: None, tolerance: None, detail: format!("{error:#}") }
         }

@@ -3,16 +3,22 @@
 mod depthwise_bottleneck;
 mod inverted_residual;
 mod inverted_residual_extra_dw;
+mod mbconv;
 mod resnet_bottleneck;
 mod sandglass;
 mod sandglass_paper;
+mod sandglass_se;
+mod squeeze_excite;
 
 pub use depthwise_bottleneck::DepthwiseBottleneck;
 pub use inverted_residual::InvertedResidual;
 pub use inverted_residual_extra_dw::{InvertedResidualExtraDw, Placement};
+pub use mbconv::{MbConv, MbConvLite, MbConvSe};
 pub use resnet_bottleneck::ResNetBottleneck;
 pub use sandglass::{Layout, Sandglass};
 pub use sandglass_paper::SandglassPaper;
+pub use sandglass_se::SandglassSe;
+pub(crate) use sandglass_se::for_even_sizes;
 
 use crate::error::MAX_CHANNELS;
 use crate::{Activation, Conv, GraphBuilder, MapId, ModelError};
@@ -45,6 +51,17 @@ impl<'a> Sequential<'a> {
         let names = [format!("{name}.{k}.0"), format!("{name}.{k}.1")];
         self.next += 1;
         self.map = self.g.conv_norm(conv, names, activation, self.map)?;
+        Ok(())
+    }
+
+    /// Whatever stands in one place: it is given the place's name and the map so far.
+    pub(crate) fn place(
+        &mut self,
+        write: impl FnOnce(&mut GraphBuilder, &str, MapId) -> Result<MapId, ModelError>,
+    ) -> Result<(), ModelError> {
+        let name = format!("{}.{}", self.name, self.next);
+        self.next += 1;
+        self.map = write(self.g, &name, self.map)?;
         Ok(())
     }
 

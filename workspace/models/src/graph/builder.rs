@@ -163,6 +163,16 @@ impl GraphBuilder {
         self.node(name.to_owned(), channels, |to| Node::Dropout { from: x, to })
     }
 
+    /// A batch norm that is kept in the state dict and never run.
+    ///
+    /// # Errors
+    /// The id of another graph.
+    pub fn idle_norm(&mut self, name: &str, x: MapId) -> Result<MapId, ModelError> {
+        let channels = self.channels(x)?;
+        let norm = BatchNorm { name: name.to_owned(), eps: self.norm_eps, momentum: self.norm_momentum };
+        self.node(name.to_owned(), channels, |to| Node::Idle { norm, channels, from: x, to })
+    }
+
     /// Fully connected, with bias.
     ///
     /// # Errors

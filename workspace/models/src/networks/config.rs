@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::{NetworkName, Table, mobilenetv1, mobilenetv2, mobilenext, resnet50};
+use super::{NetworkName, Table, efficientnet, mobilenetv1, mobilenetv2, mobilenext, resnet50};
 use crate::error::MAX_CHANNELS;
 use crate::{Graph, ModelError};
 
@@ -50,13 +50,26 @@ impl NetworkConfig {
             NetworkName::MobileNeXt => mobilenext::table(self),
             NetworkName::MobileNeXtPaper => mobilenext::table_paper(self),
             NetworkName::ResNet50 => resnet50::table(self),
+            NetworkName::EfficientNetB0 => efficientnet::b0(self),
+            NetworkName::EfficientNetLite0 => efficientnet::lite0(self),
+            NetworkName::MobileNeXtSeS => efficientnet::sandglass(self, |n| n, 1),
+            // 1.1 times as many, rounded up.
+            NetworkName::MobileNeXtSeL => efficientnet::sandglass(self, |n| (11 * n).div_ceil(10), 2),
         }
     }
 
     fn check(&self) -> Result<(), ModelError> {
         let width = self.width;
         let allowed = match self.name {
-            NetworkName::ResNet50 if width != 1.0 => Some("1.0"),
+            NetworkName::ResNet50
+            | NetworkName::EfficientNetB0
+            | NetworkName::EfficientNetLite0
+            | NetworkName::MobileNeXtSeS
+            | NetworkName::MobileNeXtSeL
+                if width != 1.0 =>
+            {
+                Some("1.0")
+            }
             NetworkName::MobileNetV1 if !(0.25..=MAX_WIDTH).contains(&width) => Some("0.25 to 100"),
             _ if !(0.01..=MAX_WIDTH).contains(&width) => Some("0.01 to 100"),
             _ => None,

@@ -1,6 +1,7 @@
 //! The papers' networks as const tables, one family a file, and the one builder that reads them.
 
 mod config;
+mod efficientnet;
 mod mobilenetv1;
 mod mobilenetv2;
 mod mobilenext;

@@ -52,6 +52,8 @@ pub(super) struct TableBuilder {
     x: MapId,
     prefix: String,
     index: usize,
+    /// Of convolutions that are stages of their own.
+    activation: Activation,
     stages: Vec<Stage>,
 }
 
@@ -59,7 +61,28 @@ impl TableBuilder {
     /// Of images with red, green and blue.
     pub fn new(prefix: &str) -> Result<Self, ModelError> {
         let g = GraphBuilder::new(3)?;
-        Ok(Self { x: g.images(), g, prefix: prefix.to_owned(), index: 0, stages: Vec::new() })
+        let (prefix, activation) = (prefix.to_owned(), Activation::Relu6);
+        Ok(Self { x: g.images(), g, prefix, index: 0, activation, stages: Vec::new() })
+    }
+
+    /// In place of ReLU6, in what [`TableBuilder::conv`] appends.
+    pub fn activation(&mut self, activation: Activation) {
+        self.activation = activation;
+    }
+
+    /// Eps and momentum of the batch norms to come.
+    pub fn norm(&mut self, (eps, momentum): (f32, f32)) {
+        self.g = self.g.clone().with_norm(eps, momentum);
+    }
+
+    /// The index of the next block.
+    pub fn next_index(&self) -> usize {
+        self.index
+    }
+
+    /// The next block has this index.
+    pub fn skip_to(&mut self, index: usize) {
+        self.index = index;
     }
 
     /// Later blocks are called `prefix.0`, `prefix.1` and so on.
@@ -67,7 +90,7 @@ impl TableBuilder {
         (self.prefix, self.index) = (prefix, 0);
     }
 
-    /// Convolution, batch norm and ReLU6 as a stage of its own.
+    /// Convolution, batch norm and activation as a stage of its own.
     pub fn conv(
         &mut self,
         operator: &'static str,
@@ -75,11 +98,11 @@ impl TableBuilder {
         kernel: usize,
         stride: usize,
     ) -> Result<(), ModelError> {
-        let name = self.next_name();
+        let (name, activation) = (self.next_name(), self.activation);
         self.push(operator, stride, |g, x| {
             let conv = Conv::dense(g.channels(x)?, output, kernel, stride);
             let mut units = Sequential::new(g, name, x);
-            units.flat(conv, Activation::Relu6)?;
+            units.flat(conv, activation)?;
             Ok(units.map())
         })
     }

@@ -221,6 +221,7 @@ impl Program {
                 self.linears.push(Matrix { shape: conv_shape(&conv, 0, (1, 1)), at });
                 Op::Linear { linear: self.linears.len() - 1, from: from.index() }
             }
+            Node::Idle { from, .. } => Op::Add { main: from.index(), skip: None, activation: Activation::None },
             Node::Gate { .. } => return Err("a gate"),
             Node::Concat { .. } => return Err("a concatenation"),
         };
@@ -241,7 +242,7 @@ impl Program {
         let size = (self.places[from].height, self.places[from].width);
         let (padding, lead) = match conv.window.padding {
             Padding::Symmetric(padding) => (padding, None),
-            Padding::Same => (conv.window.kernel / 2, Lead::of(conv.window, size)?),
+            Padding::Same | Padding::Unequal(..) => (conv.window.kernel / 2, Lead::of(conv.window, size)?),
         };
         let (name, shape) = (unit.name.clone(), conv_shape(conv, padding, size));
         self.units.push(NormUnit { name, shape, lead, eps: norm.eps, momentum: norm.momentum, activation, at, to });

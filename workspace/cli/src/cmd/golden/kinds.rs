@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use sandglass_models::blocks::{
-    DepthwiseBottleneck, InvertedResidual, InvertedResidualExtraDw, Placement, ResNetBottleneck, Sandglass,
+    DepthwiseBottleneck, InvertedResidual, InvertedResidualExtraDw, MbConvSe, Placement, ResNetBottleneck, Sandglass,
+    SandglassSe,
 };
 use sandglass_models::{Graph, GraphBuilder, MapId, ModelError, NetworkConfig, Weights};
 use serde::Deserialize;
@@ -40,12 +41,14 @@ pub trait Backend {
 pub type Run = fn(&Case, &dyn Backend) -> anyhow::Result<Outputs>;
 
 #[rustfmt::skip]
-const KINDS: [(&str, Run); 19] = [
+const KINDS: [(&str, Run); 21] = [
     ("inverted_residual", |case, on| block(case, on, |block: InvertedResidual, g, x| block.build(g, "", x))),
     ("inverted_residual_extra_dw", |case, on| block(case, on, |block: InvertedResidualExtraDw, g, x| block.build(g, "", x))),
     ("sandglass", |case, on| block(case, on, |block: Sandglass, g, x| block.build(g, "", x))),
     ("depthwise_bottleneck", |case, on| block(case, on, |block: DepthwiseBottleneck, g, x| block.build(g, "", x))),
     ("resnet_bottleneck", |case, on| block(case, on, |block: ResNetBottleneck, g, x| block.build(g, "", x))),
+    ("mbconv_se", |case, on| block(case, on, |block: MbConvSe, g, x| block.build(g, "", x))),
+    ("sandglass_se", |case, on| block(case, on, |block: SandglassSe, g, x| block.build(g, "", x))),
     ("network", network),
     ("conv", |case, on| layers::conv(case, on.layers()?)),
     ("batch_norm", |case, on| layers::batch_norm(case, on.layers()?)),
