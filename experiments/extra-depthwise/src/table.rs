@@ -109,7 +109,7 @@ fn latency(scale: &Scale<'_, ExtraDepthwise>, lines: &[Line<'_>]) -> Vec<Part> {
     let lines: Vec<_> = lines.iter().map(|line| (line.subject.clone(), line.words().to_vec())).collect();
     let mut notes = vec![format!(
         "One image of {input} x {input} pixels and 1000 classes, f32. Medians of rounds; ratios are of the same round, with the \
-         least and the most."
+         10th and 90th percentile."
     )];
     notes.extend(timings.iter().map(Timing::note));
     notes.extend(Some(scale.profile.note.clone()).filter(|note| !note.is_empty()));

@@ -146,7 +146,7 @@ fn latency(scale: &Scale<'_, Identity>, lines: &[Line], paper: &PaperTable) -> V
     let table = times(fixed, &lines, &timings);
     let mut notes = vec![format!(
         "One image of {input} x {input} pixels and 1000 classes, f32. Medians of rounds; ratios are of the same round, with the \
-         least and the most. ONNX Runtime runs the same weights in the same rounds."
+         10th and 90th percentile. ONNX Runtime runs the same weights in the same rounds."
     )];
     notes.extend(timings.iter().map(Timing::note));
     notes.extend(Some(scale.profile.note.clone()).filter(|note| !note.is_empty()));

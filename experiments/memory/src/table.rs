@@ -129,8 +129,9 @@ fn plans(scale: &Scale<'_, Memory>, subjects: &[Subject]) -> Vec<Part> {
     let input = timings.first().map_or(0, |timing| timing.latency.input);
     let mut notes = vec![format!(
         "What our compiled plans hold for one image of {input} x {input} pixels, in f32 and beside the weights, and what groups \
-         cost in time: in how many groups of channels the wide map inside an inverted residual is made, the same bits. A \
-         sandglass has no such map, for its wide maps are its block's input and output: groups change nothing there."
+         cost in time: in how many groups of channels the wide map between an expansion and its depthwise convolution is \
+         made, the same bits. What is held is the largest pair of maps at once, and where the convolutions of a block run line \
+         by line already, groups save nothing. A sandglass's widest maps are its block's input and output, which no groups reach."
     )];
     notes.extend(timings.iter().map(Timing::note));
     notes.extend(Some(scale.profile.note.clone()).filter(|note| !note.is_empty()));

@@ -13,8 +13,16 @@ use sandglass_models::{
 use sandglass_ops::{Isa, Runtime};
 use sandglass_train::Engine;
 
+/// The engine that trains has no gates yet, and a plan no SAME padding.
+const NOT_BUILT: [NetworkName; 4] = [
+    NetworkName::EfficientNetB0,
+    NetworkName::EfficientNetLite0,
+    NetworkName::MobileNeXtSeS,
+    NetworkName::MobileNeXtSeL,
+];
+
 fn network(name: NetworkName, identity_div: usize) -> Graph {
-    let width = if name == NetworkName::ResNet50 { 1.0 } else { 0.5 };
+    let width = if name == NetworkName::ResNet50 || NOT_BUILT.contains(&name) { 1.0 } else { 0.5 };
     let config = NetworkConfig { width, classes: 70, stem_stride: 1, identity_div, ..NetworkConfig::new(name) };
     config.build().unwrap()
 }
@@ -26,6 +34,12 @@ fn every_network_has_the_logits_of_the_training_engine_on_every_path_and_thread_
         let graph = network(name, div);
         let (weights, images) = (weights(&graph), values(2 * 33 * 37 * 3, 1));
         let runtime = Arc::new(Runtime::with_isa(2, Isa::from_env().unwrap()).unwrap());
+        if NOT_BUILT.contains(&name) {
+            let plan = Plan::new(runtime.clone(), &graph, &weights, (33, 37), Options::default());
+            let is_refused = matches!(plan, Err(InferError::NotBuilt { .. }));
+            assert!(is_refused || Engine::new(runtime, &graph, 33, 37, 2).is_err(), "{name} is built: compare it");
+            continue;
+        }
         let want = Engine::new(runtime, &graph, 33, 37, 2).unwrap().evaluate(&weights, &images).unwrap().one().unwrap();
         assert!(want.iter().all(|x| x.is_finite()), "{name}");
         // The two images differ, and so do their logits.

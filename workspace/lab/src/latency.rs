@@ -301,7 +301,7 @@ pub struct Times {
     pub rows: Vec<String>,
     /// Milliseconds: the median of the rounds.
     pub latency: f64,
-    /// To the first subject, round by round: least, median, most.
+    /// To the first subject, round by round: 10th percentile, median, 90th percentile.
     pub ratio: [f64; 3],
     /// The same of ONNX Runtime, and ours to its; None where it was not timed.
     pub onnxruntime: Option<PeerTimes>,
@@ -322,8 +322,7 @@ impl Times {
         let row = |metric: &str| cell.row_of(metric, Some(part));
         let spread = |metric: &str| {
             let row = row(metric)?;
-            let least = row.samples.iter().copied().reduce(f64::min)?;
-            Some([least, row.value?, row.samples.iter().copied().reduce(f64::max)?])
+            Some([tenths(&row.samples, 1)?, row.value?, tenths(&row.samples, 9)?])
         };
         let peer = || {
             let latency = row("onnxruntime_latency")?.value?;
@@ -359,11 +358,19 @@ fn median(values: &[f64]) -> f64 {
     (at(sorted.len() / 2) + at(sorted.len().saturating_sub(1) / 2)) / 2.0
 }
 
+/// The nearest of the values to so many tenths of the way from the least to the most.
+fn tenths(values: &[f64], tenths: usize) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len().checked_sub(1)? * tenths + 5) / 10).copied()
+}
+
 fn agree(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
     let largest = theirs.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-    let error = ours.iter().zip(theirs).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
-    // Not `>`: of values that are no numbers neither holds.
-    match ours.len() == theirs.len() && error <= TOLERANCE * largest {
+    let errors = || ours.iter().zip(theirs).map(|(a, b)| (a - b).abs());
+    let error = errors().fold(0.0f32, f32::max);
+    // Not `error`: a maximum passes over what is no number.
+    match ours.len() == theirs.len() && errors().all(|error| error <= TOLERANCE * largest) {
         true => Ok(()),
         false => Err(format!(
             "its logits differ by {error} from ONNX Runtime's, of which the largest is {largest}: no times"
@@ -412,6 +419,9 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+        let eleven: Vec<f64> = (0..11).rev().map(f64::from).collect();
+        assert_eq!([1, 5, 9].map(|at| tenths(&eleven, at)), [Some(1.0), Some(5.0), Some(9.0)]);
+        assert_eq!(tenths(&[], 9), None);
         assert_eq!(ratios(&[2.0, 9.0], &[1.0, 3.0]), [2.0, 3.0]);
     }
 

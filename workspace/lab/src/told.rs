@@ -136,7 +136,7 @@ fn measured<C>(timing: &Timing<'_, C>, subject: &Subject) -> Vec<Entry> {
     entries
 }
 
-/// Such as `0.984 (0.971 to 0.990)`: the median of the rounds, and their least and most.
+/// Such as `0.984 (0.971 to 0.990)`: the median of the rounds, and their 10th and 90th percentiles.
 pub fn ratio([least, median, most]: [f64; 3]) -> String {
     format!("{median:.3} ({least:.3} to {most:.3})")
 }
