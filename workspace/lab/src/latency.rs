@@ -436,12 +436,13 @@ mod tests {
     #[test]
     fn what_cannot_be_timed_is_refused() {
         let setup = LatencySetup { input: 32, threads: vec![1, 2], rounds: 2, turn_ms: 1, onnxruntime: false };
-        let subject = Subject::new("mobilenext", 0.35);
-        assert_eq!(setup.cells(&[subject.clone()]).unwrap().len(), 2);
-        assert!(setup.cells(&[subject.clone(), subject.clone()]).unwrap_err().to_string().contains("twice"));
+        let twice = [Subject::new("mobilenext", 0.35), Subject::new("mobilenext", 0.35)];
+        let once = &twice[..1];
+        assert_eq!(setup.cells(once).unwrap().len(), 2);
+        assert!(setup.cells(&twice).unwrap_err().to_string().contains("twice"));
         assert!(setup.cells(&[Subject::new("mobilenext", 0.0)]).is_err());
         assert!(setup.cells(&[]).is_err());
-        assert!(LatencySetup { threads: vec![0], ..setup.clone() }.cells(&[subject.clone()]).is_err());
-        assert!(LatencySetup { input: 0, ..setup }.cells(&[subject]).is_err());
+        assert!(LatencySetup { threads: vec![0], ..setup.clone() }.cells(once).is_err());
+        assert!(LatencySetup { input: 0, ..setup }.cells(once).is_err());
     }
 }
