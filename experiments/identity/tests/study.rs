@@ -3,19 +3,20 @@
 use std::path::Path;
 
 use sandglass_identity::{Identity, STUDY};
-use sandglass_lab::Trial;
+use sandglass_lab::{Trial, Trials};
 use sandglass_ledger::{Ledger, Row, Status};
 use sandglass_models::NetworkConfig;
 use sandglass_study::{Axes, Build, Experiment, RunArgs, Shelf, Study, StudyFile};
 
 const EXPERIMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-type File = StudyFile<<Identity as Experiment>::Design, <Identity as Experiment>::Setup>;
+type Method = Trials<Identity>;
+type File = StudyFile<<Method as Experiment>::Design, <Method as Experiment>::Setup>;
 
 fn cells(profile: &str) -> Vec<Trial> {
     let file = File::read(&Path::new(EXPERIMENTS).join("identity/study.toml")).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Identity::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Method::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
 }
 
 /// A project with this study and the one that it borrows from.

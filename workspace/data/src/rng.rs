@@ -19,6 +19,8 @@ pub enum Purpose {
     Dropout = 7,
     /// Which training images a quantised network is calibrated on.
     Calibration = 8,
+    /// Dropped branches of blocks.
+    DropConnect = 9,
 }
 
 /// A stream of draws keyed by (seed, purpose, epoch, index).

@@ -347,7 +347,8 @@ impl<'a> Compiler<'a> {
                     let shape = MaxPoolShape { images: 1, height, width, channels, kernel, stride, padding };
                     Op::MaxPool { shape, from }
                 }
-                Node::Dropout { from, .. } | Node::Idle { from, .. } => {
+                Node::Activate { .. } => return Err(not_built("an activation apart")),
+                Node::Dropout { from, .. } | Node::DropConnect { from, .. } | Node::Idle { from, .. } => {
                     self.aliases[to.index()] = self.place(*from);
                     continue;
                 }
@@ -469,14 +470,9 @@ impl<'a> Compiler<'a> {
     /// Appends a convolution of `part` of its channels.
     fn step(&mut self, placed: Placed, from: usize, part: Part, sums: Sums, tail: Tail) -> Result<(), InferError> {
         let unit = placed.unit;
-        let conv = unit.conv;
-        let not_built = |what| InferError::NotBuilt { node: unit.name.clone(), what };
+        let conv = unit.conv.ungrouped();
         let depthwise = conv.is_depthwise();
-        if conv.groups != 1 && !depthwise {
-            return Err(not_built("a convolution of groups"));
-        }
-        let Window { kernel, stride, padding } = conv.window;
-        let Padding::Symmetric(padding) = padding else { return Err(not_built("SAME padding")) };
+        let Window { kernel, stride, .. } = conv.window;
 
         let specs = unit.tensors();
         let tensors = specs.iter().map(|spec| {
@@ -500,8 +496,9 @@ impl<'a> Compiler<'a> {
                 (vec![1.0; outputs.len()], rest.first().map_or_else(|| vec![0.0; outputs.len()], |bias| of(bias)))
             }
         };
-        let filter = tensors[0].len() / conv.output;
-        let rows = tensors[0][outputs.start * filter..outputs.end * filter].chunks_exact(filter);
+        let weights = unit.conv.ungroup(tensors[0]);
+        let filter = weights.len() / conv.output;
+        let rows = weights[outputs.start * filter..outputs.end * filter].chunks_exact(filter);
         let inputs = part.inputs(conv.input);
         let taps = kernel * kernel;
         let weights: Vec<f32> = match depthwise {
@@ -509,8 +506,22 @@ impl<'a> Compiler<'a> {
             false => rows.flat_map(|row| &row[inputs.start * taps..inputs.end * taps]).copied().collect(),
         };
         let Place { height, width, channels: input, .. } = self.program.places[from];
-        let shape =
-            ConvShape { images: 1, height, width, input, output: outputs.len(), kernel, stride, padding, depthwise };
+        let shape = ConvShape {
+            images: 1,
+            height,
+            width,
+            input,
+            output: outputs.len(),
+            kernel,
+            stride,
+            padding: 0,
+            fewer: [0; 2],
+            depthwise,
+        };
+        let padding = conv.window.padding(height).zip(conv.window.padding(width));
+        let shape = padding.and_then(|(rows, columns)| shape.padded([rows, columns]));
+        let what = "a window padded like that";
+        let shape = shape.ok_or_else(|| InferError::NotBuilt { node: unit.name.clone(), what })?;
         let conv = ConvStep {
             weights: Packed::new(self.runtime, &shape, &weights)?,
             shape,

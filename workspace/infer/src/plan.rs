@@ -8,7 +8,7 @@ use sandglass_models::{Graph, Weights};
 use sandglass_ops::conv::{self, After};
 use sandglass_ops::map::{self, Affine, Operand};
 use sandglass_ops::pool::{self, MaxPoolShape};
-use sandglass_ops::{Buffer, ConvShape, Runtime};
+use sandglass_ops::{Buffer, ConvShape, Runtime, gate};
 
 use crate::InferError;
 use crate::arena;
@@ -197,7 +197,7 @@ impl Maps<'_> {
             }
             Op::Gate { from, by } => {
                 let (out, [from, by]) = self.of(to, [*from, *by])?;
-                map::gate(runtime, from, by, places[to].shape(n), out)?;
+                gate::forward(runtime, Operand::plain(from), by, places[to].shape(n), out)?;
             }
             Op::Concat { from } => {
                 let mut first = 0;

@@ -1,7 +1,8 @@
 //! This machine, as studies use it: data sets, training, scoring, checkpoints and their cards, signals.
 //!
 //! [`Classifier`] is the cell of every study that trains a classifier or scores one; [`Lab`] trains and scores it.
-//! [`Latency`] times networks side by side, and [`Trial`] is a cell of studies that do both.
+//! [`Latency`] times networks side by side, [`Trial`] is a cell of studies that do both, and
+//! [`Trials`] their method.
 
 mod card;
 mod classifier;
@@ -15,6 +16,7 @@ mod setup;
 mod signal;
 pub mod told;
 mod trial;
+mod trials;
 
 pub use card::{Card, CardError};
 pub use classifier::{Classifier, Given, Work};
@@ -26,3 +28,4 @@ pub use quantised::{ScoreError, calibration_images, score_model};
 pub use setup::{Compared, ImageSetup, Keep, Recipes, Variant};
 pub use signal::Signal;
 pub use trial::{Trial, TrialSetup};
+pub use trials::{Trials, Variants};

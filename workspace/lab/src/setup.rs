@@ -44,11 +44,15 @@ pub struct ImageSetup {
     pub set: toml::Table,
     /// Several recipes, each `recipe` with some keys changed; a cell of each is made.
     pub vary: Vec<Variation>,
+    /// Of the design's; all of them if left out.
+    pub networks: Vec<String>,
     /// In place of the design's.
     pub widths: Vec<f64>,
     pub seeds: Vec<u64>,
     /// By width, in place of `seeds`.
     pub seeds_at: Vec<SeedsAt>,
+    /// By network, in place of both.
+    pub seeds_of: BTreeMap<String, Vec<u64>>,
     /// Whose checkpoints are kept; none if left out.
     pub keep: Vec<Keep>,
     /// Checkpoints from elsewhere, to be scored and not trained.
@@ -116,7 +120,7 @@ impl ImageSetup {
     /// A recipe, network, input or width that there is not, or a protocol that contradicts itself.
     pub fn cells(&self, design: Compared<'_>) -> Result<Vec<Classifier>, StudyError> {
         let trains = self.data.is_some() && (self.recipe.is_some() || !self.own_recipe.is_empty());
-        let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty();
+        let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty() || !self.seeds_of.is_empty();
         let cells = match (trains, has_seeds, self.given.is_empty()) {
             (true, true, true) if self.padding != PaddingRule::Symmetric => {
                 return Err(StudyError::refused("padding: what is trained here pads symmetrically"));
@@ -157,22 +161,36 @@ impl ImageSetup {
         if let Some(width) = widths.iter().find(|width| listed.iter().filter(|other| other == width).count() > 1) {
             return refused(format!("seeds_at: width {width:?} is listed twice"));
         }
-        if let Some(width) = widths.iter().find(|&&width| self.seeds(width).is_empty()) {
-            return refused(format!("width {width:?} has no seeds"));
-        }
         let is_known = |name: &&String| design.networks.iter().any(|variant| variant.network == **name);
-        match self.own_recipe.keys().find(|name| !is_known(name)) {
-            Some(name) => refused(format!("own_recipe: the design has no network {name:?}")),
-            None => Ok(()),
+        let named: [(&str, Vec<&String>); 3] = [
+            ("networks", self.networks.iter().collect()),
+            ("own_recipe", self.own_recipe.keys().collect()),
+            ("seeds_of", self.seeds_of.keys().collect()),
+        ];
+        for (key, names) in named {
+            if let Some(name) = names.into_iter().find(|name| !is_known(name)) {
+                return refused(format!("{key}: the design has no network {name:?}"));
+            }
         }
+        for network in self.networks(design) {
+            if let Some(width) = widths.iter().find(|&&width| self.seeds(network, width).is_empty()) {
+                return refused(format!("{network}: width {width:?} has no seeds"));
+            }
+        }
+        Ok(())
+    }
+
+    fn networks<'a>(&self, design: Compared<'a>) -> impl Iterator<Item = &'a String> {
+        let all = design.networks.iter().map(|variant| &variant.network);
+        all.filter(|network| self.networks.is_empty() || self.networks.contains(network))
     }
 
     fn trained(&self, design: Compared<'_>) -> Result<Vec<Classifier>, StudyError> {
         let widths = if self.widths.is_empty() { design.widths } else { &self.widths };
-        let inputs = if self.inputs.is_empty() { std::slice::from_ref(&self.input) } else { &self.inputs };
+        let inputs = self.inputs();
         let data = self.data.clone().unwrap_or_default();
         let mut recipes = Vec::new();
-        for Variant { network, .. } in design.networks {
+        for network in self.networks(design) {
             for (name, recipe) in self.recipes(network, design.recipes)? {
                 self.check(&recipe).map_err(|error| StudyError::refused(format!("recipe: {error}")))?;
                 recipes.push((network, name, recipe));
@@ -185,7 +203,7 @@ impl ImageSetup {
         for &width in widths {
             for &input in inputs {
                 for (network, name, recipe) in &recipes {
-                    for &seed in self.seeds(width) {
+                    for &seed in self.seeds(network, width) {
                         let work = Work::Train(recipe.clone());
                         cells.push(Classifier {
                             shown: Shown { input: input != self.input, recipe: name.clone() },
@@ -201,9 +219,17 @@ impl ImageSetup {
     }
 
     fn given(&self) -> Result<Vec<Classifier>, StudyError> {
-        let cell =
-            |given: &Given| self.cell(&given.network, given.width, self.input, &given.data, Work::Score(given.clone()));
-        self.given.iter().map(cell).collect()
+        let cell = |given: &Given, input: usize| {
+            let shown = Shown { input: input != self.input, ..Shown::default() };
+            let cell = self.cell(&given.network, given.width, input, &given.data, Work::Score(given.clone()))?;
+            Ok(Classifier { shown, ..cell })
+        };
+        let inputs = self.inputs();
+        self.given.iter().flat_map(|given| inputs.iter().map(move |&input| cell(given, input))).collect()
+    }
+
+    fn inputs(&self) -> &[usize] {
+        if self.inputs.is_empty() { std::slice::from_ref(&self.input) } else { &self.inputs }
     }
 
     /// A cell of seed 0.
@@ -268,15 +294,15 @@ impl ImageSetup {
         Ok(())
     }
 
-    /// Of a width.
-    pub fn seeds(&self, width: f64) -> &[u64] {
-        let own = self.seeds_at.iter().find(|at| at.widths.contains(&width));
-        own.map_or(&self.seeds, |at| &at.seeds)
+    /// Of a network at a width.
+    pub fn seeds(&self, network: &str, width: f64) -> &[u64] {
+        let of_width = || self.seeds_at.iter().find(|at| at.widths.contains(&width)).map(|at| &at.seeds);
+        self.seeds_of.get(network).or_else(of_width).unwrap_or(&self.seeds)
     }
 
     /// Whether a cell's checkpoint is kept.
     pub fn keeps(&self, cell: &Classifier) -> bool {
-        let first = self.seeds(cell.network.width).first() == Some(&cell.seed);
+        let first = self.seeds(&cell.network.to_string(), cell.network.width).first() == Some(&cell.seed);
         let matching = |keep: &&Keep| keep.widths.is_empty() || keep.widths.contains(&cell.network.width);
         let is_trained = matches!(cell.work, Work::Train(_));
         is_trained && self.keep.iter().filter(matching).any(|keep| keep.seeds == KeptSeeds::All || first)

@@ -1,7 +1,7 @@
 //! How trials are told: columns of accuracy, tables of times.
 
-use sandglass_ledger::Status;
-use sandglass_study::{CellResult, Entry, Experiment, Mark, Outcome, Results, Scale, Table};
+use sandglass_ledger::{ReadError, Status, read_predictions};
+use sandglass_study::{CellResult, Entry, Experiment, Mark, Outcome, Project, Results, Scale, Table};
 
 use crate::{CONTROL, Latency, Subject, Times, Trial, TrialSetup, Variant};
 
@@ -45,6 +45,16 @@ where
     let facts = format!("data set {}{synthetic}, {} classes, {} images.", row.dataset, cell.network.classes, row.n);
     let note = format!("Ours, {}: {facts} {}", profile.title, profile.note).trim_end().to_owned();
     Some(Accuracy { heading, note, outcomes: networks.iter().map(of).collect() })
+}
+
+/// For each image whether a cell's network names it right.
+///
+/// # Errors
+/// Predictions that are not there, or cannot be read.
+pub fn right<C>(project: &Project, result: &CellResult<'_, C>) -> Result<Vec<bool>, ReadError> {
+    let place = result.row("top1").map_or([""; 3], |row| [&*row.study, &*row.profile, &*row.cell]);
+    let predictions = read_predictions(&project.predictions(), place)?;
+    Ok(predictions.items.iter().map(|item| item.prediction == item.label).collect())
 }
 
 /// A cell of times with its rows.

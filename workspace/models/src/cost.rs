@@ -86,7 +86,12 @@ impl Cost {
                 Ok(Self { residual_adds: product(&[*channels, output.0, output.1])?, ..Self::default() })
             }
             Node::Idle { channels, .. } => Ok(Self { params: product(&[2, *channels])?, ..Self::default() }),
-            Node::Gate { .. } | Node::Concat { .. } | Node::Pool { .. } | Node::Dropout { .. } => Ok(Self::default()),
+            Node::Gate { .. }
+            | Node::Concat { .. }
+            | Node::Pool { .. }
+            | Node::Dropout { .. }
+            | Node::DropConnect { .. }
+            | Node::Activate { .. } => Ok(Self::default()),
         }
     }
 }

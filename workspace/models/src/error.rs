@@ -24,6 +24,8 @@ pub enum ModelError {
     IdentityDiv(usize),
     #[error("{0} has no identity tensor multiplier: leave the identity divisor at 1")]
     NoIdentityDiv(String),
+    #[error("{0} has no place for drop-connect")]
+    NoDropConnect(String),
     #[error("{name}: a map of {channels} channels; use 1 to {MAX_CHANNELS}")]
     MapChannels { name: String, channels: usize },
     #[error("{name}: reads {expected} channels, and finds {found}")]

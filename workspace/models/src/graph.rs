@@ -3,6 +3,7 @@
 //! This is the one description that everything else walks: costs, tensor names, the plain candle networks, and the
 //! compiled network that trains. Nothing is executed here.
 
+mod apart;
 mod builder;
 
 pub use builder::GraphBuilder;
@@ -68,8 +69,21 @@ pub enum Node {
         from: MapId,
         to: MapId,
     },
+    /// Where whole images of a block's branch are dropped in training, before its shortcut is added; at any other time `to`
+    /// is `from`. Only in graphs that were [asked for it](crate::NetworkConfig::build_with_drop_connect).
+    DropConnect {
+        rate: f64,
+        from: MapId,
+        to: MapId,
+    },
     Linear {
         linear: Linear,
+        from: MapId,
+        to: MapId,
+    },
+    /// An activation that is a step of its own ([`Graph::activations_apart`]).
+    Activate {
+        activation: Activation,
         from: MapId,
         to: MapId,
     },
@@ -89,7 +103,9 @@ impl Node {
             Self::Conv { from, .. }
             | Self::Pool { from, .. }
             | Self::Dropout { from, .. }
+            | Self::DropConnect { from, .. }
             | Self::Linear { from, .. }
+            | Self::Activate { from, .. }
             | Self::Idle { from, .. } => vec![*from],
             Self::Add { main, skip, .. } => vec![*main, *skip],
             Self::Gate { from, by, .. } => vec![*from, *by],
@@ -106,7 +122,9 @@ impl Node {
             | Self::Concat { to, .. }
             | Self::Pool { to, .. }
             | Self::Dropout { to, .. }
+            | Self::DropConnect { to, .. }
             | Self::Linear { to, .. }
+            | Self::Activate { to, .. }
             | Self::Idle { to, .. } => *to,
         }
     }
@@ -236,7 +254,9 @@ fn output_size(node: &Node, sizes: &[Size]) -> Result<Size, &'static str> {
         Node::Add { main: from, .. }
         | Node::Gate { from, .. }
         | Node::Dropout { from, .. }
+        | Node::DropConnect { from, .. }
         | Node::Idle { from, .. }
+        | Node::Activate { from, .. }
         | Node::Linear { from, .. } => Ok(size(from)),
     }
 }

@@ -18,6 +18,7 @@ mod divisible;
 mod error;
 mod fold;
 mod graph;
+mod groups;
 mod layer;
 mod networks;
 mod tensors;

@@ -111,9 +111,13 @@ impl Node {
             Self::Conv { unit, .. } => unit.tensors(),
             Self::Linear { linear, .. } => linear.tensors(),
             Self::Idle { norm, channels, .. } => norm.tensors(*channels).into(),
-            Self::Add { .. } | Self::Gate { .. } | Self::Concat { .. } | Self::Pool { .. } | Self::Dropout { .. } => {
-                Vec::new()
-            }
+            Self::Add { .. }
+            | Self::Gate { .. }
+            | Self::Concat { .. }
+            | Self::Pool { .. }
+            | Self::Dropout { .. }
+            | Self::DropConnect { .. }
+            | Self::Activate { .. } => Vec::new(),
         }
     }
 }

@@ -108,7 +108,8 @@ impl Writer<'_> {
         let (to, reads) = (node.writes(), node.reads());
         let is_linear = matches!(node, Node::Linear { .. });
         let is_flat = reads.iter().any(|map| self.flat[map.index()]);
-        if is_flat && !is_linear && !matches!(node, Node::Dropout { .. } | Node::Idle { .. }) {
+        let keeps = matches!(node, Node::Dropout { .. } | Node::DropConnect { .. } | Node::Idle { .. });
+        if is_flat && !is_linear && !keeps {
             return Err(ExportError::Flat(self.graph.maps()[to.index()].name.clone()));
         }
         self.flat[to.index()] = is_linear || is_flat;
@@ -127,7 +128,10 @@ impl Writer<'_> {
                 self.push("MaxPool", &from, &out, attributes(window, sizes[map.index()]));
             }
             // Nothing is done to it, but the two may be outputs both.
-            Node::Dropout { .. } | Node::Idle { .. } => self.push("Identity", &from, &out, Vec::new()),
+            Node::Dropout { .. } | Node::DropConnect { .. } | Node::Idle { .. } => {
+                self.push("Identity", &from, &out, Vec::new());
+            }
+            Node::Activate { activation, .. } => self.activate(*activation, &from[0], &out),
             Node::Linear { linear, .. } => {
                 let flat = self.names.fresh(&format!("{}/flat", linear.name));
                 self.push("Flatten", &from, &flat, vec![AttributeProto::int("axis", 1)]);

@@ -8,6 +8,7 @@ mod activation;
 mod buffer;
 pub mod candle;
 pub mod conv;
+pub mod gate;
 mod gemm;
 mod lanes;
 pub mod loss;

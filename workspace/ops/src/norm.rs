@@ -45,6 +45,12 @@ impl Norm {
         Self::new(wide(running_mean).into_iter(), wide(running_var).into_iter(), eps, weight, bias)
     }
 
+    /// A bias: as a batch norm of mean 0 and variance 1 in evaluation mode.
+    pub fn bias(bias: &[f32]) -> Self {
+        let all = |value: f32| vec![value; bias.len()];
+        Self { mean: all(0.0), inv_std: all(1.0), scale: all(1.0), shift: bias.to_vec() }
+    }
+
     /// By the batch's own statistics over `count` values a channel: training mode. The running statistics move towards
     /// them, the variance unbiased, as in PyTorch.
     ///

@@ -102,12 +102,12 @@ pub struct MaxPoolShape {
 impl MaxPoolShape {
     /// 0 where the kernel does not fit.
     pub fn out_height(&self) -> usize {
-        outputs(self.height, self.kernel, self.stride, self.padding)
+        outputs(self.height, self.kernel, self.stride, [self.padding; 2])
     }
 
     /// 0 where the kernel does not fit.
     pub fn out_width(&self) -> usize {
-        outputs(self.width, self.kernel, self.stride, self.padding)
+        outputs(self.width, self.kernel, self.stride, [self.padding; 2])
     }
 
     fn input(&self) -> MapShape {

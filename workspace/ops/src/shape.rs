@@ -9,8 +9,8 @@ pub(crate) fn product<const N: usize>(sizes: [usize; N]) -> usize {
 }
 
 /// Outputs along one side of a map: 0 where the window does not fit or does not move.
-pub(crate) fn outputs(size: usize, kernel: usize, stride: usize, padding: usize) -> usize {
-    let padded = size.saturating_add(padding.saturating_mul(2));
+pub(crate) fn outputs(size: usize, kernel: usize, stride: usize, padding: [usize; 2]) -> usize {
+    let padded = padding.into_iter().fold(size, usize::saturating_add);
     padded.checked_sub(kernel).and_then(|room| room.checked_div(stride)).map_or(0, |steps| steps.saturating_add(1))
 }
 

@@ -15,6 +15,7 @@ const CONV: ConvShape = ConvShape {
     kernel: 3,
     stride: 1,
     padding: 1,
+    fewer: [0; 2],
     depthwise: false,
 };
 
@@ -75,6 +76,8 @@ fn convolutions() {
         ConvShape { stride: 0, ..CONV },
         ConvShape { kernel: 7, ..CONV },
         ConvShape { padding: 3, ..CONV },
+        ConvShape { fewer: [0, 2], ..CONV },
+        ConvShape { depthwise: true, fewer: [1, 0], ..CONV },
         ConvShape { depthwise: true, padding: 0, ..CONV },
         ConvShape { depthwise: true, stride: 3, ..CONV },
         ConvShape { depthwise: true, output: 8, ..CONV },

@@ -47,7 +47,7 @@ impl Layer {
 /// Up to three layers, the middle one depthwise.
 fn layers(depthwise: ConvShape, expand: Option<usize>, project: Option<usize>, seed: u64) -> [Option<Layer>; 3] {
     let mut rng = Rng(seed);
-    let point = ConvShape { kernel: 1, stride: 1, padding: 0, depthwise: false, ..depthwise };
+    let point = ConvShape { kernel: 1, stride: 1, padding: 0, fewer: [0; 2], depthwise: false, ..depthwise };
     let expand = expand.map(|input| Layer::new(ConvShape { input, ..point }, &mut rng));
     let (height, width) = (depthwise.out_height(), depthwise.out_width());
     let project = project.map(|output| Layer::new(ConvShape { output, height, width, ..point }, &mut rng));
@@ -86,8 +86,10 @@ fn depthwise(
     kernel: usize,
     stride: usize,
 ) -> ConvShape {
+    // As TensorFlow's SAME pads a map of even size.
+    let fewer = [height, width].map(|size| usize::from(stride == 2 && size % 2 == 0));
     let (input, output, padding) = (channels, channels, kernel / 2);
-    ConvShape { images, height, width, input, output, kernel, stride, padding, depthwise: true }
+    ConvShape { images, height, width, input, output, kernel, stride, padding, fewer, depthwise: true }
 }
 
 proptest! {

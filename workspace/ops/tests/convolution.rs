@@ -75,6 +75,7 @@ fn what_does_not_fit_is_refused() {
         kernel: 7,
         stride: 1,
         padding: 0,
+        fewer: [0; 2],
         depthwise: false,
     };
     let runtime = Runtime::with_isa(1, Isa::Portable).unwrap();

@@ -141,8 +141,8 @@ fn a_call_that_is_cut_has_the_bits_of_one_that_is_not() {
             if depthwise && (kernel == 1 || input != output) {
                 continue;
             }
-            let shape =
-                ConvShape { images, height, width, input, output, kernel, stride, padding: kernel / 2, depthwise };
+            let (padding, fewer) = (kernel / 2, if stride == 2 && kernel > 1 { [1, 0] } else { [0; 2] });
+            let shape = ConvShape { images, height, width, input, output, kernel, stride, padding, fewer, depthwise };
             let case = Case { plain: true, ..Case::new(shape, seed) };
             let activations = (Activation::None, case.activations.1);
             let case = Case { activations, ..case };
@@ -168,6 +168,7 @@ fn sums_taken_in_groups_of_inputs_have_the_bits_of_one() {
         kernel: 1,
         stride: 1,
         padding: 0,
+        fewer: [0; 2],
         depthwise: false,
     };
     let case = Case { plain: true, activations: (Activation::None, Activation::Relu6), ..Case::new(shape, 9) };
@@ -206,6 +207,7 @@ fn packed_weights_serve_their_own_filter_on_their_own_path_alone() {
         kernel: 3,
         stride: 1,
         padding: 1,
+        fewer: [0; 2],
         depthwise: true,
     };
     let packed = Packed::new(&runtime, &shape, &[1.0; 36]).unwrap();
@@ -242,6 +244,7 @@ fn factors_and_shortcuts_that_do_not_fit_are_errors() {
         kernel: 1,
         stride: 1,
         padding: 0,
+        fewer: [0; 2],
         depthwise: false,
     };
     let (five, four, map) = ([1.0; 5], [1.0; 4], [1.0; 20]);

@@ -151,7 +151,7 @@ proptest! {
     #[test]
     fn depthwise(n in 1usize..4, c in 1usize..21, h in 1usize..8, w in 1usize..8, five: bool, stride in 1usize..3, seed: u64) {
         let kernel = if five { 5 } else { 3 };
-        let shape = ConvShape { images: n, height: h, width: w, input: c, output: c, kernel, stride, padding: kernel / 2, depthwise: true };
+        let shape = ConvShape { images: n, height: h, width: w, input: c, output: c, kernel, stride, padding: kernel / 2, fewer: [0; 2], depthwise: true };
         let mut rng = Rng(seed);
         let x = Argument(rng.vec(shape.input_len()), vec![n, c, h, w]);
         let weight = Argument(rng.vec(shape.weight_len()), vec![c, 1, kernel, kernel]);
@@ -161,7 +161,7 @@ proptest! {
     #[test]
     fn dense(n in 1usize..4, input in 1usize..12, output in 1usize..20, h in 1usize..7, w in 1usize..7, kernel in 0usize..3, stride in 1usize..3, seed: u64) {
         let kernel = [1, 3, 5][kernel];
-        let shape = ConvShape { images: n, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, depthwise: false };
+        let shape = ConvShape { images: n, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, fewer: [0; 2], depthwise: false };
         let mut rng = Rng(seed);
         let x = Argument(rng.vec(shape.input_len()), vec![n, input, h, w]);
         let weight = Argument(rng.vec(shape.weight_len()), vec![output, input, kernel, kernel]);
@@ -278,6 +278,7 @@ fn the_reference_convolves_a_worked_example() {
         kernel: 3,
         stride: 2,
         padding: 1,
+        fewer: [0; 2],
         depthwise: false,
     };
     // NHWC: the first channel counts 1 to 6, the second is ten times that.

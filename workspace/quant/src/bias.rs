@@ -10,7 +10,7 @@ pub(crate) fn correction(layer: &Layer, rounded: &[f32], means: &[f64]) -> Vec<f
     let lost = |output: usize| {
         let (exact, rounded) = (&layer.weight[output * terms..][..terms], &rounded[output * terms..][..terms]);
         let per_term = exact.iter().zip(rounded).enumerate().map(|(term, (exact, rounded))| {
-            let channel = if layer.conv.is_depthwise() { output } else { term / area };
+            let channel = layer.conv.first_input(output) + term / area;
             (f64::from(*exact) - f64::from(*rounded)) * means[channel]
         });
         per_term.sum()

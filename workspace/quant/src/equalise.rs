@@ -45,7 +45,7 @@ impl Net {
         Some(layer.weight.chunks_exact(layer.terms()).map(|weights| largest(weights.iter())).collect())
     }
 
-    /// Nodes one of which alone reads what the other writes.
+    /// Nodes one of which alone reads what the other writes; none that reads in groups.
     fn pairs(&self) -> Vec<(usize, usize)> {
         let nodes = self.graph.nodes();
         let reader = |at: usize| {
@@ -53,7 +53,8 @@ impl Net {
             let mut readers = (0..nodes.len()).filter(|&other| nodes[other].reads().contains(&map));
             let only = readers.next().filter(|_| readers.next().is_none())?;
             let is_seen = self.graph.outputs().contains(&map);
-            (!is_seen && matches!(nodes[only], Node::Conv { .. })).then_some((at, only))
+            let is_dense = matches!(&nodes[only], Node::Conv { unit, .. } if unit.conv == unit.conv.ungrouped());
+            (!is_seen && is_dense).then_some((at, only))
         };
         (0..nodes.len()).filter(|&at| matches!(nodes[at], Node::Conv { .. })).filter_map(reader).collect()
     }

@@ -3,7 +3,7 @@
 use sandglass_models::{Conv, Graph, Node, Pool, Size};
 use sandglass_ops::{Isa, Runtime};
 
-use crate::layers::{Finish, IntConv, Sum, global_pool};
+use crate::layers::{Finish, IntConv, Product, Sum, global_pool, table};
 use crate::net::{clamp, each, max_pool};
 use crate::quantise::hands_on;
 use crate::{Affine, Images, Multiplier, QuantError, Scheme, Scores};
@@ -37,7 +37,14 @@ pub struct Quantised {
 #[derive(Clone, Debug)]
 enum Step {
     Conv(Box<IntConv>, Finish),
-    Add { sum: Sum, low: i32, high: i32 },
+    Add {
+        sum: Sum,
+        low: i32,
+        high: i32,
+    },
+    Gate(Product),
+    /// Of -128, -127 and so on.
+    Table(Box<[i8; 256]>),
     Pool,
     HandOn,
 }
@@ -81,6 +88,12 @@ impl Quantised {
                         false => otherwise,
                     };
                     Ok(Step::Add { sum, low: bound(low, -128), high: bound(high, 127) })
+                }
+                (Node::Gate { from, by, .. }, _) => {
+                    Ok(Step::Gate(Product::new(affines[from.index()], affines[by.index()], output)))
+                }
+                (Node::Activate { activation, from, .. }, _) => {
+                    Ok(Step::Table(Box::new(table(*activation, affines[from.index()], output))))
                 }
                 (Node::Pool { pool: Pool::GlobalAverage, .. }, _) => Ok(Step::Pool),
                 _ => Ok(Step::HandOn),
@@ -136,6 +149,10 @@ impl Quantised {
             (Node::Add { main, skip, channels: added, .. }, Step::Add { sum, low, high }) => {
                 let side = |map: sandglass_models::MapId| (maps[map.index()].as_slice(), channels(map));
                 sum.apply(side(*main), side(*skip), *added, (*low, *high))
+            }
+            (Node::Gate { from, by, .. }, Step::Gate(product)) => product.apply(&maps[from.index()], &maps[by.index()]),
+            (Node::Activate { from, .. }, Step::Table(table)) => {
+                maps[from.index()].iter().map(|&q| table[(i32::from(q) + 128) as usize]).collect()
             }
             (Node::Pool { pool: Pool::GlobalAverage, from, to }, _) => {
                 let (input, output) = (self.affines[from.index()], self.affines[to.index()]);
@@ -201,11 +218,15 @@ mod tests {
     /// Each layer alone, on the integers' own input: f32 with the rounded weights, then rounded, is at most a step away.
     #[test]
     fn integers_follow_rounded_f32_layer_by_layer() {
-        for (name, scheme) in [
-            (NetworkName::MobileNetV2, Scheme::default()),
-            (NetworkName::MobileNeXt, Scheme { equalise: true, ..Scheme::built_in("per-tensor").unwrap() }),
+        let equalised = Scheme { equalise: true, ..Scheme::built_in("per-tensor").unwrap() };
+        for (name, width, scheme) in [
+            (NetworkName::MobileNetV2, 0.35, Scheme::default()),
+            (NetworkName::MobileNeXt, 0.35, equalised.clone()),
+            // Gates, tables and groups.
+            (NetworkName::EfficientNetB0, 1.0, equalised),
+            (NetworkName::MobileNeXtSeL, 1.0, Scheme { correct_bias: true, ..Scheme::default() }),
         ] {
-            let config = NetworkConfig { width: 0.35, classes: 7, ..NetworkConfig::new(name) };
+            let config = NetworkConfig { width, classes: 7, ..NetworkConfig::new(name) };
             let graph = config.build().unwrap();
             let mut weights = Weights::zeros(graph.tensors());
             for (seed, (spec, values)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
@@ -221,6 +242,7 @@ mod tests {
             let net = scheme.shape(Net::new(&graph, &weights).unwrap());
             let calibration = calibrate(&runtime, &net, &images, scheme.observer).unwrap();
             let (quantised, _) = quantise(&net, &calibration, &scheme).unwrap();
+            let graph = net.graph();
             let sizes = graph.sizes(side, side).unwrap();
             let (maps, _) = quantised.run(Isa::Portable, &sizes, &values);
             let fake = Fake::of(&net, &quantised);
@@ -234,12 +256,12 @@ mod tests {
                 let rounded = map.iter().map(|&x| quantised.affines()[at + 1].quantise(x));
                 for (rounded, &own) in rounded.zip(&maps[at + 1]) {
                     let steps = (i32::from(rounded) - i32::from(own)).abs();
-                    assert!(steps <= 1, "{}: {steps} steps", graph.maps()[at + 1].name);
+                    assert!(steps <= 1, "{name}, {}: {steps} steps", graph.maps()[at + 1].name);
                     differ += steps;
                 }
             }
             let all: usize = maps.iter().map(Vec::len).sum();
-            assert!((differ as usize) < all / 50, "{differ} of {all}");
+            assert!((differ as usize) < all / 50, "{name}: {differ} of {all}");
         }
     }
 }

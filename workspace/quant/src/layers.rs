@@ -1,10 +1,11 @@
 //! Single layers in integers, one image at a time: what golden cases check, and what networks are made of. Maps are HWC.
 
-use sandglass_models::Conv;
+use sandglass_models::{Activation, Conv};
 use sandglass_ops::Isa;
 
 use crate::arith::round;
 use crate::kernel::{Depthwise, Geometry, IntDense, Rounding, finish};
+use crate::net::smooth;
 use crate::{Affine, Multiplier, QuantError};
 
 /// Sums of so many products of 8 bits, and a bias of 30 bits, fit 32 bits.
@@ -30,7 +31,7 @@ impl IntConv {
     /// `weight` in PyTorch's order (OIHW).
     ///
     /// # Errors
-    /// Groups other than one or one a channel, another number of weights or biases, too many terms for 32 bits.
+    /// Another number of weights or biases, too many terms for 32 bits.
     pub fn new(name: &str, conv: Conv, weight: &[i8], bias: &[i32]) -> Result<Self, QuantError> {
         let length = |what: &str, expected: usize, found: usize| match expected == found {
             true => Ok(()),
@@ -44,10 +45,10 @@ impl IntConv {
         }
         let weights = match conv.is_depthwise() {
             true => Weights::Depthwise(Depthwise::new(&conv, weight, i16::from)),
-            false if conv.groups == 1 => Weights::Dense(IntDense::new(&conv, weight)),
-            false => return Err(QuantError::NotBuilt { node: name.to_owned(), what: "a grouped convolution" }),
+            false => Weights::Dense(IntDense::new(&conv.ungrouped(), &conv.ungroup(weight))),
         };
         let weight_sums = weight.chunks_exact(terms.max(1)).map(|of| of.iter().map(|&w| i32::from(w)).sum());
+        let conv = conv.ungrouped();
         Ok(Self { conv, bias: bias.to_vec(), weight_sums: weight_sums.collect(), weights })
     }
 
@@ -173,6 +174,37 @@ impl Sum {
         }
         map
     }
+}
+
+/// A gate: each channel times one value, in one requantisation of the product.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    from: i32,
+    by: i32,
+    output: (i32, Multiplier),
+}
+
+impl Product {
+    pub fn new(from: Affine, by: Affine, output: Affine) -> Self {
+        let real = f64::from(from.scale) * f64::from(by.scale) / f64::from(output.scale);
+        Self { from: from.zero_point, by: by.zero_point, output: (output.zero_point, Multiplier::of(real)) }
+    }
+
+    /// `map` [pixels, channels], `by` [channels].
+    pub fn apply(&self, map: &[i8], by: &[i8]) -> Vec<i8> {
+        let (zero_point, multiplier) = self.output;
+        let of = |(&q, &by): (&i8, &i8)| {
+            let product = (i32::from(q) - self.from) * (i32::from(by) - self.by);
+            clamp(multiplier.apply(product), zero_point, (-128, 127))
+        };
+        map.iter().zip(by.iter().cycle()).map(of).collect()
+    }
+}
+
+/// An activation that is no clamp: what each of the 256 inputs becomes, from -128 on.
+pub fn table(activation: Activation, input: Affine, output: Affine) -> [i8; 256] {
+    let of = |at: usize| output.quantise(smooth(activation, input.dequantise((at as i32 - 128) as i8).into()) as f32);
+    std::array::from_fn(of)
 }
 
 /// The mean of each channel of a map [pixels, channels].

@@ -54,6 +54,7 @@ impl Net {
     /// Weights that do not fold, or a node that is not built in integers, by its name.
     pub fn new(graph: &Graph, weights: &Weights) -> Result<Self, QuantError> {
         let (graph, weights) = fold(graph, weights)?;
+        let graph = graph.activations_apart();
         let layers = graph.nodes().iter().map(|node| layer(&graph, node, &weights)).collect::<Result<_, _>>()?;
         Ok(Self { graph, layers })
     }
@@ -99,14 +100,15 @@ fn layer(graph: &Graph, node: &Node, weights: &Weights) -> Result<Option<Layer>,
             clamp(*activation).ok_or_else(|| not_built(graph, node, "this activation"))?;
             return Ok(None);
         }
-        Node::Pool { .. } | Node::Dropout { .. } | Node::Idle { .. } => return Ok(None),
-        Node::Gate { .. } => return Err(not_built(graph, node, "a gate")),
+        Node::Pool { .. }
+        | Node::Gate { .. }
+        | Node::Activate { .. }
+        | Node::Dropout { .. }
+        | Node::DropConnect { .. }
+        | Node::Idle { .. } => return Ok(None),
         Node::Concat { .. } => return Err(not_built(graph, node, "a concatenation")),
     };
     let (low, high) = clamp(activation).ok_or_else(|| not_built(graph, node, "this activation"))?;
-    if conv.groups != 1 && !conv.is_depthwise() {
-        return Err(not_built(graph, node, "a grouped convolution"));
-    }
     let tensor = |leaf: &str, expected: usize| {
         let what = format!("{name}.{leaf}");
         let found = weights.get(&what).map_or(0, <[f32]>::len);
@@ -133,6 +135,16 @@ pub(crate) const fn clamp(activation: Activation) -> Option<(f32, f32)> {
         Activation::Relu => Some((0.0, f32::INFINITY)),
         Activation::Relu6 => Some((0.0, 6.0)),
         Activation::Silu | Activation::Sigmoid => None,
+    }
+}
+
+/// An activation that is no clamp, in f64.
+pub(crate) fn smooth(activation: Activation, x: f64) -> f64 {
+    let sigmoid = 1.0 / (1.0 + libm::exp(-x));
+    match activation {
+        Activation::Silu => x * sigmoid,
+        Activation::Sigmoid => sigmoid,
+        Activation::None | Activation::Relu | Activation::Relu6 => x,
     }
 }
 
@@ -184,9 +196,9 @@ impl<'a> Float<'a> {
             let Layer { conv, weight, .. } = layer.as_ref()?;
             let kernel = match conv.is_depthwise() {
                 true => Kernel::Depthwise(Depthwise::new(conv, weight, |w| w)),
-                false => Kernel::Dense(FloatDense::new(conv, weight)),
+                false => Kernel::Dense(FloatDense::new(&conv.ungrouped(), &conv.ungroup(weight))),
             };
-            Some((Geometry::new(*conv, sizes[node.reads().first()?.index()])?, kernel))
+            Some((Geometry::new(conv.ungrouped(), sizes[node.reads().first()?.index()])?, kernel))
         };
         let kernels = net.graph.nodes().iter().zip(&net.layers).map(kernel).collect();
         Ok(Self { net, isa: runtime.isa(), sizes, kernels })
@@ -235,10 +247,17 @@ impl<'a> Float<'a> {
                 let pixels = (map.len() / channels) as f64;
                 sums.into_iter().map(|sum| (sum / pixels) as f32).collect()
             }
-            // Refused when the net was made.
-            Node::Dropout { from, .. } | Node::Idle { from, .. } | Node::Gate { from, .. } => {
+            Node::Gate { from, by, .. } => {
+                let (map, by) = (&maps[from.index()], &maps[by.index()]);
+                map.iter().zip(by.iter().cycle()).map(|(x, by)| x * by).collect()
+            }
+            Node::Activate { activation, from, .. } => {
+                maps[from.index()].iter().map(|&x| smooth(*activation, x.into()) as f32).collect()
+            }
+            Node::Dropout { from, .. } | Node::DropConnect { from, .. } | Node::Idle { from, .. } => {
                 maps[from.index()].clone()
             }
+            // Refused when the net was made.
             Node::Concat { .. } => Vec::new(),
         }
     }

@@ -190,5 +190,11 @@ impl Fake {
 
 /// Whether a node only hands on what it reads, in the same scale.
 pub(crate) const fn hands_on(node: &Node) -> bool {
-    matches!(node, Node::Dropout { .. } | Node::Idle { .. } | Node::Pool { pool: sandglass_models::Pool::Max(_), .. })
+    matches!(
+        node,
+        Node::Dropout { .. }
+            | Node::DropConnect { .. }
+            | Node::Idle { .. }
+            | Node::Pool { pool: sandglass_models::Pool::Max(_), .. }
+    )
 }

@@ -147,7 +147,7 @@ fn read(bytes: &[u8]) -> Result<(Quantised, Facts), String> {
     let facts = facts.ok_or("no quantised checkpoint: `sandglass quantise` makes one")?;
     let facts: Facts = serde_json::from_str(facts).map_err(|error| text(&error))?;
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| text(&error))?;
-    let graph = facts.graph().map_err(|error| text(&error))?.folded();
+    let graph = facts.graph().map_err(|error| text(&error))?.folded().activations_apart();
     let tensor = |name: &str, dtype: Dtype, shape: &[usize]| -> Result<&[u8], String> {
         let view = tensors.tensor(name).map_err(|error| format!("{name}: {error}"))?;
         match (view.dtype() == dtype, view.shape() == shape) {

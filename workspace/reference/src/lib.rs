@@ -113,7 +113,10 @@ fn forward(node: &Node, layer: &Layer, maps: &[Tensor], train: bool) -> Result<T
         (Node::Pool { pool: Pool::GlobalAverage, from, .. }, _) => {
             global_avg_pool(&maps[from.index()])?.unsqueeze(2)?.unsqueeze(3)
         }
-        (Node::Dropout { from, .. } | Node::Idle { from, .. }, _) => Ok(maps[from.index()].clone()),
+        (Node::Dropout { from, .. } | Node::DropConnect { from, .. } | Node::Idle { from, .. }, _) => {
+            Ok(maps[from.index()].clone())
+        }
+        (Node::Activate { activation, from, .. }, _) => activate(&maps[from.index()], *activation),
         (Node::Conv { .. } | Node::Linear { .. }, _) => bail!("a layer that is not its node's"),
     }
 }

@@ -111,6 +111,10 @@ impl PaperRow {
         self.columns.get(key)?.as_str()
     }
 
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        self.columns.get(key)?.as_bool()
+    }
+
     pub fn number(&self, key: &str) -> Option<f64> {
         let value = self.columns.get(key)?;
         value.as_float().or_else(|| value.as_integer().map(|value| value as f64))

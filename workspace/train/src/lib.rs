@@ -5,7 +5,7 @@
 
 mod clip;
 mod disk;
-mod dropout;
+mod drops;
 mod ema;
 mod engine;
 mod error;
@@ -20,9 +20,9 @@ mod store;
 mod trainer;
 
 pub use clip::{clip_scale, gradient_norm};
-pub use dropout::dropout_factors;
+pub use drops::{Moment, drop_factors};
 pub use ema::{Ema, EmaForm};
-pub use engine::{BackwardOut, Engine, EngineError, Outputs};
+pub use engine::{BackwardOut, Drop, Engine, EngineError, Outputs};
 pub use error::TrainError;
 pub use evaluate::{Predict, Score, evaluate};
 pub use init::initialise;

@@ -31,6 +31,10 @@ pub struct Recipe {
     /// Share of the pooled features that is dropped before the classifier.
     #[serde(default)]
     pub dropout: f64,
+    /// Share of the images whose branch is dropped in the last block, growing from 0 at the first; of networks that have a
+    /// place for it (EfficientNet's).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_connect: f64,
     /// Largest norm of all gradients together.
     #[serde(default)]
     pub clip_grad_norm: Option<f64>,
@@ -73,16 +77,23 @@ pub enum RecipeError {
     Value { key: &'static str, value: f64, allowed: &'static str },
 }
 
+/// A key that was added later is left out of what is hashed while it is at its default.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
 const MAX_EPOCHS: u64 = 100_000;
 
 /// The recipes that come with the program.
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     ("smoke", include_str!("../recipes/smoke.toml")),
     ("cifar10", include_str!("../recipes/cifar10.toml")),
     ("imagewoof", include_str!("../recipes/imagewoof.toml")),
     ("tiny-imagenet", include_str!("../recipes/tiny-imagenet.toml")),
     ("imagenet", include_str!("../recipes/imagenet.toml")),
     ("imagenet-official", include_str!("../recipes/imagenet-official.toml")),
+    ("imagenet-se", include_str!("../recipes/imagenet-se.toml")),
 ];
 
 impl Recipe {
@@ -117,7 +128,9 @@ impl Recipe {
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return error("weight_decay", self.weight_decay, "0 or more");
         }
-        for (key, value) in [("label_smoothing", self.label_smoothing), ("dropout", self.dropout)] {
+        for (key, value) in
+            [("label_smoothing", self.label_smoothing), ("dropout", self.dropout), ("drop_connect", self.drop_connect)]
+        {
             if !(0.0..1.0).contains(&value) {
                 return error(key, value, "0 up to, not including, 1");
             }

@@ -17,7 +17,7 @@ use crate::evaluate::{evaluate_until, percent};
 use crate::state::{Entry, Identity, Record, State, encode};
 use crate::store::{Store, StoreError};
 use crate::{
-    Engine, LogRow, Observer, Optimizer, Progress, Recipe, TrainError, clip_scale, cross_entropy, dropout_factors,
+    Engine, LogRow, Moment, Observer, Optimizer, Progress, Recipe, TrainError, clip_scale, cross_entropy, drop_factors,
     gradient_norm, initialise,
 };
 
@@ -83,7 +83,7 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Trained, TrainError> {
     config.recipe.check()?;
-    let network = config.network.build()?;
+    let network = config.network.build_with_drop_connect(config.recipe.drop_connect)?;
     training.check_labels(config.network.classes)?;
     let transform = Transform::training(training, &config.recipe.augment, config.input, &config.protocol)?;
     let (height, width) = transform.size();
@@ -305,10 +305,9 @@ impl Run<'_> {
         let recipe = &config.recipe;
         let non_finite = |what: String| TrainError::NonFinite { what, epoch: record.epoch + 1, step: record.step + 1 };
 
-        let count = labels.len() * engine.dropout_len();
-        let dropout = (recipe.dropout > 0.0)
-            .then(|| dropout_factors(config.seed, record.epoch, record.step, count, recipe.dropout));
-        let logits = engine.forward(weights, images, dropout.as_deref())?.one()?;
+        let moment = Moment { seed: config.seed, epoch: record.epoch, step: record.step };
+        let drops = drop_factors(engine.drops(), labels.len(), recipe.dropout, moment);
+        let logits = engine.forward(weights, images, drops.as_deref())?.one()?;
         let loss = cross_entropy(&logits, labels, config.network.classes, recipe.label_smoothing)?;
         if !loss.mean.is_finite() {
             return Err(non_finite("the loss".into()));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sandglass_models::{Graph, NetworkConfig, NetworkName, Weights};
+use sandglass_models::blocks::{MbConv, MbConvSe, SandglassSe};
+use sandglass_models::{Activation, Conv, Graph, GraphBuilder, NetworkConfig, NetworkName, Weights};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_train::{Engine, EngineError, initialise};
 
@@ -15,6 +16,29 @@ fn network(name: &str, identity_div: usize) -> Graph {
     NetworkConfig { width: 0.35, classes: 10, stem_stride: 1, identity_div, ..NetworkConfig::new(name) }
         .build()
         .unwrap()
+}
+
+/// A gated block of each kind, with what else EfficientNet's frame has: biases, groups, uneven padding.
+fn gated() -> Graph {
+    let mut g = GraphBuilder::new(3).unwrap();
+    let images = g.images();
+    let names = ["conv".to_owned(), "norm".to_owned()];
+    let x = g.conv_norm(Conv::dense(3, 16, 3, 1), names, Activation::Silu, images).unwrap();
+    let block = MbConv { input: 16, output: 16, kernel: 5, stride: 1, expand_ratio: 4 };
+    let x = MbConvSe(block).build(&mut g, "inverted", x).unwrap();
+    let block = SandglassSe {
+        input: 16,
+        output: 24,
+        kernel: 3,
+        stride: 2,
+        reduction: 2,
+        pointwise_groups: 2,
+        first_of_stage: true,
+    };
+    let x = block.build(&mut g, "sandglass", x).unwrap();
+    let pooled = g.global_average("pool", x).unwrap();
+    let logits = g.linear("classifier", pooled, 10).unwrap();
+    g.finish(vec![logits]).unwrap()
 }
 
 /// Three steps of plain gradient descent.
@@ -36,8 +60,13 @@ fn train(runtime: Runtime, network: &Graph, size: (usize, usize)) -> (Weights, V
 
 #[test]
 fn training_has_the_same_bits_on_every_path_and_thread_count() {
-    for (name, div, size) in [("mobilenetv2", 1, (9, 12)), ("mobilenext", 2, (7, 8)), ("mobilenetv1", 1, (8, 8))] {
-        let network = network(name, div);
+    let networks = [
+        ("mobilenetv2", network("mobilenetv2", 1), (9, 12)),
+        ("mobilenext", network("mobilenext", 2), (7, 8)),
+        ("mobilenetv1", network("mobilenetv1", 1), (8, 8)),
+        ("gated", gated(), (8, 9)),
+    ];
+    for (name, network, size) in networks {
         let want = train(Runtime::with_isa(1, Isa::Portable).unwrap(), &network, size);
         assert!(want.1.iter().all(|x| x.is_finite()), "{name}");
         for isa in Isa::ALL {

@@ -11,7 +11,7 @@ use sandglass_models::{
 };
 use sandglass_ops::Runtime;
 use sandglass_reference::Network;
-use sandglass_train::{Engine, EngineError, cross_entropy, initialise};
+use sandglass_train::{Drop, Engine, EngineError, cross_entropy, initialise};
 
 /// Values in -1..1 that follow no pattern.
 fn values(len: usize, seed: usize) -> Vec<f32> {
@@ -25,6 +25,11 @@ fn engine(graph: &Graph, side: usize, batch: usize) -> Engine {
 /// Convolution and batch norm of these names.
 fn unit(g: &mut GraphBuilder, name: &str, conv: Conv, activation: Activation, x: MapId) -> MapId {
     g.conv_norm(conv, [format!("{name}.conv"), format!("{name}.norm")], activation, x).unwrap()
+}
+
+/// Convolution with bias.
+fn biased(g: &mut GraphBuilder, name: &str, conv: Conv, activation: Activation, x: MapId) -> MapId {
+    g.unit(Unit { conv, name: name.to_owned(), after: After::Bias, activation }, x).unwrap()
 }
 
 fn head(g: &mut GraphBuilder, name: &str, x: MapId, classes: usize) -> MapId {
@@ -45,7 +50,7 @@ fn tangle() -> Graph {
     let part = g.add("part", (active, plain), 7, Activation::None).unwrap();
     let twice = g.add("twice", (part, part), 12, Activation::None).unwrap();
     let early = g.add("early", (plain, part), 5, Activation::None).unwrap();
-    let pooled = g.pool("max", Pool::Max(Window::centred(3, 2)), active).unwrap();
+    let pooled_max = g.pool("max", Pool::Max(Window::centred(3, 2)), active).unwrap();
     let only_pooled = unit(g, "only_pooled", Conv::pointwise(12, 6), Activation::Relu, twice);
     let only_pooled = g.pool("max2", Pool::Max(Window::centred(3, 1)), only_pooled).unwrap();
     // A projection.
@@ -66,10 +71,24 @@ fn tangle() -> Graph {
     let lone_smooth = g.pool("max4", Pool::Max(Window::centred(3, 2)), lone_smooth).unwrap();
     let squashed = unit(g, "squashed", Conv::pointwise(8, 8), Activation::None, lone_smooth);
     let squashed = g.add("squash", (squashed, pooled_smooth), 6, Activation::Sigmoid).unwrap();
+    // Gates: of a map with other readers, of the one that they are made from, and by one that is an output too.
+    let pooled = g.global_average("squeeze", smooth).unwrap();
+    let thin = biased(g, "thin", Conv::pointwise(8, 3), Activation::Silu, pooled);
+    let by = biased(g, "by", Conv::pointwise(3, 8), Activation::Sigmoid, thin);
+    let gated = g.gate("gated", smooth, by).unwrap();
+    let grouped = unit(g, "grouped", Conv { groups: 2, ..Conv::pointwise(8, 6) }, Activation::Silu, gated);
+    let gate = biased(g, "gate", Conv::pointwise(8, 6), Activation::None, pooled);
+    let gated = g.gate("gated2", grouped, gate).unwrap();
+    // Bias on a whole map, and padding that differs from side to side.
+    let wide = biased(g, "wide", Conv { groups: 3, ..Conv::dense(6, 9, 3, 1) }, Activation::Relu6, gated);
+    let uneven = Window { kernel: 5, stride: 2, padding: Padding::Unequal(1, 2) };
+    let uneven = unit(g, "uneven", Conv { window: uneven, ..Conv::depthwise(9, 5, 2) }, Activation::Silu, wide);
+    let same = Window { kernel: 3, stride: 2, padding: Padding::Same };
+    let uneven = biased(g, "same", Conv { window: same, ..Conv::dense(9, 4, 3, 2) }, Activation::None, uneven);
     let _unused = unit(g, "unused", Conv::pointwise(12, 4), Activation::Relu, last);
-    let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled, 2), ("d", only_pooled, 5), ("e", squashed, 2)]
+    let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled_max, 2), ("d", only_pooled, 5), ("e", squashed, 2)]
         .map(|(name, x, k)| head(g, name, x, k));
-    g.clone().finish([&heads[..], &[plain, last, early, plain, given, sum]].concat()).unwrap()
+    g.clone().finish([&heads[..], &[plain, last, early, plain, given, sum, uneven, gate]].concat()).unwrap()
 }
 
 fn tensors(values: &[f32], shape: &[usize]) -> Result<Tensor> {
@@ -238,15 +257,11 @@ fn a_head_without_a_gradient_of_its_own_moves_nothing_of_its_own() {
 #[test]
 fn what_is_not_built_is_an_error_that_names_the_node() {
     type Build = fn(&mut GraphBuilder, MapId) -> std::result::Result<MapId, ModelError>;
-    let cases: [(&str, Build); 6] = [
-        ("gate", |g, x| g.global_average("pool", x).and_then(|by| g.gate("node", x, by))),
+    let cases: [(&str, Build); 4] = [
         ("concatenation", |g, x| g.concat("node", vec![x, x])),
-        ("bias", |g, x| {
-            let (conv, name) = (Conv::pointwise(8, 8), "node".to_owned());
-            g.unit(Unit { conv, name, after: After::Bias, activation: Activation::None }, x)
-        }),
-        ("groups", |g, x| {
-            let conv = Conv { groups: 2, ..Conv::pointwise(8, 8) };
+        ("padded", |g, x| {
+            let window = Window { kernel: 3, stride: 1, padding: Padding::Unequal(2, 1) };
+            let conv = Conv { window, ..Conv::dense(8, 8, 3, 1) };
             g.conv_norm(conv, ["node".to_owned(), "norm".to_owned()], Activation::None, x)
         }),
         ("an activation after a sum", |g, x| g.add("node", (x, x), 8, Activation::Silu)),
@@ -268,9 +283,9 @@ fn what_is_not_built_is_an_error_that_names_the_node() {
     }
 }
 
-/// SAME padding forward, on even and odd sizes, by the definition that the reference follows; it has no backward.
+/// SAME padding on even and odd sizes, forward and backward, by the definition that the reference follows.
 #[test]
-fn same_padding_runs_forward_as_its_definition_says() {
+fn same_padding_is_as_its_definition_says() {
     for (side, kernel) in [(8, 3), (7, 3), (10, 5), (9, 5), (2, 5), (12, 7)] {
         let g = &mut GraphBuilder::new(3).unwrap();
         let same = |stride| Window { kernel, stride, padding: Padding::Same };
@@ -287,16 +302,64 @@ fn same_padding_runs_forward_as_its_definition_says() {
         let images = values(3 * side * side * 3, side);
         let mut engine = engine(&graph, side, 3);
         let (height, width, channels) = engine.outputs()[0];
-        let cotangent = vec![0.0; 3 * height * width * channels];
-        let wanted = by_candle(&graph, &weights, (&images, (3, side, side, 3)), &[cotangent], false).unwrap();
-        let found = engine.evaluate(&weights, &images).unwrap().one().unwrap();
-        for (found, wanted) in found.iter().zip(&wanted.outputs[0]) {
-            assert!((f64::from(*found) - wanted).abs() < 1e-4, "{side} {kernel}: {found} for {wanted}");
+        let cotangent = values(3 * height * width * channels, 4);
+        let given = std::slice::from_ref(&cotangent);
+        let wanted = by_candle(&graph, &weights, (&images, (3, side, side, 3)), given, false).unwrap();
+        let found = engine.forward_eval(&weights, &images).unwrap().one().unwrap();
+        close(&format!("{side} {kernel}"), &found, &wanted.outputs[0]);
+        let (tensors, image) = engine.backward_to_images(&weights, &[&cotangent]).unwrap();
+        close(&format!("{side} {kernel}: images"), image, &wanted.images);
+        let trained = weights.specs.iter().zip(tensors).zip(&wanted.tensors);
+        for ((spec, got), want) in trained.filter(|((spec, _), _)| spec.role.is_trained()) {
+            close(&format!("{side} {kernel}: {}", spec.name), got, want);
         }
-        let moves = engine.forward_eval(&weights, &images);
-        let refused = matches!(&moves, Err(EngineError::NotBuilt { what, .. }) if what.contains("SAME"));
-        // The last window has stride 1, which pads alike on both sides.
-        let is_odd = side % 2 == 0 || kernel != 7 && side.div_ceil(2) % 2 == 0;
-        assert_eq!(refused, is_odd, "{side} {kernel}");
     }
+}
+
+/// Drop-connect: factors of 0 and 1 / (1 - rate) for a block's branch, image by image, forward and backward.
+#[test]
+fn a_dropped_branch_leaves_the_shortcut_and_a_kept_one_is_scaled() {
+    let build = |rate: f64| {
+        let g = &mut GraphBuilder::new(3).unwrap();
+        let images = g.images();
+        let x = unit(g, "stem", Conv::dense(3, 8, 3, 1), Activation::None, images);
+        g.set_drop_rate(rate);
+        let block = InvertedResidual { input: 8, output: 8, stride: 1, expand_ratio: 2.0 };
+        let y = block.build(g, "block", x).unwrap();
+        g.clone().finish(vec![y, x]).unwrap()
+    };
+    let (plain, dropping) = (build(0.0), build(0.25));
+    let (side, n, len) = (6, 3, 6 * 6 * 8);
+    let weights = initialise(plain.tensors(), 3);
+    assert_eq!(weights.specs, dropping.tensors());
+    let images = values(n * side * side * 3, 5);
+    let (mut plain, mut engine) = (engine(&plain, side, n), engine(&dropping, side, n));
+    assert_eq!((plain.drops().len(), engine.drops()), (0, &[Drop { factors: 1, rate: Some(0.25) }][..]));
+
+    let factors = [0.0, 4.0 / 3.0, 4.0 / 3.0];
+    let run = |engine: &mut Engine, drops: Option<&[f32]>| {
+        let mut moving = weights.clone();
+        let outputs = engine.forward(&mut moving, &images, drops).unwrap();
+        let cotangent = values(n * len, 9);
+        let gradients = engine.backward(&moving, &[&cotangent, &vec![0.0; n * len]]).unwrap().to_vec();
+        (outputs, gradients)
+    };
+    let (whole, _) = run(&mut plain, None);
+    assert_eq!(run(&mut engine, None).0, whole);
+    let (dropped, gradients) = run(&mut engine, Some(&factors));
+    let (stem, blocks) = (&whole.0[1], whole.0[0].chunks_exact(len).zip(dropped.0[0].chunks_exact(len)));
+    for ((factor, stem), (whole, dropped)) in factors.iter().zip(stem.chunks_exact(len)).zip(blocks) {
+        for ((stem, whole), dropped) in stem.iter().zip(whole).zip(dropped) {
+            assert!((stem + factor * (whole - stem) - dropped).abs() < 1e-5);
+        }
+    }
+    // The projection's batch norm: its bias moves by the sums over the images that were kept, each times its factor.
+    let at = weights.specs.iter().position(|spec| spec.name == "block.conv.3.bias").unwrap();
+    let cotangent = values(n * len, 9);
+    for c in 0..8 {
+        let of = |image: usize| -> f32 { cotangent[image * len..][..len].iter().skip(c).step_by(8).sum() };
+        let want: f32 = factors.iter().enumerate().map(|(image, factor)| factor * of(image)).sum();
+        assert!((gradients[at][c] - want).abs() < 1e-4, "{} for {want}", gradients[at][c]);
+    }
+    assert!(matches!(engine.forward(&mut weights.clone(), &images, Some(&[1.0])), Err(EngineError::Length { .. })));
 }

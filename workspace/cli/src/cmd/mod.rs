@@ -24,6 +24,8 @@ const STUDIES: &[StudyEntry] = &[
     sandglass_identity::STUDY,
     sandglass_extra_depthwise::STUDY,
     sandglass_memory::STUDY,
+    sandglass_efficientnet::STUDY,
+    sandglass_width_resolution::STUDY,
 ];
 
 /// What this binary was built from.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use sandglass_models::checkpoint::{Checkpoint, Fit};
-use sandglass_models::{Graph, NetworkConfig, Padding, PaddingRule, Role, Weights};
+use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -82,17 +82,29 @@ fn leave_out(weights: &mut Weights, output: usize) {
 }
 
 impl Loaded {
-    /// Of the convolutions: whether any pads as TensorFlow does.
-    pub fn padding(&self) -> &'static str {
-        let same = self.graph.nodes().iter().any(|node| match node {
-            sandglass_models::Node::Conv { unit, .. } => unit.conv.window.padding == Padding::Same,
-            _ => false,
-        });
-        if same { "same" } else { "symmetric" }
+    fn units(&self) -> impl Iterator<Item = &Unit> {
+        self.graph.nodes().iter().filter_map(|node| match node {
+            Node::Conv { unit, .. } => Some(unit),
+            _ => None,
+        })
     }
 
-    fn norm_eps(&self) -> f32 {
-        self.fit.dialect.norm_eps().unwrap_or(1e-5)
+    /// Of the convolutions: whether any pads as TensorFlow does, by its rule or as it does at even sizes.
+    pub fn padding(&self) -> &'static str {
+        let pads = |with: fn(Padding) -> bool| self.units().any(|unit| with(unit.conv.window.padding));
+        match () {
+            () if pads(|padding| padding == Padding::Same) => "same",
+            () if pads(|padding| matches!(padding, Padding::Unequal(..))) => "unequal",
+            () => "symmetric",
+        }
+    }
+
+    /// All batch norms of a network have one.
+    fn norm_eps(&self) -> Option<f32> {
+        self.units().find_map(|unit| match &unit.after {
+            After::Norm(norm) => Some(norm.eps),
+            After::Bias => None,
+        })
     }
 
     pub fn as_json(&self) -> Value {
@@ -107,7 +119,7 @@ impl Loaded {
     /// One line.
     pub fn as_text(&self) -> String {
         let state = if self.fit.state.is_empty() { String::new() } else { format!("state {}, ", self.fit.state) };
-        let (names, padding, eps) = (self.fit.names(), self.padding(), self.norm_eps());
-        format!("weights: {state}{names} names, {padding} padding, batch norm eps {eps:e}")
+        let eps = self.norm_eps().map_or_else(String::new, |eps| format!(", batch norm eps {eps:e}"));
+        format!("weights: {state}{} names, {} padding{eps}", self.fit.names(), self.padding())
     }
 }

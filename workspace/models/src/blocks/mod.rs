@@ -73,7 +73,11 @@ impl<'a> Sequential<'a> {
 
 /// The first `channels` of a block's input `x` added to its `y`; `y` itself where there are none.
 fn shortcut(g: &mut GraphBuilder, name: &str, (y, x): (MapId, MapId), channels: usize) -> Result<MapId, ModelError> {
-    if channels == 0 { Ok(y) } else { g.add(&join(name, "add"), (y, x), channels, Activation::None) }
+    if channels == 0 {
+        return Ok(y);
+    }
+    let y = g.drop_connect(&join(name, "drop"), y)?;
+    g.add(&join(name, "add"), (y, x), channels, Activation::None)
 }
 
 /// `name.leaf`, or the leaf alone for a block that stands alone.

@@ -25,6 +25,8 @@ pub struct GraphBuilder {
     nodes: Vec<Node>,
     norm_eps: f32,
     norm_momentum: f32,
+    /// Of drop-connect, in the block that is being written.
+    drop_rate: f64,
 }
 
 impl GraphBuilder {
@@ -35,13 +37,18 @@ impl GraphBuilder {
     pub fn new(channels: usize) -> Result<Self, ModelError> {
         let images = Map { name: "images".to_owned(), channels };
         check_channels(&images)?;
-        Ok(Self { maps: vec![images], nodes: Vec::new(), norm_eps: 1e-5, norm_momentum: 0.1 })
+        Ok(Self { maps: vec![images], nodes: Vec::new(), norm_eps: 1e-5, norm_momentum: 0.1, drop_rate: 0.0 })
     }
 
     /// With this eps and momentum in the batch norms to come.
     #[must_use]
     pub fn with_norm(self, norm_eps: f32, norm_momentum: f32) -> Self {
         Self { norm_eps, norm_momentum, ..self }
+    }
+
+    /// At this rate the branches of blocks to come are dropped in training, if they have a shortcut.
+    pub const fn set_drop_rate(&mut self, rate: f64) {
+        self.drop_rate = rate;
     }
 
     /// The map of the images.
@@ -161,6 +168,18 @@ impl GraphBuilder {
     pub fn dropout(&mut self, name: &str, x: MapId) -> Result<MapId, ModelError> {
         let channels = self.channels(x)?;
         self.node(name.to_owned(), channels, |to| Node::Dropout { from: x, to })
+    }
+
+    /// Where drop-connect acts on a block's branch `x`; `x` itself at a rate of 0.
+    ///
+    /// # Errors
+    /// The id of another graph.
+    pub fn drop_connect(&mut self, name: &str, x: MapId) -> Result<MapId, ModelError> {
+        let (channels, rate) = (self.channels(x)?, self.drop_rate);
+        match rate > 0.0 {
+            true => self.node(name.to_owned(), channels, |to| Node::DropConnect { rate, from: x, to }),
+            false => Ok(x),
+        }
     }
 
     /// A batch norm that is kept in the state dict and never run.

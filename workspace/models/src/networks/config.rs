@@ -7,7 +7,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::{NetworkName, Table, efficientnet, mobilenetv1, mobilenetv2, mobilenext, resnet50};
 use crate::error::MAX_CHANNELS;
-use crate::{Graph, ModelError};
+use crate::{Graph, ModelError, Node};
 
 const MAX_WIDTH: f64 = 100.0;
 
@@ -37,11 +37,26 @@ impl NetworkConfig {
         Ok(self.table()?.graph)
     }
 
+    /// As [`NetworkConfig::build`], with drop-connect where the network has a place for it: at `rate * i / n` in block `i` of
+    /// `n`, from 0, if it has a shortcut. At a rate of 0 it is the same graph.
+    ///
+    /// # Errors
+    /// As for [`NetworkConfig::build`]; a rate for a network that has no place for drop-connect.
+    pub fn build_with_drop_connect(&self, rate: f64) -> Result<Graph, ModelError> {
+        let graph = self.table_at(rate)?.graph;
+        let drops = graph.nodes().iter().any(|node| matches!(node, Node::DropConnect { .. }));
+        if rate > 0.0 && !drops { Err(ModelError::NoDropConnect(self.name.to_string())) } else { Ok(graph) }
+    }
+
     /// The graph stage by stage, as the papers' tables list it.
     ///
     /// # Errors
     /// As for [`NetworkConfig::build`].
     pub fn table(&self) -> Result<Table, ModelError> {
+        self.table_at(0.0)
+    }
+
+    fn table_at(&self, drop_connect: f64) -> Result<Table, ModelError> {
         self.check()?;
         match self.name {
             NetworkName::MobileNetV1 => mobilenetv1::table(self),
@@ -50,11 +65,11 @@ impl NetworkConfig {
             NetworkName::MobileNeXt => mobilenext::table(self),
             NetworkName::MobileNeXtPaper => mobilenext::table_paper(self),
             NetworkName::ResNet50 => resnet50::table(self),
-            NetworkName::EfficientNetB0 => efficientnet::b0(self),
-            NetworkName::EfficientNetLite0 => efficientnet::lite0(self),
-            NetworkName::MobileNeXtSeS => efficientnet::sandglass(self, |n| n, 1),
+            NetworkName::EfficientNetB0 => efficientnet::b0(self, drop_connect),
+            NetworkName::EfficientNetLite0 => efficientnet::lite0(self, drop_connect),
+            NetworkName::MobileNeXtSeS => efficientnet::sandglass(self, drop_connect, |n| n, 1),
             // 1.1 times as many, rounded up.
-            NetworkName::MobileNeXtSeL => efficientnet::sandglass(self, |n| (11 * n).div_ceil(10), 2),
+            NetworkName::MobileNeXtSeL => efficientnet::sandglass(self, drop_connect, |n| (11 * n).div_ceil(10), 2),
         }
     }
 

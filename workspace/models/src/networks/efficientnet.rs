@@ -39,9 +39,11 @@ const SANDGLASS_STAGES: [(usize, usize, usize, usize, usize); 8] = [
     (6,   3, 1280, 1, 1),
 ];
 
-pub(super) fn b0(config: &NetworkConfig) -> Result<Table, ModelError> {
+/// `drop_connect` as in [`NetworkConfig::build_with_drop_connect`], here and below.
+pub(super) fn b0(config: &NetworkConfig, drop_connect: f64) -> Result<Table, ModelError> {
     let mut network = TableBuilder::new("features")?;
     network.activation(Activation::Silu);
+    network.drop_connect(drop_connect, STAGES.iter().map(|&(.., n, _)| n).sum());
     network.conv("conv2d", STEM, 3, config.stem_stride)?;
     for (stage, (t, k, c, n, s)) in (1..).zip(STAGES) {
         network.rename(format!("features.{stage}"));
@@ -56,9 +58,10 @@ pub(super) fn b0(config: &NetworkConfig) -> Result<Table, ModelError> {
     network.finish(config.name.classifier(), config.classes)
 }
 
-pub(super) fn lite0(config: &NetworkConfig) -> Result<Table, ModelError> {
+pub(super) fn lite0(config: &NetworkConfig, drop_connect: f64) -> Result<Table, ModelError> {
     let mut network = TableBuilder::new("_blocks")?;
     network.norm(NORM);
+    network.drop_connect(drop_connect, STAGES.iter().map(|&(.., n, _)| n).sum());
     let conv = Conv::dense(3, STEM, 3, config.stem_stride);
     network.push("conv2d", config.stem_stride, |g, x| {
         g.conv_norm(conv, ["_conv_stem".into(), "_bn0".into()], Activation::Relu6, x)
@@ -80,11 +83,13 @@ pub(super) fn lite0(config: &NetworkConfig) -> Result<Table, ModelError> {
 /// `repeats` of a stage's blocks, and groups of its 1x1 convolutions: what tells the small network from the large one.
 pub(super) fn sandglass(
     config: &NetworkConfig,
+    drop_connect: f64,
     repeats: impl Fn(usize) -> usize,
     pointwise_groups: usize,
 ) -> Result<Table, ModelError> {
     let mut network = TableBuilder::new("_blocks")?;
     network.norm(NORM);
+    network.drop_connect(drop_connect, SANDGLASS_STAGES.iter().map(|&(.., n, _)| repeats(n)).sum());
     let conv = Conv::dense(3, STEM, 3, config.stem_stride);
     let conv = Conv { window: for_even_sizes(conv.window), ..conv };
     network.push("conv2d", config.stem_stride, |g, x| {

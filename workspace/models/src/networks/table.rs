@@ -54,6 +54,8 @@ pub(super) struct TableBuilder {
     index: usize,
     /// Of convolutions that are stages of their own.
     activation: Activation,
+    /// Drop-connect's rate for each block to come.
+    drop_rates: std::vec::IntoIter<f64>,
     stages: Vec<Stage>,
 }
 
@@ -62,7 +64,15 @@ impl TableBuilder {
     pub fn new(prefix: &str) -> Result<Self, ModelError> {
         let g = GraphBuilder::new(3)?;
         let (prefix, activation) = (prefix.to_owned(), Activation::Relu6);
-        Ok(Self { x: g.images(), g, prefix, index: 0, activation, stages: Vec::new() })
+        Ok(Self {
+            x: g.images(),
+            g,
+            prefix,
+            index: 0,
+            activation,
+            drop_rates: Vec::new().into_iter(),
+            stages: Vec::new(),
+        })
     }
 
     /// In place of ReLU6, in what [`TableBuilder::conv`] appends.
@@ -73,6 +83,12 @@ impl TableBuilder {
     /// Eps and momentum of the batch norms to come.
     pub fn norm(&mut self, (eps, momentum): (f32, f32)) {
         self.g = self.g.clone().with_norm(eps, momentum);
+    }
+
+    /// Drop-connect acts in the `blocks` blocks to come: in block `i` at `rate * i / blocks`.
+    pub fn drop_connect(&mut self, rate: f64, blocks: usize) {
+        let rates: Vec<f64> = (0..blocks).map(|block| rate * block as f64 / blocks as f64).collect();
+        self.drop_rates = rates.into_iter();
     }
 
     /// The index of the next block.
@@ -132,6 +148,7 @@ impl TableBuilder {
         let start = self.g.len();
         for i in 0..n {
             let (name, stride) = (self.next_name(), if i == 0 { s } else { 1 });
+            self.g.set_drop_rate(self.drop_rates.next().unwrap_or(0.0));
             let place = Place { name: &name, x: self.x, input: self.g.channels(self.x)?, output: c, stride };
             self.x = build(&mut self.g, place)?;
         }

@@ -61,6 +61,7 @@ impl Conv {
             kernel,
             stride: self.stride,
             padding: self.padding,
+            fewer: [0; 2],
             depthwise: self.depthwise,
         };
         if shape.output_len() == 0 || shape.output_len() == usize::MAX {

@@ -184,7 +184,8 @@ impl Band<'_> {
     /// # Safety
     /// No other task has the lines or the scratch, which is as long as the room says; the runtime has its instructions.
     unsafe fn run(&self, runtime: &Runtime, lines: Range<usize>, scratch: *mut f32) {
-        let ConvShape { height, width, input, kernel, stride, padding, .. } = self.depthwise.shape;
+        let ConvShape { height, width, input, kernel, stride, .. } = self.depthwise.shape;
+        let above = self.depthwise.shape.above();
         let (out_height, out_width) = (self.depthwise.shape.out_height(), self.depthwise.shape.out_width());
         let (line, isa) = (width * input, runtime.isa());
         // SAFETY: the caller's; all that is read was written before, in this band.
@@ -200,8 +201,8 @@ impl Band<'_> {
                 let mut depthwise = Direct { x: self.x.as_ptr(), y, ..self.depthwise };
                 if let Some(expand) = &self.expand {
                     let (top, bottom) = (row % out_height * stride, (end - 1) % out_height * stride + kernel);
-                    let first = image * height + top.saturating_sub(padding);
-                    let last = image * height + (bottom - padding).min(height);
+                    let first = image * height + top.saturating_sub(above);
+                    let last = image * height + (bottom - above).min(height);
                     let kept = if there.contains(&first) { there.end - first } else { 0 };
                     if kept > 0 {
                         std::ptr::copy(expanded.add((first - there.start) * line), expanded, kept * line);

@@ -158,14 +158,15 @@ kernel! {
 /// Not a function that takes a closure: one that is not inlined would lose the instruction set.
 #[inline(always)]
 fn runs(shape: &ConvShape, at: usize) -> impl Iterator<Item = (usize, usize, usize)> + Clone {
-    let ConvShape { height, width, kernel, stride, padding, .. } = *shape;
+    let ConvShape { height, width, kernel, stride, .. } = *shape;
+    let (above, before) = (shape.above(), shape.left());
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
     let image = at / (out_height * out_width);
     let (top, left) = (at / out_width % out_height * stride, at % out_width * stride);
-    let rows = padding.saturating_sub(top)..kernel.min(height + padding - top);
-    let columns = padding.saturating_sub(left)..kernel.min(width + padding - left);
+    let rows = above.saturating_sub(top)..kernel.min(height + above - top);
+    let columns = before.saturating_sub(left)..kernel.min(width + before - left);
     rows.map(move |row| {
-        let pixel = (image * height + top + row - padding) * width + left + columns.start - padding;
+        let pixel = (image * height + top + row - above) * width + left + columns.start - before;
         (row * kernel + columns.start, columns.len(), pixel)
     })
 }

@@ -116,7 +116,7 @@ unsafe fn forward_of<V: Lanes, const K: usize, const S: usize>(call: &Forward<'_
     // SAFETY: the scratch is one ring; pixels are the chunk's own.
     unsafe {
         let mut walk = call.walk(chunk);
-        let mut ring = Ring::new(scratch.as_mut_ptr(), K, shape.height, shape.width, shape.padding, pitch);
+        let mut ring = Ring::new(scratch.as_mut_ptr(), shape);
         for image in images {
             ring.restart();
             for oy in 0..out_height {
@@ -178,7 +178,7 @@ unsafe fn same_backward<V: Lanes, const K: usize>(
     let mut written = 0;
     // SAFETY: the scratch is a ring and a row; pixels are the chunk's own, and so is the share.
     unsafe {
-        let mut ring = Ring::new(ring.as_mut_ptr(), K, height, width, shape.padding, pitch);
+        let mut ring = Ring::new(ring.as_mut_ptr(), shape);
         std::ptr::write_bytes(share, 0, K * K * pitch);
         for image in images {
             ring.restart();
@@ -216,7 +216,7 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
     let Backward { shape, x, packed: taps, gradient } = call;
     let channels = shape.input;
     let pitch = pitch(channels);
-    let (height, width, padding) = (shape.height, shape.width, shape.padding);
+    let (height, width) = (shape.height, shape.width);
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
     let images = shape.chunk(chunk);
     let start = images.start * height * width;
@@ -227,7 +227,7 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
     let mut written = 0;
     // SAFETY: the scratch is a ring and an image's gradient; pixels are the chunk's own, and so is the share.
     unsafe {
-        let mut ring = Ring::new(ring.as_mut_ptr(), K, height, width, padding, pitch);
+        let mut ring = Ring::new(ring.as_mut_ptr(), shape);
         std::ptr::write_bytes(share, 0, K * K * pitch);
         for image in images {
             let area = out_height * out_width;
@@ -247,9 +247,9 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
                     let mut terms = [(std::ptr::null(), std::ptr::null()); 25];
                     let mut count = 0;
                     for ky in 0..K {
-                        let Some(oy) = output_of(iy + padding, ky, S, out_height) else { continue };
+                        let Some(oy) = output_of(iy + shape.above(), ky, S, out_height) else { continue };
                         for kx in 0..K {
-                            let Some(ox) = output_of(ix + padding, kx, S, out_width) else { continue };
+                            let Some(ox) = output_of(ix + shape.left(), kx, S, out_width) else { continue };
                             let value = map.add((oy * out_width + ox) * pitch).cast_const();
                             terms[count] = (value, taps.as_ptr().add((ky * K + kx) * pitch));
                             count += 1;

@@ -304,17 +304,18 @@ kernel! {
     /// # Safety
     /// As for [`matrix`].
     unsafe fn dense<V>(call: &Direct<'_>, rows: Range<usize>, columns: Range<usize>) {
-        let ConvShape { height, width, input, kernel, stride, padding, .. } = call.shape;
+        let ConvShape { height, width, input, kernel, stride, .. } = call.shape;
+        let (above, left) = (call.shape.above(), call.shape.left());
         let (out_height, out_width) = (call.shape.out_height(), call.shape.out_width());
         let (inner, line) = (inner(&call.shape), width * input);
         for row in rows.clone() {
             let (image, top) = (row / out_height, row % out_height * stride);
-            let ky = inside(top, height, kernel, padding);
-            let first = (image * height + top + ky.start - padding) * line;
-            let from = |x: usize| call.x.wrapping_add(first + (x * stride - padding) * input);
+            let ky = inside(top, height, kernel, above);
+            let first = (image * height + top + ky.start - above) * line;
+            let from = |x: usize| call.x.wrapping_add(first + (x * stride - left) * input);
             // Outputs whose patch reaches over the side, one by one.
             for x in (0..inner.start).chain(inner.end..out_width) {
-                let kx = inside(x * stride, width, kernel, padding);
+                let kx = inside(x * stride, width, kernel, left);
                 let runs = Runs {
                     count: ky.len(),
                     len: kx.len() * input,
@@ -322,7 +323,7 @@ kernel! {
                     first: (ky.start * kernel + kx.start) * input,
                     rows: kernel * input,
                 };
-                let from = call.x.wrapping_add(first + (x * stride + kx.start - padding) * input);
+                let from = call.x.wrapping_add(first + (x * stride + kx.start - left) * input);
                 let line = Line { from, pitch: 0, pixel: row * out_width + x, pixels: 1 };
                 // SAFETY: the caller's; taps outside the map are left out.
                 unsafe { lines::<V>(call, runs, line, columns.clone()) }
@@ -349,16 +350,17 @@ kernel! {
     }
 }
 
-/// The taps of a window at padded place `at` that lie on a side of length `size`.
-fn inside(at: usize, size: usize, kernel: usize, padding: usize) -> Range<usize> {
-    padding.saturating_sub(at).min(kernel)..kernel.min((size + padding).saturating_sub(at))
+/// The taps of a window at padded place `at` that lie on a side of length `size`, `before` places from the first.
+fn inside(at: usize, size: usize, kernel: usize, before: usize) -> Range<usize> {
+    before.saturating_sub(at).min(kernel)..kernel.min((size + before).saturating_sub(at))
 }
 
 /// Outputs of a line whose windows lie wholly on the map.
 fn inner(shape: &ConvShape) -> Range<usize> {
-    let ConvShape { width, kernel, stride, padding, .. } = *shape;
-    let start = padding.div_ceil(stride);
-    let end = (width + padding).checked_sub(kernel).map_or(0, |room| room / stride + 1).min(shape.out_width());
+    let ConvShape { width, kernel, stride, .. } = *shape;
+    let left = shape.left();
+    let start = left.div_ceil(stride);
+    let end = (width + left).checked_sub(kernel).map_or(0, |room| room / stride + 1).min(shape.out_width());
     start.min(end)..end
 }
 
@@ -607,7 +609,8 @@ unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const R: usize, cons
     c: usize,
     n: usize,
 ) {
-    let ConvShape { height, width, input: channels, padding, .. } = call.shape;
+    let ConvShape { height, width, input: channels, .. } = call.shape;
+    let (above, left) = (call.shape.above(), call.shape.left());
     let (pitch, line) = (pitch(channels), width * channels);
     // SAFETY: the caller's; only what lies on the map is read.
     unsafe {
@@ -616,16 +619,16 @@ unsafe fn outputs<V: Lanes, const K: usize, const S: usize, const R: usize, cons
         let image = call.x.wrapping_add(block.image + c);
         for row in 0..(R - 1) * S + K {
             let padded = block.top + row;
-            if padded < padding || padded >= height + padding {
+            if padded < above || padded >= height + above {
                 continue;
             }
-            let from = image.wrapping_add((padded - padding) * line);
+            let from = image.wrapping_add((padded - above) * line);
             // Room for four outputs of the largest kernel at stride 2; what is not used is not there after unrolling.
             let mut inputs = [V::splat(0.0); 11];
             for i in 0..(B - 1) * S + K {
                 let padded = block.left + i;
-                if INNER || (padded >= padding && padded < width + padding) {
-                    inputs[i] = load::<V>(from.add((padded - padding) * channels), n);
+                if INNER || (padded >= left && padded < width + left) {
+                    inputs[i] = load::<V>(from.add((padded - left) * channels), n);
                 }
             }
             for r in 0..R {

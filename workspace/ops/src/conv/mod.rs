@@ -30,7 +30,7 @@ use crate::scratch::{self, Shared};
 use crate::shape::{outputs, product};
 use crate::{Activation, Buffer, Isa, OpError, Runtime};
 
-/// A convolution of `images` maps [height, width, input] with zero padding on all sides.
+/// A convolution of `images` maps [height, width, input] with zero padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     pub images: usize,
@@ -40,7 +40,10 @@ pub struct ConvShape {
     pub output: usize,
     pub kernel: usize,
     pub stride: usize,
+    /// Rows and columns of zeros on each side.
     pub padding: usize,
+    /// So many of the rows above and of the columns to the left are not there: TensorFlow's SAME at stride 2.
+    pub fewer: [usize; 2],
     /// A filter per channel (`input == output`), else every output reads every input.
     pub depthwise: bool,
 }
@@ -48,12 +51,30 @@ pub struct ConvShape {
 impl ConvShape {
     /// 0 where the kernel does not fit.
     pub fn out_height(&self) -> usize {
-        outputs(self.height, self.kernel, self.stride, self.padding)
+        outputs(self.height, self.kernel, self.stride, [self.above(), self.padding])
     }
 
     /// 0 where the kernel does not fit.
     pub fn out_width(&self) -> usize {
-        outputs(self.width, self.kernel, self.stride, self.padding)
+        outputs(self.width, self.kernel, self.stride, [self.left(), self.padding])
+    }
+
+    /// Rows of zeros above the map.
+    pub(crate) fn above(&self) -> usize {
+        self.padding.saturating_sub(self.fewer[0])
+    }
+
+    /// Columns of zeros to the left of the map.
+    pub(crate) fn left(&self) -> usize {
+        self.padding.saturating_sub(self.fewer[1])
+    }
+
+    /// With so many rows of zeros above and below, and columns to the left and right; none where that is not built: as many
+    /// below as to the right, and no more above or to the left.
+    #[must_use]
+    pub fn padded(self, [(above, below), (left, right)]: [(usize, usize); 2]) -> Option<Self> {
+        let fewer = [below.checked_sub(above)?, right.checked_sub(left)?];
+        (below == right).then_some(Self { padding: below, fewer, ..self })
     }
 
     /// Floats of the input; this and the other lengths are `usize::MAX` where they overflow.
@@ -87,16 +108,19 @@ impl ConvShape {
 
     /// What decides how the weights are packed: all but the size of the maps.
     fn filter(&self) -> Self {
-        Self { images: 1, height: 1, width: 1, ..*self }
+        Self { images: 1, height: 1, width: 1, fewer: [0; 2], ..*self }
     }
 
     /// A filter that is built. The bound on sizes keeps sums of a few of them, and their small multiples, from wrapping.
     fn check_filter(&self) -> Result<(), OpError> {
-        let Self { input, output, kernel, stride, padding, depthwise, .. } = *self;
-        let depthwise_built =
-            matches!(kernel, 3 | 5) && matches!(stride, 1 | 2) && padding == kernel / 2 && input == output;
+        let Self { input, output, kernel, stride, padding, fewer, depthwise, .. } = *self;
+        // The backward of stride 1 turns the filter round: it needs as many places on either side.
+        let centred = padding == kernel / 2 && (stride == 2 || fewer == [0; 2]);
+        let depthwise_built = matches!(kernel, 3 | 5) && matches!(stride, 1 | 2) && centred && input == output;
         let sizes = [input, output, kernel, stride];
-        let built = sizes.iter().all(|size| (1..1 << 24).contains(size)) && padding < kernel;
+        let built = sizes.iter().all(|size| (1..1 << 24).contains(size))
+            && padding < kernel
+            && fewer.iter().all(|&fewer| fewer <= padding);
         if built && (!depthwise || depthwise_built) { Ok(()) } else { Err(OpError::Convolution(*self)) }
     }
 

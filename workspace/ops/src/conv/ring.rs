@@ -15,7 +15,8 @@ pub(super) struct Ring {
     row: usize,
     lead: usize,
     height: usize,
-    padding: usize,
+    /// Rows of zeros above the map.
+    above: usize,
     /// The next row to load.
     next: usize,
 }
@@ -30,26 +31,20 @@ impl Ring {
     ///
     /// # Safety
     /// `data` holds [`Ring::len`] floats, while the ring is used.
-    pub unsafe fn new(
-        data: *mut f32,
-        kernel: usize,
-        height: usize,
-        width: usize,
-        padding: usize,
-        pitch: usize,
-    ) -> Self {
-        let row = (width + 2 * padding) * pitch;
+    pub unsafe fn new(data: *mut f32, shape: &ConvShape) -> Self {
+        let (len, lead) = (Self::len(shape), shape.left() * super::pitch(shape.input));
         // SAFETY: the caller's.
-        unsafe { std::ptr::write_bytes(data, 0, (kernel + 1) * row) };
-        Self { data, kernel, row, lead: padding * pitch, height, padding, next: 0 }
+        unsafe { std::ptr::write_bytes(data, 0, len) };
+        let ConvShape { height, kernel, .. } = *shape;
+        Self { data, kernel, row: len / (kernel + 1), lead, height, above: shape.above(), next: 0 }
     }
 
     /// The next row of the map that a window at `top` of the padded map wants, and where its first pixel goes; None when
     /// all are there. The window only moves down.
     #[inline(always)]
     pub fn wanted(&mut self, top: usize) -> Option<(usize, *mut f32)> {
-        let end = (top + self.kernel).saturating_sub(self.padding).min(self.height);
-        let row = self.next.max(top.saturating_sub(self.padding));
+        let end = (top + self.kernel).saturating_sub(self.above).min(self.height);
+        let row = self.next.max(top.saturating_sub(self.above));
         if row >= end {
             return None;
         }
@@ -63,8 +58,8 @@ impl Ring {
     pub fn window<const K: usize>(&self, top: usize) -> [*const f32; K] {
         std::array::from_fn(|ky| {
             let padded = top + ky;
-            let inside = (self.padding..self.height + self.padding).contains(&padded);
-            let slot = if inside { (padded - self.padding) % self.kernel } else { self.kernel };
+            let inside = (self.above..self.height + self.above).contains(&padded);
+            let slot = if inside { (padded - self.above) % self.kernel } else { self.kernel };
             // SAFETY: one of `kernel + 1` rows.
             unsafe { self.data.add(slot * self.row).cast_const() }
         })

@@ -13,13 +13,13 @@ mod sink;
 pub(crate) use finish::{Finish, FinishWalk};
 pub(crate) use load::{load, load_exactly, load_gradient, load_operand, store};
 pub(crate) use moments::{MomentWalk, chunk_moments};
-pub(crate) use sink::{ChunkSink, SinkPart, SinkWalk, chunk_sink};
+pub(crate) use sink::{ChunkSink, SinkPart, SinkWalk, add_to, chunk_sink};
 
 use finish::finish_part;
 
 use crate::lanes::kernel;
 use crate::scratch::{self, Shared};
-use crate::{Activation, MapShape, OpError, Runtime};
+use crate::{Activation, OpError, Runtime};
 
 /// Pixels whose sums are kept in f32 before they are added to f64 totals. Part of the definition of the result: a larger
 /// tile loses more of a sum, a smaller one adds to the totals more often.
@@ -219,26 +219,6 @@ pub fn write(
         let from = operand.data[start * channels..].as_ptr();
         // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
         unsafe { finish_part(runtime.isa(), &finish, from, start, pixels, to.at(start * channels)) };
-    })
-}
-
-/// `to` = each channel of `x` times its image's one value in `by` [images, channels].
-///
-/// # Errors
-/// Lengths that do not fit the shape.
-pub fn gate(runtime: &Runtime, x: &[f32], by: &[f32], shape: MapShape, to: &mut [f32]) -> Result<(), OpError> {
-    let MapShape { images, area, channels } = shape;
-    shape.check("map", x.len())?;
-    shape.check("gated map", to.len())?;
-    OpError::length("gate", images * channels, by.len())?;
-    let to = Shared::new(to);
-    in_parts(runtime, x.len(), channels, |start, pixels| {
-        for pixel in start..start + pixels {
-            // SAFETY: a pixel of the part, of channels that were checked.
-            let to = unsafe { std::slice::from_raw_parts_mut(to.at(pixel * channels), channels) };
-            let (x, by) = (&x[pixel * channels..], &by[pixel / area * channels..]);
-            to.iter_mut().zip(x).zip(by).for_each(|((to, x), by)| *to = x * by);
-        }
     })
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct ChunkSink<'a> {
 /// # Safety
 /// `totals` holds `n` numbers.
 #[inline(always)]
-unsafe fn add_to<V: Lanes>(vector: V, totals: *mut f64, n: usize) {
+pub(crate) unsafe fn add_to<V: Lanes>(vector: V, totals: *mut f64, n: usize) {
     let mut lanes = [0f32; 16];
     // SAFETY: no vector has more than 16 lanes; the totals are the caller's.
     unsafe {

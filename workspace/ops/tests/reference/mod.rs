@@ -18,7 +18,7 @@ pub fn activation(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// Convolutions of all three kinds.
+/// Convolutions of all three kinds, at stride 2 also with one row or column of padding fewer before the map.
 pub fn shapes() -> impl Strategy<Value = ConvShape> {
     let depthwise = (1usize..40, prop::sample::select(vec![3usize, 5]), 1usize..3);
     let dense = (1usize..40, 1usize..40, prop::sample::select(vec![1usize, 1, 3, 7]), 1usize..3);
@@ -26,9 +26,15 @@ pub fn shapes() -> impl Strategy<Value = ConvShape> {
         depthwise.prop_map(|(c, kernel, stride)| (c, c, kernel, stride, true)),
         dense.prop_map(|(input, output, kernel, stride)| (input, output, kernel, stride, false)),
     ];
-    (kind, 1usize..20, 1usize..12, 1usize..12).prop_map(|((input, output, kernel, stride, depthwise), images, h, w)| {
+    let sizes = (1usize..20, 1usize..12, 1usize..12);
+    (kind, sizes, prop::array::uniform2(0usize..2)).prop_map(|(kind, (images, height, width), fewer)| {
+        let (input, output, kernel, stride, depthwise) = kind;
         let images = if kernel == 7 { images.min(3) } else { images };
-        ConvShape { images, height: h, width: w, input, output, kernel, stride, padding: kernel / 2, depthwise }
+        let padding = kernel / 2;
+        let fewer = if stride == 2 && kernel > 1 { fewer } else { [0; 2] };
+        let shape = ConvShape { images, height, width, input, output, kernel, stride, padding, fewer, depthwise };
+        // A map of one pixel has room for no output there.
+        if shape.output_len() > 0 { shape } else { ConvShape { fewer: [0; 2], ..shape } }
     })
 }
 
@@ -75,8 +81,8 @@ fn products(shape: &ConvShape, mut f: impl FnMut(usize, usize, usize)) {
                 for o in 0..shape.output {
                     for ky in 0..shape.kernel {
                         for kx in 0..shape.kernel {
-                            let y = (oy * shape.stride + ky) as isize - shape.padding as isize;
-                            let x = (ox * shape.stride + kx) as isize - shape.padding as isize;
+                            let y = (oy * shape.stride + ky + shape.fewer[0]) as isize - shape.padding as isize;
+                            let x = (ox * shape.stride + kx + shape.fewer[1]) as isize - shape.padding as isize;
                             if y < 0 || x < 0 || y >= shape.height as isize || x >= shape.width as isize {
                                 continue;
                             }

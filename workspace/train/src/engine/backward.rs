@@ -9,12 +9,12 @@ use std::sync::Arc;
 use sandglass_ops::map::{Gradient, Mask, Producer, Sink, Sums};
 use sandglass_ops::norm::{self, NormFactors};
 use sandglass_ops::pool::MaxPoolShape;
-use sandglass_ops::{Activation, conv, pool};
+use sandglass_ops::{Activation, conv, gate, pool};
 
 use super::EngineError;
 use super::body::{Body, NormState, Share};
 use super::buffers::Map;
-use super::program::{Op, Place, Source, Step};
+use super::program::{Op, Place, Source, Step, Unit};
 
 /// What a backward reads, and what it writes beside maps.
 pub(super) struct Tensors<'a> {
@@ -107,11 +107,21 @@ impl Body {
             Op::AveragePool { from } => self.share_to(index, from, |body, sink| {
                 Ok(pool::average_backward(&body.runtime, gradient.values(), body.shape(from), sink)?)
             })?,
-            Op::Dropout { first, from } => self.share_to(index, from, |body, sink| {
+            Op::Gate { from, by } => {
+                let mut of_gate = Vec::new();
+                self.share_to(index, from, |body, sink| {
+                    let (x, by, shape) = (body.operand(from)?, body.values(by)?, body.shape(from));
+                    of_gate = gate::backward(&body.runtime, gradient.values(), x, by, shape, sink)?;
+                    Ok(())
+                })?;
+                self.share_to(index, by, |body, sink| {
+                    sink.out.copy_from_slice(&of_gate);
+                    body.finish(by, sink)
+                })?;
+            }
+            Op::Drop { drop, from } => self.share_to(index, from, |body, sink| {
                 sink.out.copy_from_slice(gradient.values());
-                if let Some(factors) = body.factors(first, to) {
-                    sink.out.iter_mut().zip(factors).for_each(|(g, factor)| *g *= factor);
-                }
+                body.drop(drop, sink.out);
                 body.finish(from, sink)
             })?,
             Op::Linear { linear, from } => {
@@ -140,19 +150,31 @@ impl Body {
         tensors: &mut Tensors,
         to_images: bool,
     ) -> Result<(), EngineError> {
-        let (shape, at) = (self.conv_shape(unit), self.program.units[unit].at);
+        let Unit { conv, norm: rule, at, .. } = &self.program.units[unit];
+        let (shape, conv, at, has_norm) = (self.conv_shape(unit), *conv, *at, rule.is_some());
         let NormState { norm, sum, product } = &self.norms[unit];
-        let factors = match self.training {
+        let factors = match self.training && has_norm {
             true => NormFactors::train(norm, sum, product, self.len(to) / shape.output),
             false => NormFactors::eval(norm),
         };
         let Tensors { weights, gradients } = tensors;
-        gradients[at + 1].iter_mut().zip(product).for_each(|(to, sum)| *to = *sum as f32);
-        gradients[at + 2].iter_mut().zip(sum).for_each(|(to, sum)| *to = *sum as f32);
+        let mut bias = at + 1;
+        if has_norm {
+            gradients[at + 1].iter_mut().zip(product).for_each(|(to, sum)| *to = *sum as f32);
+            bias = at + 2;
+        }
+        gradients[bias].iter_mut().zip(sum).for_each(|(to, sum)| *to = *sum as f32);
+        let weights = conv.ungroup(&weights[at]);
+        let own = &mut gradients[at];
+        let mut spread = vec![0.0; if weights.len() > own.len() { weights.len() } else { 0 }];
         let mut back = |body: &Self, sink: Option<Sink>| -> Result<(), EngineError> {
             let g = factors.gradient(&body.norms[unit].norm, body.values(to)?, gradient.values());
-            let x = body.operand(from)?;
-            Ok(conv::backward(&body.runtime, &shape, x, &weights[at], g, &mut gradients[at], sink)?)
+            let out: &mut [f32] = if spread.is_empty() { &mut *own } else { &mut spread };
+            conv::backward(&body.runtime, &shape, body.operand(from)?, &weights, g, out, sink)?;
+            if !spread.is_empty() {
+                conv.regroup(&spread, own);
+            }
+            Ok(())
         };
         if from == 0 && !to_images {
             back(self, None)
@@ -164,7 +186,10 @@ impl Body {
     /// Zeros for the tensors of a step that no output depends on.
     fn no_gradient(&self, op: Op, tensors: &mut Tensors) {
         let range = match op {
-            Op::Conv { unit, .. } => self.program.units[unit].at..self.program.units[unit].at + 3,
+            Op::Conv { unit, .. } => {
+                let Unit { norm, at, .. } = &self.program.units[unit];
+                *at..at + if norm.is_some() { 3 } else { 2 }
+            }
             Op::Linear { linear, .. } => self.program.linears[linear].at..self.program.linears[linear].at + 2,
             _ => return,
         };

@@ -8,7 +8,7 @@ use sandglass_ops::{ConvShape, MapShape, Runtime};
 
 use super::EngineError;
 use super::buffers::{Buffers, Map};
-use super::program::{Matrix, Place, Program, Source};
+use super::program::{Drop, Matrix, Place, Program, Source};
 
 /// A unit's batch norm in the last forward, and the sums that its backward needs.
 pub(super) struct NormState {
@@ -36,8 +36,8 @@ pub(super) struct Body {
     pub gradients: Vec<Option<Arc<Map>>>,
     /// What has arrived of gradients that are not complete.
     pub shares: Vec<Option<Share>>,
-    /// Factors of the last forward, for all dropout.
-    pub dropout: Option<Vec<f32>>,
+    /// Factors of the last forward, for all drops.
+    pub drops: Option<Vec<f32>>,
     /// Whether the last forward took batch statistics.
     pub training: bool,
     /// Images of the last forward.
@@ -60,7 +60,7 @@ impl Body {
             values: (0..places).map(|_| None).collect(),
             gradients: (0..places).map(|_| None).collect(),
             shares: (0..places).map(|_| None).collect(),
-            dropout: None,
+            drops: None,
             training: false,
             images: 0,
         }
@@ -129,8 +129,14 @@ impl Body {
         (ConvShape { images: self.images, ..shape }, at)
     }
 
-    /// The factors of the dropout whose image's share begins at `first` and that writes `to`.
-    pub fn factors(&self, first: usize, to: usize) -> Option<&[f32]> {
-        self.dropout.as_ref().map(|factors| &factors[first * self.images..][..self.len(to)])
+    /// The values of a map, or of its gradient, times the last forward's factors.
+    pub fn drop(&self, drop: usize, map: &mut [f32]) {
+        let Some(factors) = &self.drops else { return };
+        let factors_of = |drops: &[Drop]| drops.iter().map(|drop| drop.factors).sum::<usize>() * self.images;
+        let (before, own) = (&self.program.drops[..drop], &self.program.drops[drop..=drop]);
+        let factors = &factors[factors_of(before)..][..factors_of(own)];
+        for (values, factor) in map.chunks_exact_mut(map.len() / factors.len()).zip(factors) {
+            values.iter_mut().for_each(|x| *x *= factor);
+        }
     }
 }

@@ -4,11 +4,11 @@ use sandglass_ops::conv::After;
 use sandglass_ops::map::{Operand, Skip};
 use sandglass_ops::norm::{Norm, Running};
 use sandglass_ops::pool::MaxPoolShape;
-use sandglass_ops::{Activation, Moments, OpError, conv, map, pool};
+use sandglass_ops::{Activation, Moments, OpError, conv, gate, map, pool};
 
 use super::EngineError;
 use super::body::Body;
-use super::program::{Op, Place, Source, Step};
+use super::program::{NormRule, Op, Place, Step, Unit};
 
 /// The weights of a pass, and with them the statistics that batch norms take.
 pub(super) enum Weights<'a> {
@@ -34,7 +34,7 @@ impl Body {
         mut weights: Weights,
         images: &[f32],
         n: usize,
-        dropout: Option<&[f32]>,
+        drops: Option<&[f32]>,
         keep: bool,
     ) -> Result<(), EngineError> {
         let training = matches!(weights, Weights::Train(_));
@@ -42,7 +42,7 @@ impl Body {
             self.check_counts(n)?;
         }
         self.release();
-        (self.images, self.training, self.dropout) = (n, training, dropout.map(<[f32]>::to_vec));
+        (self.images, self.training, self.drops) = (n, training, drops.map(<[f32]>::to_vec));
         let mut map = self.buffers.take(images.len());
         map.values_mut().copy_from_slice(images);
         self.values[0] = Some(map);
@@ -62,10 +62,11 @@ impl Body {
 
     /// Before anything moves: a batch norm that trains needs two values a channel.
     fn check_counts(&self, n: usize) -> Result<(), EngineError> {
-        let too_few = |place: &Place| {
-            matches!(place.source, Source::Raw { .. }) && n.saturating_mul(place.height * place.width) < 2
+        let too_few = |unit: &Unit| {
+            let Place { height, width, .. } = self.program.places[unit.to];
+            unit.norm.is_some() && n.saturating_mul(height * width) < 2
         };
-        if self.program.places.iter().any(too_few) { Err(OpError::OneValuePerChannel.into()) } else { Ok(()) }
+        if self.program.units.iter().any(too_few) { Err(OpError::OneValuePerChannel.into()) } else { Ok(()) }
     }
 
     fn step(&mut self, index: usize, weights: &[Vec<f32>], moments: Option<&mut Moments>) -> Result<(), EngineError> {
@@ -74,14 +75,10 @@ impl Body {
         let (out, runtime) = (map.values_mut(), &self.runtime);
         match op {
             Op::Conv { unit, from } => {
-                let weights = &weights[self.program.units[unit].at];
-                match self.program.units[unit].lead {
-                    Some(lead) => self.same((unit, from), lead, weights, out)?,
-                    None => {
-                        let after = moments.map_or(After::Raw, After::Moments);
-                        conv::forward(runtime, &self.conv_shape(unit), self.operand(from)?, weights, out, after)?;
-                    }
-                }
+                let Unit { conv, norm, at, .. } = &self.program.units[unit];
+                let after = moments.filter(|_| norm.is_some()).map_or(After::Raw, After::Moments);
+                let weights = conv.ungroup(&weights[*at]);
+                conv::forward(runtime, &self.conv_shape(unit), self.operand(from)?, &weights, out, after)?;
             }
             Op::Add { main, skip, activation } => {
                 let skip = match skip {
@@ -97,11 +94,12 @@ impl Body {
             Op::AveragePool { from } => {
                 pool::average(runtime, self.operand(from)?, self.shape(from), out)?;
             }
-            Op::Dropout { first, from } => {
+            Op::Gate { from, by } => {
+                gate::forward(runtime, self.operand(from)?, self.values(by)?, self.shape(from), out)?;
+            }
+            Op::Drop { drop, from } => {
                 self.write(self.operand(from)?, None, Activation::None, to, out)?;
-                if let Some(factors) = self.factors(first, to) {
-                    out.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
-                }
+                self.drop(drop, out);
             }
             Op::Linear { linear, from } => {
                 let (shape, at) = self.matrix(linear);
@@ -138,16 +136,17 @@ impl Body {
     fn normalise(&mut self, unit: usize, weights: &mut Weights, moments: &Moments) -> Result<(), EngineError> {
         let of = &self.program.units[unit];
         let lacking = |found| EngineError::Length { what: of.name.clone(), expected: of.at + 5, found };
-        self.norms[unit].norm = match weights {
-            Weights::Eval(values) => {
+        self.norms[unit].norm = match (of.norm, weights) {
+            (None, weights) => Norm::bias(&weights.values()[of.at + 1]),
+            (Some(NormRule { eps, .. }), Weights::Eval(values)) => {
                 let [_, weight, bias, mean, var, ..] = &values[of.at..] else { return Err(lacking(values.len())) };
-                Norm::eval(mean, var, of.eps, weight, bias)
+                Norm::eval(mean, var, eps, weight, bias)
             }
-            Weights::Train(values) => {
+            (Some(NormRule { eps, momentum }), Weights::Train(values)) => {
                 let found = values.len();
                 let [_, weight, bias, mean, var, ..] = &mut values[of.at..] else { return Err(lacking(found)) };
                 let count = self.len(of.to) / of.shape.output;
-                Norm::train(moments, count, of.eps, weight, bias, Running { mean, var, momentum: of.momentum })?
+                Norm::train(moments, count, eps, weight, bias, Running { mean, var, momentum })?
             }
         };
         Ok(())

@@ -5,7 +5,6 @@ mod body;
 mod buffers;
 mod forward;
 mod program;
-mod same;
 
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use sandglass_ops::{OpError, Runtime};
 
 use backward::Tensors;
 use body::Body;
+pub use program::Drop;
 use program::{Place, Program};
 
 /// What a compiled network can refuse.
@@ -112,9 +112,9 @@ impl Engine {
         self.body.program.outputs.iter().map(|&place| self.shape(place)).collect()
     }
 
-    /// Dropout factors for each image, over all places where the graph has dropout.
-    pub fn dropout_len(&self) -> usize {
-        self.body.program.dropout
+    /// Where the graph drops values (dropout) or an image's branches (drop-connect), in the order in which they run.
+    pub fn drops(&self) -> &[Drop] {
+        &self.body.program.drops
     }
 
     /// Images per call that [`Engine::new`] was told.
@@ -132,8 +132,8 @@ impl Engine {
         outputs
     }
 
-    /// The outputs in training mode; the running statistics in `weights` move. `dropout`: factors (0, or 1 / (1 - rate))
-    /// for [`Engine::dropout_len`] values of each image, those of all images for one place after another.
+    /// The outputs in training mode; the running statistics in `weights` move. `drops`: factors (0, or 1 / (1 - rate)) for
+    /// each of [`Engine::drops`], one after another, those of all images in order.
     ///
     /// # Errors
     /// As for [`Engine::evaluate`]; and where a batch norm finds but one value a channel, before anything has moved.
@@ -141,9 +141,9 @@ impl Engine {
         &mut self,
         weights: &mut Weights,
         images: &[f32],
-        dropout: Option<&[f32]>,
+        drops: Option<&[f32]>,
     ) -> Result<Outputs, EngineError> {
-        self.pass(forward::Weights::Train(&mut weights.values), images, dropout, true)
+        self.pass(forward::Weights::Train(&mut weights.values), images, drops, true)
     }
 
     /// As [`Engine::forward`], in evaluation mode: running statistics are constants, also for the backward.
@@ -186,19 +186,17 @@ impl Engine {
         &mut self,
         weights: forward::Weights,
         images: &[f32],
-        dropout: Option<&[f32]>,
+        drops: Option<&[f32]>,
         keep: bool,
     ) -> Result<Outputs, EngineError> {
         let n = self.check_images(images)?;
         self.check_weights(weights.values())?;
-        if let Some(unit) = self.body.program.units.iter().find(|unit| keep && unit.lead.is_some()) {
-            return Err(EngineError::NotBuilt { node: unit.name.clone(), what: "a backward of SAME padding" });
-        }
-        if let Some(factors) = dropout {
-            same("dropout factors", n * self.dropout_len(), factors.len())?;
+        if let Some(factors) = drops {
+            let expected = self.drops().iter().map(|drop| drop.factors).sum::<usize>() * n;
+            same("factors of drops", expected, factors.len())?;
         }
         self.kept = false;
-        self.body.forward(weights, images, n, dropout, keep)?;
+        self.body.forward(weights, images, n, drops, keep)?;
         self.kept = keep;
         let outputs = self.body.program.outputs.iter().map(|&place| self.body.read(place));
         Ok(Outputs(outputs.collect::<Result<_, _>>()?))

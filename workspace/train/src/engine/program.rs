@@ -4,12 +4,11 @@
 //! where it is a sum, or where a max-pool reads it. The gradient of a unit's place is always that of its batch norm's
 //! output: the mask is applied, and the shares of other readers are added, while it is written.
 
-use sandglass_models::{self as models, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Unit, Window};
+use sandglass_models::{self as models, After, Conv, Graph, MapId, Node, Padding, Pool, Size, Window};
 use sandglass_ops::pool::MaxPoolShape;
 use sandglass_ops::{Activation, ConvShape};
 
 use super::EngineError;
-use super::same::Lead;
 
 /// Where a place's values come from.
 #[derive(Clone, Copy, PartialEq)]
@@ -71,9 +70,13 @@ pub(super) enum Op {
     AveragePool {
         from: usize,
     },
-    /// `first`: how many factors an image has for dropout before this.
-    Dropout {
-        first: usize,
+    /// Each pixel times the one value of its image in `by`, which is stored.
+    Gate {
+        from: usize,
+        by: usize,
+    },
+    Drop {
+        drop: usize,
         from: usize,
     },
     Linear {
@@ -86,10 +89,11 @@ impl Op {
     fn reads(&self, place: usize) -> bool {
         match *self {
             Self::Add { main, skip, .. } => main == place || skip.is_some_and(|skip| skip.place == place),
+            Self::Gate { from, by } => from == place || by == place,
             Self::Conv { from, .. }
             | Self::MaxPool { from, .. }
             | Self::AveragePool { from }
-            | Self::Dropout { from, .. }
+            | Self::Drop { from, .. }
             | Self::Linear { from, .. } => from == place,
         }
     }
@@ -102,21 +106,36 @@ pub(super) struct Step {
     pub to: usize,
 }
 
-/// Convolution, batch norm, clamp.
-pub(super) struct NormUnit {
+/// Convolution, batch norm or bias, activation.
+pub(super) struct Unit {
     /// Of the convolution, for errors.
     pub name: String,
     /// Its images are a pass's: none here.
     pub shape: ConvShape,
-    /// What SAME padding needs beside the shape's; such a unit runs forward only.
-    pub lead: Option<Lead>,
-    pub eps: f32,
-    pub momentum: f32,
+    /// As the weights have it: `shape` knows no groups.
+    pub conv: Conv,
+    /// None: a bias. It is read as a batch norm whose statistics are constants, mean 0 and variance 1.
+    pub norm: Option<NormRule>,
     pub activation: Activation,
-    /// Index of the convolution's weights; the batch norm's four tensors follow.
+    /// Index of the convolution's weights; the batch norm's four tensors follow, or the bias.
     pub at: usize,
     /// The place of its raw output.
     pub to: usize,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct NormRule {
+    pub eps: f32,
+    pub momentum: f32,
+}
+
+/// Factors that training draws for each batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drop {
+    /// How many an image has.
+    pub factors: usize,
+    /// None: that of the recipe's dropout.
+    pub rate: Option<f64>,
 }
 
 /// A matrix, and the index of its weights; its bias follows.
@@ -130,12 +149,12 @@ pub(super) struct Matrix {
 pub(super) struct Program {
     pub places: Vec<Place>,
     pub steps: Vec<Step>,
-    pub units: Vec<NormUnit>,
+    pub units: Vec<Unit>,
     pub linears: Vec<Matrix>,
     /// The places of the graph's outputs.
     pub outputs: Vec<usize>,
-    /// How many factors an image has for all dropout.
-    pub dropout: usize,
+    /// Dropout and drop-connect, in the order in which they run.
+    pub drops: Vec<Drop>,
 }
 
 /// An activation as the kernels name it.
@@ -168,7 +187,7 @@ impl Program {
             units: Vec::new(),
             linears: Vec::new(),
             outputs: graph.outputs().iter().map(|map| map.index()).collect(),
-            dropout: 0,
+            drops: Vec::new(),
         };
         let uses = uses(graph);
         let mut at = 0;
@@ -212,40 +231,41 @@ impl Program {
             Node::Pool { pool: Pool::GlobalAverage, from, .. } => Op::AveragePool { from: from.index() },
             Node::Dropout { from, .. } => {
                 let Place { height, width, channels, .. } = self.places[to];
-                let first = self.dropout;
-                self.dropout += height * width * channels;
-                Op::Dropout { first, from: from.index() }
+                self.drop(Drop { factors: height * width * channels, rate: None }, *from)
             }
+            Node::DropConnect { rate, from, .. } => self.drop(Drop { factors: 1, rate: Some(*rate) }, *from),
             Node::Linear { linear, from, .. } => {
                 let conv = Conv::pointwise(linear.input, linear.output);
-                self.linears.push(Matrix { shape: conv_shape(&conv, 0, (1, 1)), at });
+                self.linears.push(Matrix { shape: conv_shape(&conv, (1, 1))?, at });
                 Op::Linear { linear: self.linears.len() - 1, from: from.index() }
             }
             Node::Idle { from, .. } => Op::Add { main: from.index(), skip: None, activation: Activation::None },
-            Node::Gate { .. } => return Err("a gate"),
+            Node::Gate { from, by, .. } => Op::Gate { from: from.index(), by: self.stored(by.index(), uses) },
             Node::Concat { .. } => return Err("a concatenation"),
+            Node::Activate { .. } => return Err("an activation apart"),
         };
         self.steps.push(Step { op, to });
         Ok(())
     }
 
-    fn unit(&mut self, unit: &Unit, from: MapId, at: usize, to: usize) -> Result<Op, &'static str> {
-        let After::Norm(norm) = &unit.after else { return Err("a convolution with bias") };
+    fn drop(&mut self, drop: Drop, from: MapId) -> Op {
+        self.drops.push(drop);
+        Op::Drop { drop: self.drops.len() - 1, from: from.index() }
+    }
+
+    fn unit(&mut self, unit: &models::Unit, from: MapId, at: usize, to: usize) -> Result<Op, &'static str> {
+        let norm = match &unit.after {
+            After::Norm(norm) => Some(NormRule { eps: norm.eps, momentum: norm.momentum }),
+            After::Bias => None,
+        };
         let activation = kernels(unit.activation);
-        let conv = &unit.conv;
-        if conv.groups != 1 && !conv.is_depthwise() {
-            return Err("a convolution of groups");
-        }
+        let conv = unit.conv;
         let from = from.index();
         let index = self.units.len();
         self.places[to].source = Source::Raw { unit: index };
         let size = (self.places[from].height, self.places[from].width);
-        let (padding, lead) = match conv.window.padding {
-            Padding::Symmetric(padding) => (padding, None),
-            Padding::Same | Padding::Unequal(..) => (conv.window.kernel / 2, Lead::of(conv.window, size)?),
-        };
-        let (name, shape) = (unit.name.clone(), conv_shape(conv, padding, size));
-        self.units.push(NormUnit { name, shape, lead, eps: norm.eps, momentum: norm.momentum, activation, at, to });
+        let (name, shape) = (unit.name.clone(), conv_shape(&conv, size)?);
+        self.units.push(Unit { name, shape, conv, norm, activation, at, to });
         Ok(Op::Conv { unit: index, from })
     }
 
@@ -280,9 +300,9 @@ impl Program {
     }
 }
 
-fn conv_shape(conv: &Conv, padding: usize, (height, width): Size) -> ConvShape {
+fn conv_shape(conv: &Conv, (height, width): Size) -> Result<ConvShape, &'static str> {
     let Window { kernel, stride, .. } = conv.window;
-    ConvShape {
+    let shape = ConvShape {
         images: 0,
         height,
         width,
@@ -290,7 +310,10 @@ fn conv_shape(conv: &Conv, padding: usize, (height, width): Size) -> ConvShape {
         output: conv.output,
         kernel,
         stride,
-        padding,
+        padding: 0,
+        fewer: [0; 2],
         depthwise: conv.is_depthwise(),
-    }
+    };
+    let padding = conv.window.padding(height).zip(conv.window.padding(width));
+    padding.and_then(|(rows, columns)| shape.padded([rows, columns])).ok_or("a window padded like that")
 }
