@@ -58,7 +58,9 @@ impl Checkpoint {
             Source::Value(_) => None,
         };
         let files: Vec<TensorSpec> = (sources.iter().zip(&specs))
-            .filter_map(|(source, spec)| stored(source).map(|(name, shape)| TensorSpec { name, shape, role: spec.role }))
+            .filter_map(|(source, spec)| {
+                stored(source).map(|(name, shape)| TensorSpec { name, shape, role: spec.role })
+            })
             .collect();
         let wanted: BTreeMap<&str, &TensorSpec> = files.iter().map(|spec| (spec.name.as_str(), spec)).collect();
         let others = self.tensors().iter().filter(|tensor| tensor.name != tensorflow::ANCHORS);
