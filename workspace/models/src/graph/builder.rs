@@ -44,11 +44,6 @@ impl GraphBuilder {
         Self { norm_eps, norm_momentum, ..self }
     }
 
-    /// A batch norm to come, without its name.
-    pub(crate) fn norm(&self) -> BatchNorm {
-        BatchNorm { name: String::new(), eps: self.norm_eps, momentum: self.norm_momentum }
-    }
-
     /// The map of the images.
     pub const fn images(&self) -> MapId {
         MapId(0)
@@ -206,6 +201,11 @@ impl GraphBuilder {
         }
         outputs.iter().try_for_each(|&map| self.channels(map).map(|_| ()))?;
         Ok(Graph { maps: self.maps, nodes: self.nodes, outputs })
+    }
+
+    /// A batch norm to come, without its name.
+    pub(crate) fn norm(&self) -> BatchNorm {
+        BatchNorm { name: String::new(), eps: self.norm_eps, momentum: self.norm_momentum }
     }
 
     fn check_reads(&self, name: &str, expected: usize, x: MapId) -> Result<(), ModelError> {
