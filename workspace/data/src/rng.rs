@@ -19,6 +19,8 @@ pub enum Purpose {
     Dropout = 7,
     /// Which training images a quantised network is calibrated on.
     Calibration = 8,
+    /// Embedded images with objects; the epoch is the split's number.
+    DrawObjects = 16,
 }
 
 /// A stream of draws keyed by (seed, purpose, epoch, index).
