@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use sandglass_models::checkpoint::{Checkpoint, Fit};
 use sandglass_models::{Graph, NetworkConfig, Padding, PaddingRule, Role, Weights};
 use serde_json::{Value, json};
@@ -43,6 +43,12 @@ impl WeightsArgs {
             fit.config.classes -= 1;
         }
         Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, fit })
+    }
+
+    /// File and state; a background class is a detector's own.
+    pub fn of_detector(self) -> anyhow::Result<(PathBuf, Option<String>)> {
+        ensure!(self.background.is_none(), "--background: a detector reads its own");
+        Ok((self.weights, self.state))
     }
 
     /// 1001 outputs are almost surely TensorFlow's, and labels one off score next to nothing.
