@@ -174,7 +174,7 @@ impl Reading {
         if !scores.iter().all(|score| score.is_finite()) {
             return Err(DetectError::NotFinite("class scores"));
         }
-        scores.chunks_exact_mut(self.classes).for_each(|scores| self.scores.of(scores));
+        scores.chunks_exact_mut(self.classes).for_each(|scores| self.scores.of(scores, self.postprocess.threshold));
         let decode = |(numbers, prior): (&[f32; 4], &[f32; 4])| {
             let found = corners(self.coder.decode(*numbers, *prior));
             if self.clip { found.map(|corner| corner.clamp(0.0, 1.0)) } else { found }
@@ -204,12 +204,16 @@ impl Reading {
 }
 
 impl Scores {
-    /// In place, of one prior.
-    fn of(self, numbers: &mut [f32]) {
+    /// In place, of one prior. A score that is clearly below `threshold` may become 0, for it will not count: nearly all of the
+    /// 174,447 of TensorFlow's are, and each would cost an exponential.
+    fn of(self, numbers: &mut [f32], threshold: f32) {
         match self {
             Self::Sigmoid => {
+                let threshold = f64::from(threshold);
+                let least = libm::log(threshold / (1.0 - threshold)) - 0.01;
                 for number in numbers {
-                    *number = (1.0 / (1.0 + libm::exp(-f64::from(*number)))) as f32;
+                    let logit = f64::from(*number);
+                    *number = if logit < least { 0.0 } else { (1.0 / (1.0 + libm::exp(-logit))) as f32 };
                 }
             }
             Self::Softmax => {
