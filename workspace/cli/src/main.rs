@@ -1,4 +1,4 @@
-//! `sandglass`: costs, golden cases, evaluation, training, studies.
+//! `sandglass`: costs, golden cases, evaluation, detection, training, studies.
 
 mod cmd;
 
@@ -24,6 +24,8 @@ enum Verb {
     Golden(cmd::golden::Args),
     /// Score a checkpoint on images
     Eval(cmd::eval::Args),
+    /// Find objects in images
+    Detect(cmd::detect::Args),
     /// Write a network and its checkpoint as an ONNX file
     Export(cmd::export::Args),
     /// Train a network; the same command again resumes
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Show(args) => cmd::show::run(args),
         Verb::Golden(args) => cmd::golden::run(args),
         Verb::Eval(args) => cmd::eval::run(args),
+        Verb::Detect(args) => cmd::detect::run(args),
         Verb::Export(args) => cmd::export::run(args),
         Verb::Train(args) => cmd::train::run(args),
         Verb::Quantise(args) => cmd::quantise::run(args),

@@ -57,6 +57,11 @@ pub(crate) trait Source: Send + Sync {
 
     fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError>;
 
+    /// Whether a decoded image is what the set says of it.
+    fn check(&self, _index: usize, _picture: &Picture) -> Result<(), DataError> {
+        Ok(())
+    }
+
     /// Bytes of all images together, roughly.
     fn total_bytes(&self) -> u64;
 
@@ -214,8 +219,13 @@ impl Dataset {
 
     /// Calls the images by part and place, where they have no files of their own.
     pub(crate) fn numbered(self, part: Part) -> Self {
-        let names = (0..self.labels.len()).map(|place| format!("{} {place}", part.name()));
-        Self { names: names.collect(), ..self }
+        let names = (0..self.labels.len()).map(|place| format!("{} {place}", part.name())).collect();
+        self.with_image_names(names)
+    }
+
+    /// One for each image.
+    pub(crate) fn with_image_names(self, names: Vec<String>) -> Self {
+        Self { names: names.into(), ..self }
     }
 
     /// The folder's or file's name, or the set's own.
@@ -312,10 +322,7 @@ impl Dataset {
         let place = self.place(index);
         match &*self.images {
             Images::Decoded { pictures, .. } => Ok(Cow::Borrowed(&pictures[place])),
-            Images::Encoded(source) => match decode(&source.encoded(place)?) {
-                Ok(picture) => Ok(Cow::Owned(picture)),
-                Err(reason) => Err(DataError::Image { name: source.location(place), reason }),
-            },
+            Images::Encoded(source) => decoded(&**source, place, &source.encoded(place)?).map(Cow::Owned),
         }
     }
 
@@ -364,6 +371,13 @@ impl Dataset {
         }
         runs
     }
+}
+
+/// Image `place` of its encoded bytes.
+pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result<Picture, DataError> {
+    let picture = decode(bytes).map_err(|reason| DataError::Image { name: source.location(place), reason })?;
+    source.check(place, &picture)?;
+    Ok(picture)
 }
 
 fn hasher(labels: &[u32]) -> blake3::Hasher {

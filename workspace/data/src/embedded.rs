@@ -48,7 +48,7 @@ const OCCLUDER_WIDTH: (f64, f64) = (0.1, 0.3);
 /// Largest amplitude of the textures of shape and background, of 255.
 const TEXTURE: f64 = 15.0;
 /// Standard deviation of the noise, of 255.
-const NOISE: f64 = 8.0;
+pub(crate) const NOISE: f64 = 8.0;
 
 impl Embedded {
     /// Draws one part. Labels go round the ten classes.
@@ -77,46 +77,46 @@ impl Embedded {
     }
 }
 
-type Colour = [f64; 3];
+pub(crate) type Colour = [f64; 3];
 
-fn brightness([r, g, b]: Colour) -> f64 {
+pub(crate) fn brightness([r, g, b]: Colour) -> f64 {
     0.3 * r + 0.6 * g + 0.1 * b
 }
 
-fn colour(draws: &mut Draws) -> Colour {
+pub(crate) fn colour(draws: &mut Draws) -> Colour {
     [(); 3].map(|()| draws.between(20.0, 235.0))
 }
 
 /// A plane wave added to a colour.
-struct Texture {
+pub(crate) struct Texture {
     amplitude: f64,
     direction: (f64, f64),
     phase: f64,
 }
 
 impl Texture {
-    fn new(draws: &mut Draws) -> Self {
+    pub fn new(draws: &mut Draws) -> Self {
         let (sin, cos) = libm::sincos(draws.between(0.0, std::f64::consts::TAU));
         let frequency = draws.between(3.0, 14.0);
         let amplitude = draws.between(0.0, TEXTURE);
         Self { amplitude, direction: (frequency * cos, frequency * sin), phase: draws.between(0.0, 6.3) }
     }
 
-    fn at(&self, x: f64, y: f64) -> f64 {
+    pub fn at(&self, x: f64, y: f64) -> f64 {
         self.amplitude * libm::sin(self.direction.0 * x + self.direction.1 * y + self.phase)
     }
 }
 
 /// A line segment with a width.
-struct Stroke {
-    from: (f64, f64),
-    to: (f64, f64),
-    half_width: f64,
-    colour: Colour,
+pub(crate) struct Stroke {
+    pub from: (f64, f64),
+    pub to: (f64, f64),
+    pub half_width: f64,
+    pub colour: Colour,
 }
 
 impl Stroke {
-    fn covers(&self, x: f64, y: f64) -> bool {
+    pub fn covers(&self, x: f64, y: f64) -> bool {
         let (dx, dy) = (self.to.0 - self.from.0, self.to.1 - self.from.1);
         let (px, py) = (x - self.from.0, y - self.from.1);
         let along = ((px * dx + py * dy) / (dx * dx + dy * dy + 1e-9)).clamp(0.0, 1.0);
@@ -208,7 +208,7 @@ impl Scene {
 }
 
 /// Mean 0, variance 1: four 16-bit uniform numbers (Irwin and Hall), cheaper than an exact normal one.
-fn noise(draws: &mut Draws) -> f64 {
+pub(crate) fn noise(draws: &mut Draws) -> f64 {
     let bits = draws.bits();
     let sum: u64 = (0..4).map(|at| (bits >> (16 * at)) & 0xffff).sum();
     (sum as f64 / 65535.0 - 2.0) * 3f64.sqrt()

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::DecodeError;
+use crate::{AnnotationError, DecodeError};
 
 /// How many broken images an error names.
 const NAMED: usize = 5;
@@ -22,6 +22,18 @@ pub enum DataError {
     /// Some images cannot; `names` holds the first few, each with its reason.
     #[error("{set}: {count} broken of {total} images: {}{}", names.join(", "), if *count > names.len() { ", ..." } else { "" })]
     Broken { set: String, count: usize, total: usize, names: Vec<String> },
+
+    /// An image's annotation is damaged, or says what cannot be.
+    #[error("{name}: {reason}")]
+    Annotation { name: String, reason: AnnotationError },
+
+    /// A tar archive is damaged, or not what its headers claim.
+    #[error("{}: {reason}", path.display())]
+    Archive { path: PathBuf, reason: String },
+
+    /// No split of a detection set has that name.
+    #[error("no split is called {0:?}: use train, val, trainval or test")]
+    Split(String),
 
     /// A parquet file is damaged, or holds other columns than an image set's.
     #[error("{}: {reason}", path.display())]
@@ -51,6 +63,10 @@ pub enum DataError {
     #[error("evaluation protocol: {0}")]
     Protocol(String),
 
+    /// An augmentation that cannot be drawn.
+    #[error("augmentation: {0}")]
+    Augment(String),
+
     /// A thread that prepares batches ended early, or never started.
     #[error("{set}: a loading thread stopped")]
     Stopped { set: String },
@@ -68,6 +84,10 @@ impl DataError {
 
     pub(crate) fn layout(path: &Path, reason: impl Into<String>) -> Self {
         DataError::Layout { path: path.to_path_buf(), reason: reason.into() }
+    }
+
+    pub(crate) fn archive(path: &Path, reason: String) -> Self {
+        DataError::Archive { path: path.to_path_buf(), reason }
     }
 
     pub(crate) fn no_part(path: &Path, reason: &str) -> Self {

@@ -19,7 +19,12 @@ impl Picture {
 
     /// The `width` x `height` part whose upper left corner is at (`left`, `top`); black where it lies outside.
     pub fn crop(&self, left: isize, top: isize, width: usize, height: usize) -> Self {
-        let mut part = Self::black(width, height);
+        self.window(left, top, width, height, [0; 3])
+    }
+
+    /// As [`Picture::crop`], with `fill` where it lies outside.
+    pub(crate) fn window(&self, left: isize, top: isize, width: usize, height: usize, fill: [u8; 3]) -> Self {
+        let mut part = Self { width, height, pixels: fill.repeat(width * height) };
         let first = left.max(0);
         let last = (left + width as isize).min(self.width as isize);
         if first >= last {

@@ -37,6 +37,11 @@ impl Default for Protocol {
 }
 
 impl Protocol {
+    /// The official detection code's values: bytes less (123, 117, 104), without a deviation.
+    pub fn official_detector() -> Self {
+        Self { mean: [123.0, 117.0, 104.0].map(|mean| mean / 255.0), std: [1.0 / 255.0; 3], ..Self::default() }
+    }
+
     /// Refuses what would give no numbers or no image.
     ///
     /// # Errors

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
-use crate::dataset::{Digest, Source, digest};
-use crate::{DataError, Picture, decode};
+use crate::dataset::{Digest, Source, decoded, digest};
+use crate::{DataError, Picture};
 
 /// Images of one size are kept decoded, and hashed by their pixels, up to this many bytes of them: a constant, so that
 /// no hash depends on a machine.
@@ -97,7 +97,7 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
 
 fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture), DataError> {
     let encoded = source.encoded(index)?;
-    let mut picture = decode(&encoded).map_err(|reason| DataError::Image { name: source.location(index), reason })?;
+    let mut picture = decoded(source, index, &encoded)?;
     picture.pixels.shrink_to_fit();
     Ok((digest(&encoded), picture))
 }

@@ -21,6 +21,8 @@ pub enum Purpose {
     Calibration = 8,
     /// Dropped branches of blocks.
     DropConnect = 9,
+    /// Embedded images with objects; the epoch is the split's number.
+    DrawObjects = 16,
 }
 
 /// A stream of draws keyed by (seed, purpose, epoch, index).

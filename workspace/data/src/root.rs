@@ -62,7 +62,7 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
     Ok(set)
 }
 
-fn nowhere(what: &str, advice: &str) -> DataError {
+pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
     let reason = format!("no such folder, nor below the data root {}{advice}", listed(&data_roots()));
     DataError::layout(Path::new(what), reason)
 }

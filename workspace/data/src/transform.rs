@@ -6,7 +6,7 @@ use crate::augment::{self, Augment};
 use crate::{DataError, Dataset, Draws, Filter, IMAGENET, Picture, Protocol, resize};
 
 /// Pixels of an input's side that a batch of a network's activations still fits into memory with.
-const LARGEST: usize = 1024;
+pub(crate) const LARGEST: usize = 1024;
 
 /// How an image comes to the size of the network's input.
 ///
@@ -136,20 +136,19 @@ impl Transform {
         if let Some(augment) = &self.augment {
             picture = augment.on_bytes(picture, draws);
         }
-        self.normalise(&picture.pixels, out);
+        normalise(&picture.pixels, self.mean, self.std, out);
         if let Some(augment) = &self.augment {
             augment.cut_out(out, picture.height, picture.width, draws);
         }
     }
+}
 
-    /// Bytes to ((byte / 255) - mean) / std, in PyTorch's order of roundings.
-    fn normalise(&self, bytes: &[u8], out: &mut [f32]) {
-        let (mean, std) = (self.mean, self.std);
-        let pixels = bytes.as_chunks::<3>().0;
-        for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
-            for channel in 0..3 {
-                out[channel] = (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel];
-            }
+/// Bytes to ((byte / 255) - mean) / std, in PyTorch's order of roundings.
+pub(crate) fn normalise(bytes: &[u8], mean: [f32; 3], std: [f32; 3], out: &mut [f32]) {
+    let pixels = bytes.as_chunks::<3>().0;
+    for (out, pixel) in out.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+        for channel in 0..3 {
+            out[channel] = (f32::from(pixel[channel]) / 255.0 - mean[channel]) / std[channel];
         }
     }
 }

@@ -492,6 +492,11 @@ impl<'a> Compiler<'a> {
                 let Norm { scale, shift, .. } = Norm::eval(mean, var, norm.eps, weight, bias);
                 (of(&scale), of(&shift))
             }
+            (After::BiasNorm(norm), [own, weight, bias, mean, var]) => {
+                let mean: Vec<f32> = mean.iter().zip(*own).map(|(mean, own)| mean - own).collect();
+                let Norm { scale, shift, .. } = Norm::eval(&mean, var, norm.eps, weight, bias);
+                (of(&scale), of(&shift))
+            }
             (_, rest) => {
                 (vec![1.0; outputs.len()], rest.first().map_or_else(|| vec![0.0; outputs.len()], |bias| of(bias)))
             }

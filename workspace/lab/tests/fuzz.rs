@@ -1,5 +1,6 @@
-//! A mutation loop over every reader of files that others made: checkpoints in all forms, pictures, parquet, study.toml,
-//! recipes and cards. Nothing may panic, hang or, of checkpoints, take more memory than twice the file and 64 MiB.
+//! A mutation loop over every reader of files that others made: checkpoints in all forms, pictures, parquet, VOC's devkit,
+//! study.toml, recipes and cards. Nothing may panic, hang or, of checkpoints and annotations, take more memory than twice the
+//! file and 64 MiB.
 //!
 //! The corpus is the fixtures of the crates. `cargo test` runs a few thousand mutations by a fixed seed; an hour of one core:
 //!
@@ -21,7 +22,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use sandglass_data::{Part, decode};
+use sandglass_data::{Part, Split, decode, open_voc};
 use sandglass_files::{from_toml, read_text};
 use sandglass_lab::{Card, ImageSetup};
 use sandglass_models::checkpoint::{self, Checkpoint, SaveType};
@@ -164,6 +165,20 @@ fn read_parquet(path: &Path, _: &[u8]) {
     }
 }
 
+fn read_devkit(path: &Path, _: &[u8]) {
+    if let Ok(set) = open_voc(&[(path.to_str().unwrap(), Split::Train)]) {
+        for at in 0..set.len() {
+            let picture = set.picture(at).unwrap();
+            assert_eq!((picture.height, picture.width), set.size(at));
+            for object in set.objects(at) {
+                let [left, top, right, bottom] = object.bounds;
+                assert!((object.class as usize) < set.classes().len());
+                assert!(0.0 <= left && left < right && right <= 1.0 && 0.0 <= top && top < bottom && bottom <= 1.0);
+            }
+        }
+    }
+}
+
 fn read_settings(path: &Path, _: &[u8]) {
     if let Ok(text) = read_text(path) {
         let _ = Recipe::from_toml(&text);
@@ -177,6 +192,34 @@ fn read_settings(path: &Path, _: &[u8]) {
 /// A pickle as the archive that `torch.save` makes of it, with checksums that are right.
 fn archive(pickle: Vec<u8>) -> Vec<u8> {
     torch::zip(&[("archive/data.pkl", &pickle), ("archive/data/0", &[1; 64]), ("archive/data/1", &[2; 64])])
+}
+
+/// An annotation in a devkit's archive, with the image that belongs to it.
+fn devkit(xml: Vec<u8>) -> Vec<u8> {
+    let image = fs::read(workspace().join("data/tests/fixtures/colour.jpg")).unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, bytes) in [
+        ("ImageSets/Main/train.txt", &b"000001\n"[..]),
+        ("JPEGImages/000001.jpg", &image),
+        ("Annotations/000001.xml", &xml),
+    ] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        archive.append_data(&mut header, format!("VOCdevkit/VOC2007/{path}"), bytes).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+/// A tar archive with checksums that are right, wherever a block looks like a header.
+fn resealed(mut archive: Vec<u8>) -> Vec<u8> {
+    for block in archive.as_chunks_mut::<512>().0 {
+        if block[257..262] == *b"ustar" {
+            block[148..156].fill(b' ');
+            let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+            block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    archive
 }
 
 fn targets() -> Vec<Target> {
@@ -206,6 +249,8 @@ fn targets() -> Vec<Target> {
     pictures.extend(files("data/tests/fixtures/formats", &["bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm", "webp"]));
     let mut parquet = files("data/tests/fixtures/parquet/labels", &["parquet"]);
     parquet.extend(files("data/tests/fixtures/parquet/hub/plain_text", &["parquet"]));
+    let annotations = files("data/tests/fixtures/voc", &["xml"]);
+    let archives = annotations.iter().cloned().map(devkit).collect();
     let mut settings = files("train/recipes", &["toml"]);
     settings.extend(files("../experiments/width", &["toml"]));
     settings.extend(files("cli/tests/fixtures", &["toml"]));
@@ -231,6 +276,8 @@ fn targets() -> Vec<Target> {
         },
         Target { name: "picture", corpus: pictures, read: read_picture, file: "x", memory: None, wrap: same },
         Target { name: "parquet", corpus: parquet, read: read_parquet, file: "x.parquet", memory: None, wrap: same },
+        Target { name: "annotation", corpus: annotations, read: read_devkit, file: "x.tar", memory, wrap: devkit },
+        Target { name: "tar", corpus: archives, read: read_devkit, file: "x.tar", memory: None, wrap: resealed },
         Target { name: "settings", corpus: settings, read: read_settings, file: "x.toml", memory: None, wrap: same },
     ]
 }

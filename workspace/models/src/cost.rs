@@ -53,6 +53,7 @@ impl Cost {
         let others = match unit.after {
             After::Norm(_) => 2,
             After::Bias => 1,
+            After::BiasNorm(_) => 3,
         };
         let read = product(&[conv.input, input.0, input.1])?;
         let written = product(&[conv.output, output.0, output.1])?;

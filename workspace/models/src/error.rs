@@ -8,14 +8,18 @@ pub const MAX_CHANNELS: usize = 1 << 20;
 pub enum ModelError {
     #[error("unknown network {name:?}; known are {known}")]
     UnknownNetwork { name: String, known: String },
-    #[error("{0} comes with a later version: not built")]
-    NotBuilt(String),
+    #[error("{0} is a detector, not a classifier")]
+    IsDetector(String),
+    #[error("{0} is a classifier, not a detector")]
+    IsClassifier(String),
     #[error("width {width} of {network}: use {allowed}")]
     Width { network: String, width: f64, allowed: &'static str },
     #[error("{0} classes: use 1 to {MAX_CHANNELS}")]
     Classes(usize),
     #[error("stride {0}: use 1 or 2")]
     Stride(usize),
+    #[error("{network}: stem stride {stride}; use 2")]
+    StemStride { network: String, stride: usize },
     #[error("{block}: {channels} channels; use 1 to {MAX_CHANNELS}")]
     Channels { block: &'static str, channels: usize },
     #[error("{block}: {what}")]
@@ -32,6 +36,10 @@ pub enum ModelError {
     Reads { name: String, expected: usize, found: usize },
     #[error("{name}: {groups} groups do not divide {input} and {output} channels")]
     Groups { name: String, groups: usize, input: usize, output: usize },
+    #[error("the classifier has no {0} of the backbone's shape")]
+    NoBackbone(String),
+    #[error("no map {0}: at this width the network has none to detect on")]
+    NoMap(String),
     #[error("map {0} is none of this graph")]
     UnknownMap(usize),
     #[error("a graph without outputs")]

@@ -25,7 +25,7 @@ pub enum FoldError {
 /// `graph` does, but for rounding.
 ///
 /// Each weight and each bias is computed in f64 and rounded once:
-/// `w * gamma / sqrt(var + eps)`, and `beta - mean * gamma / sqrt(var + eps)`.
+/// `w * gamma / sqrt(var + eps)`, and `beta + (bias - mean) * gamma / sqrt(var + eps)`, where there mostly is no bias.
 ///
 /// # Errors
 /// A tensor that is missing or of another length, and a channel whose statistics or weights are no numbers.
@@ -35,11 +35,15 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), FoldEr
     let mut values = Vec::with_capacity(specs.len());
     for node in graph.nodes() {
         match node {
-            Node::Conv { unit: Unit { after: After::Norm(norm), .. }, .. } => {
+            Node::Conv { unit: Unit { after: After::Norm(norm) | After::BiasNorm(norm), .. }, .. } => {
                 let tensors: Vec<&[f32]> =
                     node.tensors().iter().map(|spec| tensor(weights, spec)).collect::<Result<_, _>>()?;
-                let [weight, gamma, beta, mean, var] = tensors[..] else { continue };
-                values.extend(channels(norm, weight, [gamma, beta, mean, var])?);
+                let (weight, bias, of_norm) = match tensors[..] {
+                    [weight, gamma, beta, mean, var] => (weight, None, [gamma, beta, mean, var]),
+                    [weight, bias, gamma, beta, mean, var] => (weight, Some(bias), [gamma, beta, mean, var]),
+                    _ => continue,
+                };
+                values.extend(channels(norm, (weight, bias), of_norm)?);
             }
             _ => {
                 for spec in node.tensors() {
@@ -54,7 +58,7 @@ pub fn fold(graph: &Graph, weights: &Weights) -> Result<(Graph, Weights), FoldEr
 /// Weight and bias, channel by channel.
 fn channels(
     norm: &BatchNorm,
-    weight: &[f32],
+    (weight, own_bias): (&[f32], Option<&[f32]>),
     [gamma, beta, mean, var]: [&[f32]; 4],
 ) -> Result<[Vec<f32>; 2], FoldError> {
     let per_channel = weight.len() / gamma.len().max(1);
@@ -63,7 +67,8 @@ fn channels(
         let [gamma, beta, mean, var] = [gamma, beta, mean, var].map(|of| f64::from(of[channel]));
         let scale = gamma / (var + f64::from(norm.eps)).sqrt();
         folded.extend(weight.iter().map(|&weight| (f64::from(weight) * scale) as f32));
-        bias.push((beta - mean * scale) as f32);
+        let own_bias = own_bias.map_or(0.0, |of| f64::from(of[channel]));
+        bias.push((beta + (own_bias - mean) * scale) as f32);
         let own = &folded[channel * per_channel..];
         if !own.iter().chain(&bias[channel..]).all(|value| value.is_finite()) {
             return Err(FoldError::NotFinite { norm: norm.name.clone(), channel });

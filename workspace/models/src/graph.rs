@@ -165,11 +165,25 @@ impl Graph {
         self.maps.get(map.0)
     }
 
+    /// The same graph, which gives these of its maps.
+    ///
+    /// # Errors
+    /// No output, or the id of another graph.
+    pub fn with_outputs(self, outputs: Vec<MapId>) -> Result<Self, ModelError> {
+        if outputs.is_empty() {
+            return Err(ModelError::NoOutput);
+        }
+        match outputs.iter().find(|map| self.map(**map).is_none()) {
+            Some(map) => Err(ModelError::UnknownMap(map.0)),
+            None => Ok(Self { outputs, ..self }),
+        }
+    }
+
     /// With this eps in all batch norms.
     #[must_use]
     pub fn with_norm_eps(mut self, eps: f32) -> Self {
         for node in &mut self.nodes {
-            if let Node::Conv { unit: Unit { after: After::Norm(norm), .. }, .. } = node {
+            if let Node::Conv { unit: Unit { after: After::Norm(norm) | After::BiasNorm(norm), .. }, .. } = node {
                 norm.eps = eps;
             }
         }

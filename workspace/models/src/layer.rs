@@ -137,9 +137,11 @@ pub enum After {
     Norm(BatchNorm),
     /// The convolution's own bias.
     Bias,
+    /// Its own bias, then a batch norm, as official SSDLite heads have it; in training the one undoes the other.
+    BiasNorm(BatchNorm),
 }
 
-/// Convolution, batch norm or bias, activation.
+/// Convolution, batch norm or bias or both, activation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     pub conv: Conv,

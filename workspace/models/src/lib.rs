@@ -28,5 +28,5 @@ pub use error::ModelError;
 pub use fold::{FoldError, fold};
 pub use graph::{Graph, GraphBuilder, Map, MapId, Node};
 pub use layer::{Activation, After, BatchNorm, Conv, Linear, Padding, PaddingRule, Pool, Unit, Window};
-pub use networks::{NetworkConfig, NetworkName, Stage, Table};
+pub use networks::{Counted, Detector, DetectorConfig, DetectorName, NetworkConfig, NetworkName, Stage, Table};
 pub use tensors::{Role, TensorSpec, Weights};

@@ -74,9 +74,11 @@ impl Unit {
     pub fn tensors(&self) -> Vec<TensorSpec> {
         let role = if self.conv.is_depthwise() { Role::DepthwiseWeight } else { Role::ConvWeight };
         let mut specs = vec![TensorSpec::new(&self.name, "weight", &self.conv.weight_shape(), role)];
-        match &self.after {
-            After::Bias => specs.push(TensorSpec::new(&self.name, "bias", &[self.conv.output], Role::ConvBias)),
-            After::Norm(norm) => specs.extend(norm.tensors(self.conv.output)),
+        if matches!(self.after, After::Bias | After::BiasNorm(_)) {
+            specs.push(TensorSpec::new(&self.name, "bias", &[self.conv.output], Role::ConvBias));
+        }
+        if let After::Norm(norm) | After::BiasNorm(norm) = &self.after {
+            specs.extend(norm.tensors(self.conv.output));
         }
         specs
     }

@@ -87,8 +87,8 @@ fn names_print_as_they_parse() {
     for name in ["mobilenetv2", "mobilenetv2_extra_dw_dw_dw", "mobilenext_paper", "mobilenext_div6", "resnet50"] {
         assert_eq!(name.parse::<NetworkConfig>().unwrap().to_string(), name);
     }
-    let later = "ssdlite_mobilenetv2".parse::<NetworkConfig>();
-    assert_eq!(later, Err(ModelError::NotBuilt("ssdlite_mobilenetv2".to_owned())));
+    let detector = "ssdlite_mobilenetv2".parse::<NetworkConfig>();
+    assert_eq!(detector, Err(ModelError::IsDetector("ssdlite_mobilenetv2".to_owned())));
     let unknown = "mobilenext_divx".parse::<NetworkConfig>().unwrap_err().to_string();
     assert!(unknown.contains("mobilenext_divx") && unknown.contains("mobilenext_paper"), "{unknown}");
 }

@@ -74,16 +74,21 @@ fn layer(node: &Node, vb: &VarBuilder) -> Result<Layer> {
             let Conv { input, output, groups, window } = *conv;
             // What lies around the map is added by hand: candle has neither unequal sides nor every gradient.
             let config = Conv2dConfig { stride: window.stride, groups, ..Default::default() };
-            let vb_conv = vb.pp(name);
-            match after {
-                After::Bias => Ok(Layer::Conv(candle_nn::conv2d(input, output, window.kernel, config, vb_conv)?, None)),
-                After::Norm(BatchNorm { name, eps, momentum }) => {
-                    let conv = candle_nn::conv2d_no_bias(input, output, window.kernel, config, vb_conv)?;
+            let (kernel, vb_conv) = (window.kernel, vb.pp(name));
+            let conv = match after {
+                After::Bias | After::BiasNorm(_) => candle_nn::conv2d(input, output, kernel, config, vb_conv)?,
+                After::Norm(_) => candle_nn::conv2d_no_bias(input, output, kernel, config, vb_conv)?,
+            };
+            let norm = match after {
+                After::Bias => None,
+                After::Norm(norm) | After::BiasNorm(norm) => {
+                    let BatchNorm { name, eps, momentum } = norm;
                     let (eps, momentum) = (f64::from(*eps), f64::from(*momentum));
                     let config = BatchNormConfig { eps, momentum, ..Default::default() };
-                    Ok(Layer::Conv(conv, Some(candle_nn::batch_norm(output, config, vb.pp(name))?)))
+                    Some(candle_nn::batch_norm(output, config, vb.pp(name))?)
                 }
-            }
+            };
+            Ok(Layer::Conv(conv, norm))
         }
         Node::Linear { linear, .. } => {
             Ok(Layer::Linear(candle_nn::linear(linear.input, linear.output, vb.pp(&linear.name))?))

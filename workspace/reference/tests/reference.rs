@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Conv2d, Conv2dConfig, Module, ModuleT, VarBuilder, VarMap};
 use sandglass_models::{
-    Activation, After, Conv, FoldError, Graph, GraphBuilder, ModelError, NetworkConfig, NetworkName, Node, Padding,
-    Unit, Weights, Window, fold,
+    Activation, After, Conv, DetectorConfig, DetectorName, FoldError, Graph, GraphBuilder, ModelError, NetworkConfig,
+    NetworkName, Node, Padding, Unit, Weights, Window, fold,
 };
 use sandglass_reference as reference;
 
@@ -235,9 +235,15 @@ fn network_of(graph: &Graph, weights: &Weights) -> Result<reference::Network> {
 /// Summed in f64, the two differ by the rounding of the folded weights alone.
 #[test]
 fn a_folded_network_computes_what_it_did() -> Result<()> {
-    for name in [NetworkName::MobileNetV2, NetworkName::MobileNeXt, NetworkName::ResNet50] {
+    let classifiers = [NetworkName::MobileNetV2, NetworkName::MobileNeXt, NetworkName::ResNet50].map(|name| {
         let width = if name == NetworkName::ResNet50 { 1.0 } else { 0.35 };
         let graph = NetworkConfig { width, classes: 7, ..NetworkConfig::new(name) }.build().expect("a network");
+        (name.to_string(), graph)
+    });
+    // Its first head has a bias before its batch norm.
+    let name = DetectorName::SsdliteMobileNeXt;
+    let detector = DetectorConfig { width: 0.35, classes: 7, name }.build().expect("a detector");
+    for (name, graph) in classifiers.into_iter().chain([(name.to_string(), detector.graph)]) {
         let weights = weights_of(&graph);
         let (folded, folded_weights) = fold(&graph, &weights).expect("a folded network");
         assert_eq!(folded.maps(), graph.maps());

@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::VarBuilder;
 use sandglass_models::blocks::{InvertedResidual, Sandglass};
 use sandglass_models::{
-    Activation, After, Conv, Graph, GraphBuilder, MapId, ModelError, Padding, Pool, Role, Unit, Weights, Window,
+    Activation, After, BatchNorm, Conv, Graph, GraphBuilder, MapId, ModelError, Padding, Pool, Role, Unit, Weights,
+    Window,
 };
 use sandglass_ops::Runtime;
 use sandglass_reference::Network;
@@ -85,6 +86,10 @@ fn tangle() -> Graph {
     let uneven = unit(g, "uneven", Conv { window: uneven, ..Conv::depthwise(9, 5, 2) }, Activation::Silu, wide);
     let same = Window { kernel: 3, stride: 2, padding: Padding::Same };
     let uneven = biased(g, "same", Conv { window: same, ..Conv::dense(9, 4, 3, 2) }, Activation::None, uneven);
+    // As in official SSDLite heads.
+    let after = After::BiasNorm(BatchNorm { name: "both.norm".to_owned(), eps: 1e-3, momentum: 0.1 });
+    let both = Unit { conv: Conv::pointwise(4, 6), name: "both".to_owned(), after, activation: Activation::Relu6 };
+    let uneven = g.unit(both, uneven).unwrap();
     let _unused = unit(g, "unused", Conv::pointwise(12, 4), Activation::Relu, last);
     let heads = [("a", tap, 3), ("b", last, 4), ("c", pooled_max, 2), ("d", only_pooled, 5), ("e", squashed, 2)]
         .map(|(name, x, k)| head(g, name, x, k));

@@ -5,7 +5,7 @@ mod rows;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use sandglass_models::{Cost, ModelError, NetworkConfig};
+use sandglass_models::{Cost, Counted, ModelError, NetworkConfig};
 use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -25,7 +25,8 @@ pub struct Args {
 
 #[derive(clap::Args)]
 pub struct NetworkArgs {
-    /// Such as mobilenetv2, mobilenext, mobilenext_div2, mobilenetv2_extra_dw_ends, resnet50
+    /// Such as mobilenetv2, mobilenext, mobilenext_div2, mobilenetv2_extra_dw_ends, resnet50; of detectors, whose classes
+    /// count the background, ssdlite_mobilenext and others
     #[arg(required = false)]
     pub network: String,
     /// Width multiplier
@@ -56,17 +57,14 @@ struct Row {
     input: usize,
     num_classes: usize,
     stem_stride: usize,
-    /// Absent where it is built.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    built: Option<bool>,
     #[serde(flatten)]
-    cost: Option<Cost>,
+    cost: Cost,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let rows = match &args.network {
         Some(network) => vec![row(network)?],
-        None => rows::all().map(|network| row_or_not_built(&network)).collect::<Result<_, _>>()?,
+        None => rows::all().map(|network| row(&network)).collect::<Result<_, _>>()?,
     };
     let text = match (args.json, rows.as_slice()) {
         (true, [row]) if !args.all => serde_json::to_string(row)?,
@@ -78,28 +76,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn row(args: &NetworkArgs) -> Result<Row, ModelError> {
-    let cost = args.config()?.build()?.cost(args.input, args.input)?;
-    Ok(Row { cost: Some(cost), built: None, ..not_built(args) })
-}
-
-fn row_or_not_built(args: &NetworkArgs) -> Result<Row, ModelError> {
-    match row(args) {
-        Err(ModelError::NotBuilt(_)) => Ok(not_built(args)),
-        row => row,
-    }
-}
-
-fn not_built(args: &NetworkArgs) -> Row {
     let NetworkArgs { network, width, input, classes, stem_stride } = args;
-    Row {
-        network: network.clone(),
-        width: *width,
-        input: *input,
-        num_classes: *classes,
-        stem_stride: *stem_stride,
-        built: Some(false),
-        cost: None,
-    }
+    let (width, input, num_classes, stem_stride) = (*width, *input, *classes, *stem_stride);
+    let cost = network.parse::<Counted>()?.with(width, num_classes, stem_stride)?.cost(input, input)?;
+    Ok(Row { network: network.clone(), width, input, num_classes, stem_stride, cost })
 }
 
 fn table(rows: &[Row]) -> String {
@@ -121,21 +101,19 @@ fn table(rows: &[Row]) -> String {
     for row in rows {
         let mut cells = vec![row.network.clone(), row.width.to_string()];
         cells.extend([row.input, row.num_classes, row.stem_stride].map(|cell| cell.to_string()));
-        match row.cost {
-            Some(cost) => cells.extend(
-                [
-                    cost.params,
-                    cost.madds_conv_dense,
-                    cost.madds_depthwise,
-                    cost.madds_linear,
-                    cost.madds_total,
-                    cost.residual_adds,
-                    cost.peak_activation_elems,
-                ]
-                .map(|cell| cell.to_string()),
-            ),
-            None => cells.push("not built".to_owned()),
-        }
+        let cost = row.cost;
+        cells.extend(
+            [
+                cost.params,
+                cost.madds_conv_dense,
+                cost.madds_depthwise,
+                cost.madds_linear,
+                cost.madds_total,
+                cost.residual_adds,
+                cost.peak_activation_elems,
+            ]
+            .map(|cell| cell.to_string()),
+        );
         table.push_record(cells);
     }
     let mut table = table.build();

@@ -1,24 +1,29 @@
-//! `sandglass eval`: a checkpoint's accuracy on images.
+//! `sandglass eval`: a classifier's accuracy on images, or a detector's average precision.
+
+mod detector;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Transform};
+use anyhow::{bail, ensure};
+use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Split, Transform};
 use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
-use sandglass_models::NetworkConfig;
+use sandglass_models::{DetectorName, NetworkConfig};
 use sandglass_ops::Runtime;
 use sandglass_quant::Model;
 use sandglass_train::{Score, TrainError, evaluate};
 use serde_json::{Value, json};
 
+use super::detect::network::{DetectorArgs, DetectorEngine};
 use super::protocol::{self, Chosen, ProtocolArgs};
 use super::weights::{Loaded, WeightsArgs};
+use detector::DetectorEval;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Network, such as mobilenetv2 or mobilenext_div2
+    /// Network, such as mobilenetv2 or mobilenext_div2; or detector, such as ssdlite_mobilenext
     #[arg(long)]
     model: String,
     /// Width multiplier; unset: that of the card beside the checkpoint, or 1.0
@@ -35,12 +40,17 @@ pub struct Args {
     #[command(flatten)]
     protocol: ProtocolArgs,
     /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded. Images are found at any
-    /// depth below a class; classes that have names must be the classifier's, or as many
+    /// depth below a class; classes that have names must be the classifier's, or as many. For a detector: a year of a
+    /// VOCdevkit as a folder or in a .tar, such as VOCdevkit/VOC2007, or embedded
     #[arg(long)]
     data: String,
-    /// What computes the logits: train (the engine that trains) or infer (a compiled plan)
-    #[arg(long, default_value_t, value_name = "ENGINE")]
-    engine: EngineName,
+    /// Of a detector's data: train, val, trainval or test; unset: test
+    #[arg(long)]
+    split: Option<Split>,
+    /// What computes the logits: train (the engine that trains) or infer (a compiled plan); unset: train, and for a detector
+    /// infer, or plain candle where no plan is built yet
+    #[arg(long, value_name = "ENGINE")]
+    engine: Option<EngineName>,
     /// Threads; unset: all
     #[arg(long)]
     threads: Option<usize>,
@@ -56,6 +66,11 @@ enum Subject {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.model.parse::<DetectorName>().is_ok() {
+        return detector(args)?.run();
+    }
+    ensure!(args.split.is_none(), "--split is of a detector's data");
+    let engine = args.engine.unwrap_or_default();
     let card = Card::read(&args.weights.weights)?;
     let config = network(&args, card.as_ref())?;
     let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
@@ -77,7 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let score = match &subject {
         Subject::Float(loaded) => {
             let (graph, weights) = (&loaded.graph, loaded.weights.clone());
-            let mut engine = args.engine.compile(runtime, graph, weights, transform.size(), BATCH)?;
+            let mut engine = engine.compile(runtime, graph, weights, transform.size(), BATCH)?;
             evaluate(&mut engine, &loader).map_err(|error| match error {
                 TrainError::Logits => anyhow::Error::from(error).context(args.weights.place()),
                 error => error.into(),
@@ -88,13 +103,38 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
-    let report = Report { score, subject, set, protocol, transform, engine: args.engine };
+    let report = Report { score, subject, set, protocol, transform, engine };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
         write!(io::stdout(), "{}", report.as_text())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a classifier is asked and a detector is not is refused, not passed over.
+fn detector(args: Args) -> anyhow::Result<DetectorEval> {
+    ensure!(
+        args.stem_stride.is_none() && args.identity_div.is_none(),
+        "{} has the stem and the blocks it has",
+        args.model
+    );
+    let engine = match args.engine {
+        None => None,
+        Some(EngineName::Infer) => Some(DetectorEngine::Infer),
+        Some(EngineName::Train) => bail!("--engine train: a detector is scored by infer"),
+    };
+    let (weights, state) = args.weights.of_detector()?;
+    let detector = DetectorArgs {
+        model: Some(args.model),
+        width: args.width,
+        weights,
+        state,
+        input: args.protocol.of_detector()?,
+        engine,
+        threads: args.threads,
+    };
+    Ok(DetectorEval { detector, data: args.data, split: args.split.unwrap_or(Split::Test), json: args.json })
 }
 
 /// The network to build. Stride and identity divisor change no tensor's shape, so a wrong one would give a wrong score and

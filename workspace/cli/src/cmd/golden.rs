@@ -2,6 +2,7 @@
 
 mod candle;
 mod case;
+mod detection;
 mod hashed;
 mod infer;
 mod kernels;
@@ -148,7 +149,7 @@ fn verdict(suite: &Suite, number: usize, written: &Value, path: CodePath, backen
 }
 
 fn is_later_network(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(ModelError::NotBuilt(_) | ModelError::UnknownNetwork { .. }))
+    matches!(error.downcast_ref(), Some(ModelError::IsDetector(_) | ModelError::UnknownNetwork { .. }))
 }
 
 impl Verdict {

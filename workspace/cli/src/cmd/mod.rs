@@ -1,4 +1,5 @@
 pub mod cost;
+pub mod detect;
 pub mod eval;
 pub mod export;
 pub mod golden;

@@ -63,6 +63,15 @@ pub struct Chosen {
 }
 
 impl ProtocolArgs {
+    /// The input's side, where it is said; the rest is none of a detector's, which is fed as its card or its kind says.
+    pub fn of_detector(&self) -> anyhow::Result<Option<usize>> {
+        let Self { preset, input, resize, interpolation, mean, std, padding } = self;
+        let said = [preset.is_some(), resize.is_some(), interpolation.is_some(), mean.is_some(), std.is_some()];
+        let said = said.contains(&true) || padding.is_some();
+        anyhow::ensure!(!said, "of preset, resize, interpolation, mean, std and padding a detector takes none");
+        Ok(*input)
+    }
+
     pub fn chosen(&self, card: Option<Card>) -> anyhow::Result<Chosen> {
         let input = self.input.or(match self.preset {
             Some(_) => Some(224),

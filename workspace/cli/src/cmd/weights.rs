@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use sandglass_models::checkpoint::{Checkpoint, Fit};
 use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
 use serde_json::{Value, json};
@@ -43,6 +43,12 @@ impl WeightsArgs {
             fit.config.classes -= 1;
         }
         Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, fit })
+    }
+
+    /// File and state; a background class is a detector's own.
+    pub fn of_detector(self) -> anyhow::Result<(PathBuf, Option<String>)> {
+        ensure!(self.background.is_none(), "--background: a detector reads its own");
+        Ok((self.weights, self.state))
     }
 
     /// 1001 outputs are almost surely TensorFlow's, and labels one off score next to nothing.
@@ -102,7 +108,7 @@ impl Loaded {
     /// All batch norms of a network have one.
     fn norm_eps(&self) -> Option<f32> {
         self.units().find_map(|unit| match &unit.after {
-            After::Norm(norm) => Some(norm.eps),
+            After::Norm(norm) | After::BiasNorm(norm) => Some(norm.eps),
             After::Bias => None,
         })
     }

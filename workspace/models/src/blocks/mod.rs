@@ -1,6 +1,8 @@
 //! One block a file, named as the papers name it: each writes the nodes that everything else walks.
 
+mod box_head;
 mod depthwise_bottleneck;
+mod extra_layer;
 mod inverted_residual;
 mod inverted_residual_extra_dw;
 mod mbconv;
@@ -10,7 +12,9 @@ mod sandglass_paper;
 mod sandglass_se;
 mod squeeze_excite;
 
+pub use box_head::BoxHead;
 pub use depthwise_bottleneck::DepthwiseBottleneck;
+pub use extra_layer::{ConvExtra, SandglassExtra};
 pub use inverted_residual::InvertedResidual;
 pub use inverted_residual_extra_dw::{InvertedResidualExtraDw, Placement};
 pub use mbconv::{MbConv, MbConvLite, MbConvSe};

@@ -26,7 +26,7 @@ const REPEATS: [usize; 7] = [1, 2, 3, 4, 3, 3, 1];
 
 /// A convolution of MobileNetV2, or its batch norm.
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Stem,
     /// Of block 1 to 17: its expansion, depthwise convolution or projection.
     Block(usize, Unit),
@@ -34,7 +34,7 @@ enum Place {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Unit {
+pub(super) enum Unit {
     Expand,
     Depthwise,
     Project,
@@ -139,7 +139,7 @@ fn stage(block: usize) -> (usize, usize) {
 }
 
 /// Reads torchvision's name of a convolution or batch norm.
-fn parse(place: &str) -> Option<(Place, bool)> {
+pub(super) fn parse(place: &str) -> Option<(Place, bool)> {
     let (block, rest) = place.strip_prefix("features.")?.split_once('.')?;
     let block: usize = block.parse().ok()?;
     let Some(rest) = rest.strip_prefix("conv.") else {

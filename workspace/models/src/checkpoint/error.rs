@@ -75,6 +75,13 @@ pub enum Problem {
     NoTensor(String),
 }
 
+impl Problem {
+    /// Whether the file itself is whole, and only holds nothing of what was looked for.
+    pub fn is_misfit(&self) -> bool {
+        matches!(self, Self::NoStateDict(_) | Self::NoNetwork { .. })
+    }
+}
+
 /// Names that a file has too few or too many of, or in another shape; all sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {

@@ -100,13 +100,23 @@ impl Checkpoint {
     /// # Errors
     /// All differences between file and `specs` at once, several groups of them, or a tensor that cannot be read.
     pub fn weights(&mut self, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
+        self.weights_of(specs, None, "network")
+    }
+
+    /// The same of a network of this name; where there are several states, `state` chooses.
+    pub(super) fn weights_of(
+        &mut self,
+        specs: Vec<TensorSpec>,
+        state: Option<&str>,
+        network: &str,
+    ) -> Result<Weights, CheckpointError> {
         let names = rename(Dialect::Own, &specs);
         let config = NetworkConfig::new(NetworkName::MobileNetV2);
         let prefixes = names.first().map(|stem| self.prefixes(stem)).unwrap_or_default();
         let prefixes = if prefixes.is_empty() { vec![self.common_prefix()] } else { prefixes };
         let tried =
             prefixes.into_iter().map(|prefix| self.tried(prefix, Dialect::Own, config, specs.clone(), names.clone()));
-        let Tried { specs, names, .. } = self.choose(tried.collect(), None, "network")?;
+        let Tried { specs, names, .. } = self.choose(tried.collect(), state, network)?;
         let values = names.iter().map(|name| self.read(name)).collect::<Result<_, _>>()?;
         Ok(Weights { specs, values })
     }

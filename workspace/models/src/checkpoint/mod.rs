@@ -6,6 +6,7 @@
 //!
 //! A file is never trusted: whatever its bytes say, reading it allocates at most twice its length and 64 MiB.
 
+mod detector;
 mod dialect;
 mod error;
 mod fit;
@@ -13,6 +14,7 @@ mod pickle;
 mod pth;
 mod safetensors;
 mod save;
+mod tensorflow;
 mod zip;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use pth::OLD_MAGIC;
 
+pub use detector::FittedDetector;
 pub use dialect::Dialect;
 pub use error::{CheckpointError, Differences, Problem};
 pub use fit::{Fit, load};

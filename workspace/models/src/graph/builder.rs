@@ -64,6 +64,15 @@ impl GraphBuilder {
         self.maps.get(map.0).map(|map| map.channels).ok_or(ModelError::UnknownMap(map.0))
     }
 
+    /// The map that the node of this name writes.
+    ///
+    /// # Errors
+    /// No such node so far.
+    pub fn find(&self, name: &str) -> Result<MapId, ModelError> {
+        let at = self.maps.iter().position(|map| map.name == name);
+        at.map(MapId).ok_or_else(|| ModelError::NoMap(name.to_owned()))
+    }
+
     /// Nodes so far.
     pub fn len(&self) -> usize {
         self.nodes.len()
@@ -85,7 +94,7 @@ impl GraphBuilder {
         activation: Activation,
         x: MapId,
     ) -> Result<MapId, ModelError> {
-        let after = After::Norm(BatchNorm { name: norm, eps: self.norm_eps, momentum: self.norm_momentum });
+        let after = After::Norm(BatchNorm { name: norm, ..self.norm() });
         self.unit(Unit { conv, name, after, activation }, x)
     }
 
@@ -188,7 +197,7 @@ impl GraphBuilder {
     /// The id of another graph.
     pub fn idle_norm(&mut self, name: &str, x: MapId) -> Result<MapId, ModelError> {
         let channels = self.channels(x)?;
-        let norm = BatchNorm { name: name.to_owned(), eps: self.norm_eps, momentum: self.norm_momentum };
+        let norm = BatchNorm { name: name.to_owned(), ..self.norm() };
         self.node(name.to_owned(), channels, |to| Node::Idle { norm, channels, from: x, to })
     }
 
@@ -211,6 +220,11 @@ impl GraphBuilder {
         }
         outputs.iter().try_for_each(|&map| self.channels(map).map(|_| ()))?;
         Ok(Graph { maps: self.maps, nodes: self.nodes, outputs })
+    }
+
+    /// A batch norm to come, without its name.
+    pub(crate) fn norm(&self) -> BatchNorm {
+        BatchNorm { name: String::new(), eps: self.norm_eps, momentum: self.norm_momentum }
     }
 
     fn check_reads(&self, name: &str, expected: usize, x: MapId) -> Result<(), ModelError> {

@@ -73,7 +73,7 @@ impl NetworkConfig {
         }
     }
 
-    fn check(&self) -> Result<(), ModelError> {
+    pub(super) fn check(&self) -> Result<(), ModelError> {
         let width = self.width;
         let allowed = match self.name {
             NetworkName::ResNet50

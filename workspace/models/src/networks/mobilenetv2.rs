@@ -25,28 +25,36 @@ const STAGES: [(usize, usize, usize, usize); 7] = [
 const HEAD: usize = 1280;
 
 pub(super) fn table(config: &NetworkConfig) -> Result<Table, ModelError> {
-    table_of(config, "bottleneck", |g, t, Place { name, x, input, output, stride }| {
+    let mut network = TableBuilder::new("features")?;
+    stages(&mut network, config)?;
+    network.finish(config.name.classifier(), config.classes)
+}
+
+pub(super) fn table_extra_dw(config: &NetworkConfig, placement: Placement) -> Result<Table, ModelError> {
+    let mut network = TableBuilder::new("features")?;
+    stages_of(&mut network, config, "bottleneck + dw", |g, t, Place { name, x, input, output, stride }| {
+        InvertedResidualExtraDw { input, output, stride, expand_ratio: t as f64, placement }.build(g, name, x)
+    })?;
+    network.finish(config.name.classifier(), config.classes)
+}
+
+/// All but the classifier.
+pub(super) fn stages(network: &mut TableBuilder, config: &NetworkConfig) -> Result<(), ModelError> {
+    stages_of(network, config, "bottleneck", |g, t, Place { name, x, input, output, stride }| {
         InvertedResidual { input, output, stride, expand_ratio: t as f64 }.build(g, name, x)
     })
 }
 
-pub(super) fn table_extra_dw(config: &NetworkConfig, placement: Placement) -> Result<Table, ModelError> {
-    table_of(config, "bottleneck + dw", |g, t, Place { name, x, input, output, stride }| {
-        InvertedResidualExtraDw { input, output, stride, expand_ratio: t as f64, placement }.build(g, name, x)
-    })
-}
-
-fn table_of(
+fn stages_of(
+    network: &mut TableBuilder,
     config: &NetworkConfig,
     operator: &'static str,
     block: impl Fn(&mut GraphBuilder, usize, Place) -> Result<MapId, ModelError>,
-) -> Result<Table, ModelError> {
+) -> Result<(), ModelError> {
     let scaled = |channels: usize, width: f64| make_divisible(channels as f64 * width, 8);
-    let mut network = TableBuilder::new("features")?;
     network.conv("conv2d", scaled(STEM, config.width), 3, config.stem_stride)?;
     for (t, c, n, s) in STAGES {
         network.row(operator, Some(t), (scaled(c, config.width), n, s), |g, place| block(g, t, place))?;
     }
-    network.conv("conv2d 1x1", scaled(HEAD, config.width.max(1.0)), 1, 1)?;
-    network.finish(config.name.classifier(), config.classes)
+    network.conv("conv2d 1x1", scaled(HEAD, config.width.max(1.0)), 1, 1)
 }

@@ -29,35 +29,44 @@ const STAGES: [Row; 8] = [
 const LAST: usize = 1280;
 
 pub(super) fn table(config: &NetworkConfig) -> Result<Table, ModelError> {
+    let mut network = TableBuilder::new("features")?;
+    stages(&mut network, config)?;
+    network.finish(config.name.classifier(), config.classes)
+}
+
+pub(super) fn table_paper(config: &NetworkConfig) -> Result<Table, ModelError> {
     let identity_div = config.identity_div;
-    table_of(config, |g, (t, _, n, s), Place { name, x, input, output, stride }| {
+    let mut network = TableBuilder::new("features")?;
+    stages_of(&mut network, config, |g, (t, ..), Place { name, x, input, output, stride }| {
+        SandglassPaper { input, output, stride, reduction: t, identity_div }.build(g, name, x)
+    })?;
+    network.finish(config.name.classifier(), config.classes)
+}
+
+/// All but the classifier.
+pub(super) fn stages(network: &mut TableBuilder, config: &NetworkConfig) -> Result<(), ModelError> {
+    let identity_div = config.identity_div;
+    stages_of(network, config, |g, (t, _, n, s), Place { name, x, input, output, stride }| {
         let keep_3x3 = n == 1 && s == 1;
         Sandglass { input, output, stride, reduction: t, keep_3x3, identity_div }.build(g, name, x)
     })
 }
 
-pub(super) fn table_paper(config: &NetworkConfig) -> Result<Table, ModelError> {
-    let identity_div = config.identity_div;
-    table_of(config, |g, (t, ..), Place { name, x, input, output, stride }| {
-        SandglassPaper { input, output, stride, reduction: t, identity_div }.build(g, name, x)
-    })
-}
-
-fn table_of(
+fn stages_of(
+    network: &mut TableBuilder,
     config: &NetworkConfig,
     block: impl Fn(&mut GraphBuilder, Row, Place) -> Result<MapId, ModelError>,
-) -> Result<Table, ModelError> {
+) -> Result<(), ModelError> {
     let width = config.width;
     let divisor = if width == 0.1 { 4 } else { 8 };
     let scaled = |channels: usize| match channels {
         LAST if width < 1.0 => LAST,
         _ => make_divisible(channels as f64 * width, divisor),
     };
-    let mut network = TableBuilder::new("features")?;
     network.conv("conv2d", scaled(STEM), 3, config.stem_stride)?;
     for row in STAGES {
         let (t, c, n, s) = row;
         network.row("sandglass", Some(t), (scaled(c), n, s), |g, place| block(g, row, place))?;
     }
-    network.finish(config.name.classifier(), config.classes)
+    Ok(())
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::DetectorName;
 use crate::ModelError;
 use crate::blocks::Placement;
 
-/// A network of one of the papers, whatever its width.
+/// A classifier of one of the papers, whatever its width; detectors are a [`DetectorName`]'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkName {
     MobileNetV1,
@@ -36,20 +37,8 @@ const NAMES: [(&str, NetworkName); 11] = [
     ("mobilenext_se_l", NetworkName::MobileNeXtSeL),
 ];
 
-/// Networks of both papers that are known and not built yet: a name moves up when its network comes.
-const LATER_NETWORKS: [&str; 8] = [
-    "ssdlite_mobilenetv2",
-    "ssd_mobilenetv2",
-    "ssdlite_mobilenetv2_coco",
-    "ssdlite_mobilenext",
-    "ssd_mobilenext",
-    "ssdlite_mobilenext_coco",
-    "ssd_extras_and_heads_tf",
-    "ssdlite_extras_and_heads_tf",
-];
-
 impl NetworkName {
-    /// Every network that is built.
+    /// Every classifier.
     pub fn all() -> impl Iterator<Item = Self> {
         NAMES.into_iter().map(|(_, network)| network)
     }
@@ -84,8 +73,8 @@ impl FromStr for NetworkName {
         if let Some((_, network)) = NAMES.iter().find(|(known, _)| *known == name) {
             return Ok(*network);
         }
-        if LATER_NETWORKS.contains(&name) {
-            return Err(ModelError::NotBuilt(name.to_owned()));
+        if DetectorName::all().any(|detector| detector.name() == name) {
+            return Err(ModelError::IsDetector(name.to_owned()));
         }
         let known = NAMES.map(|(name, _)| name).join(", ");
         Err(ModelError::UnknownNetwork { name: name.to_owned(), known })

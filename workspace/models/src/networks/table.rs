@@ -164,6 +164,11 @@ impl TableBuilder {
         Ok(Table { stages: self.stages, graph: self.g.finish(vec![logits])? })
     }
 
+    /// What was written, and the map of the last stage.
+    pub fn into_parts(self) -> (GraphBuilder, MapId) {
+        (self.g, self.x)
+    }
+
     fn next_name(&mut self) -> String {
         let name = format!("{}.{}", self.prefix, self.index);
         self.index += 1;

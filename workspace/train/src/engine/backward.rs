@@ -150,20 +150,25 @@ impl Body {
         tensors: &mut Tensors,
         to_images: bool,
     ) -> Result<(), EngineError> {
-        let Unit { conv, norm: rule, at, .. } = &self.program.units[unit];
-        let (shape, conv, at, has_norm) = (self.conv_shape(unit), *conv, *at, rule.is_some());
+        let of = &self.program.units[unit];
+        let (shape, conv, at, norm_at, has_bias) = (self.conv_shape(unit), of.conv, of.at, of.norm_at(), of.has_bias);
+        let has_norm = of.norm.is_some();
         let NormState { norm, sum, product } = &self.norms[unit];
         let factors = match self.training && has_norm {
             true => NormFactors::train(norm, sum, product, self.len(to) / shape.output),
             false => NormFactors::eval(norm),
         };
         let Tensors { weights, gradients } = tensors;
-        let mut bias = at + 1;
         if has_norm {
-            gradients[at + 1].iter_mut().zip(product).for_each(|(to, sum)| *to = *sum as f32);
-            bias = at + 2;
+            gradients[norm_at].iter_mut().zip(product).for_each(|(to, sum)| *to = *sum as f32);
+            gradients[norm_at + 1].iter_mut().zip(sum).for_each(|(to, sum)| *to = *sum as f32);
         }
-        gradients[bias].iter_mut().zip(sum).for_each(|(to, sum)| *to = *sum as f32);
+        if has_bias {
+            // The statistics of a batch undo a bias before them.
+            let share = |scale: f32| if self.training && has_norm { 0.0 } else { f64::from(scale) };
+            let sums = sum.iter().zip(&norm.scale);
+            gradients[at + 1].iter_mut().zip(sums).for_each(|(to, (sum, scale))| *to = (sum * share(*scale)) as f32);
+        }
         let weights = conv.ungroup(&weights[at]);
         let own = &mut gradients[at];
         let mut spread = vec![0.0; if weights.len() > own.len() { weights.len() } else { 0 }];
@@ -187,8 +192,8 @@ impl Body {
     fn no_gradient(&self, op: Op, tensors: &mut Tensors) {
         let range = match op {
             Op::Conv { unit, .. } => {
-                let Unit { norm, at, .. } = &self.program.units[unit];
-                *at..at + if norm.is_some() { 3 } else { 2 }
+                let unit = &self.program.units[unit];
+                unit.at..unit.norm_at() + if unit.norm.is_some() { 2 } else { 0 }
             }
             Op::Linear { linear, .. } => self.program.linears[linear].at..self.program.linears[linear].at + 2,
             _ => return,

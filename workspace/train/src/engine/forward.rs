@@ -135,18 +135,30 @@ impl Body {
     /// What a unit's output is read through from now on.
     fn normalise(&mut self, unit: usize, weights: &mut Weights, moments: &Moments) -> Result<(), EngineError> {
         let of = &self.program.units[unit];
-        let lacking = |found| EngineError::Length { what: of.name.clone(), expected: of.at + 5, found };
-        self.norms[unit].norm = match (of.norm, weights) {
-            (None, weights) => Norm::bias(&weights.values()[of.at + 1]),
-            (Some(NormRule { eps, .. }), Weights::Eval(values)) => {
-                let [_, weight, bias, mean, var, ..] = &values[of.at..] else { return Err(lacking(values.len())) };
-                Norm::eval(mean, var, eps, weight, bias)
+        let (at, found) = (of.norm_at(), weights.values().len());
+        let lacking = || EngineError::Length { what: of.name.clone(), expected: at + 4, found };
+        let Some(NormRule { eps, momentum }) = of.norm else {
+            self.norms[unit].norm = Norm::bias(&weights.values()[of.at + 1]);
+            return Ok(());
+        };
+        // A bias before a batch norm is taken from the mean in place of being added to every value.
+        let bias = if of.has_bias { weights.values()[of.at + 1].clone() } else { Vec::new() };
+        let add =
+            |mean: &mut [f32], sign: f32| mean.iter_mut().zip(&bias).for_each(|(mean, bias)| *mean += sign * bias);
+        self.norms[unit].norm = match weights {
+            Weights::Eval(values) => {
+                let [weight, shift, mean, var, ..] = &values[at..] else { return Err(lacking()) };
+                let mut mean = mean.clone();
+                add(&mut mean, -1.0);
+                Norm::eval(&mean, var, eps, weight, shift)
             }
-            (Some(NormRule { eps, momentum }), Weights::Train(values)) => {
-                let found = values.len();
-                let [_, weight, bias, mean, var, ..] = &mut values[of.at..] else { return Err(lacking(found)) };
+            Weights::Train(values) => {
+                let [weight, shift, mean, var, ..] = &mut values[at..] else { return Err(lacking()) };
                 let count = self.len(of.to) / of.shape.output;
-                Norm::train(moments, count, eps, weight, bias, Running { mean, var, momentum })?
+                add(mean, -1.0);
+                let norm = Norm::train(moments, count, eps, weight, shift, Running { mean, var, momentum })?;
+                add(mean, 1.0);
+                norm
             }
         };
         Ok(())

@@ -114,10 +114,12 @@ pub(super) struct Unit {
     pub shape: ConvShape,
     /// As the weights have it: `shape` knows no groups.
     pub conv: Conv,
-    /// None: a bias. It is read as a batch norm whose statistics are constants, mean 0 and variance 1.
+    /// None: a bias alone. It is read as a batch norm whose statistics are constants, mean 0 and variance 1.
     pub norm: Option<NormRule>,
+    /// Whether the convolution has a bias, be it before a batch norm.
+    pub has_bias: bool,
     pub activation: Activation,
-    /// Index of the convolution's weights; the batch norm's four tensors follow, or the bias.
+    /// Index of the convolution's weights; the bias and the batch norm's four tensors follow, as far as there are any.
     pub at: usize,
     /// The place of its raw output.
     pub to: usize,
@@ -136,6 +138,13 @@ pub struct Drop {
     pub factors: usize,
     /// None: that of the recipe's dropout.
     pub rate: Option<f64>,
+}
+
+impl Unit {
+    /// Index of the batch norm's first tensor.
+    pub fn norm_at(&self) -> usize {
+        self.at + 1 + usize::from(self.has_bias)
+    }
 }
 
 /// A matrix, and the index of its weights; its bias follows.
@@ -255,9 +264,10 @@ impl Program {
 
     fn unit(&mut self, unit: &models::Unit, from: MapId, at: usize, to: usize) -> Result<Op, &'static str> {
         let norm = match &unit.after {
-            After::Norm(norm) => Some(NormRule { eps: norm.eps, momentum: norm.momentum }),
+            After::Norm(norm) | After::BiasNorm(norm) => Some(NormRule { eps: norm.eps, momentum: norm.momentum }),
             After::Bias => None,
         };
+        let has_bias = matches!(unit.after, After::Bias | After::BiasNorm(_));
         let activation = kernels(unit.activation);
         let conv = unit.conv;
         let from = from.index();
@@ -265,7 +275,7 @@ impl Program {
         self.places[to].source = Source::Raw { unit: index };
         let size = (self.places[from].height, self.places[from].width);
         let (name, shape) = (unit.name.clone(), conv_shape(&conv, size)?);
-        self.units.push(Unit { name, shape, conv, norm, activation, at, to });
+        self.units.push(Unit { name, shape, conv, norm, has_bias, activation, at, to });
         Ok(Op::Conv { unit: index, from })
     }
 

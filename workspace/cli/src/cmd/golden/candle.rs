@@ -24,6 +24,14 @@ impl Backend for Candle {
         variables.outputs(&network.forward_t(variables.get("x")?, pass.train)?, pass.cotangent)
     }
 
+    fn maps(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Vec<Vec<f32>>> {
+        let variables = variables(&pass)?;
+        let network = reference::Network::new(graph, &variables.builder())?;
+        let maps = network.outputs(variables.get("x")?, pass.train)?;
+        let maps = maps.into_iter().map(|map| map.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1());
+        Ok(maps.collect::<Result<_>>()?)
+    }
+
     fn layers(&self) -> anyhow::Result<&dyn Layers> {
         Ok(self)
     }

@@ -30,23 +30,38 @@ impl Infer {
     }
 }
 
-impl Backend for Infer {
-    /// Gradients that a case wants as well are no part of it.
-    fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs> {
+impl Infer {
+    fn plan(&self, graph: &Graph, pass: &Pass) -> anyhow::Result<Plan> {
         if pass.train {
             return Err(NotInferred::Training.into());
         }
         let [batch, _, height, width] = pass.x.nchw()?;
         let options = Options { batch, ..Options::default() };
         let plan = Plan::new(self.runtime.clone(), graph, &pass.weights, (height, width), options);
-        let mut plan = plan.map_err(|error| match error {
+        plan.map_err(|error| match error {
             InferError::NotBuilt { .. } => NotInferred::Node(error).into(),
             error => anyhow::Error::from(error),
-        })?;
+        })
+    }
+}
+
+impl Backend for Infer {
+    /// Gradients that a case wants as well are no part of it.
+    fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs> {
+        let batch = pass.x.nchw()?[0];
+        let mut plan = self.plan(graph, &pass)?;
         let (height, width, channels) = plan.outputs()[0];
         let images = nhwc(&pass.x.values, &pass.x.shape)?;
         let output = plan.run(&images)?.get(0).context("a graph without outputs")?;
         Ok(Outputs::from([("output".to_owned(), nchw(output, &[batch, channels, height, width])?)]))
+    }
+
+    fn maps(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Vec<Vec<f32>>> {
+        let mut plan = self.plan(graph, &pass)?;
+        let count = plan.outputs().len();
+        let images = nhwc(&pass.x.values, &pass.x.shape)?;
+        let outputs = plan.run(&images)?;
+        Ok((0..count).map(|at| outputs.get(at).unwrap_or_default().to_vec()).collect())
     }
 
     fn layers(&self) -> anyhow::Result<&dyn Layers> {

@@ -46,6 +46,12 @@ impl Backend for Kernels {
         Ok(outputs)
     }
 
+    fn maps(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Vec<Vec<f32>>> {
+        let [images, _, height, width] = pass.x.nchw()?;
+        let mut engine = Engine::new(self.runtime.clone(), graph, height, width, images)?;
+        Ok(engine.evaluate(&pass.weights, &nhwc(&pass.x.values, &pass.x.shape)?)?.0)
+    }
+
     fn layers(&self) -> anyhow::Result<&dyn Layers> {
         Ok(self)
     }

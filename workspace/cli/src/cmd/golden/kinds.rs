@@ -7,11 +7,12 @@ use sandglass_models::blocks::{
     DepthwiseBottleneck, InvertedResidual, InvertedResidualExtraDw, MbConvSe, Placement, ResNetBottleneck, Sandglass,
     SandglassSe,
 };
-use sandglass_models::{Graph, GraphBuilder, MapId, ModelError, NetworkConfig, Weights};
+use sandglass_models::{Graph, GraphBuilder, MapId, ModelError, NetworkConfig, TensorSpec, Weights};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::case::{Array, Case, Mode, Params};
+use super::detection;
 use super::layers::{self, Layers};
 use super::training;
 
@@ -30,6 +31,8 @@ pub struct Pass<'a> {
 /// One of the ways to compute.
 pub trait Backend {
     fn graph(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Outputs>;
+    /// All of a graph's outputs in evaluation mode, as NHWC.
+    fn maps(&self, graph: &Graph, pass: Pass) -> anyhow::Result<Vec<Vec<f32>>>;
     fn layers(&self) -> anyhow::Result<&dyn Layers>;
     /// An error where optimisers and the like are no business of this way.
     fn trains(&self) -> anyhow::Result<()> {
@@ -41,7 +44,7 @@ pub trait Backend {
 pub type Run = fn(&Case, &dyn Backend) -> anyhow::Result<Outputs>;
 
 #[rustfmt::skip]
-const KINDS: [(&str, Run); 21] = [
+const KINDS: [(&str, Run); 31] = [
     ("inverted_residual", |case, on| block(case, on, |block: InvertedResidual, g, x| block.build(g, "", x))),
     ("inverted_residual_extra_dw", |case, on| block(case, on, |block: InvertedResidualExtraDw, g, x| block.build(g, "", x))),
     ("sandglass", |case, on| block(case, on, |block: Sandglass, g, x| block.build(g, "", x))),
@@ -63,6 +66,16 @@ const KINDS: [(&str, Run); 21] = [
     ("lr_schedule", |case, on| on.trains().and_then(|()| training::lr_schedule(case))),
     ("ema", |case, on| on.trains().and_then(|()| training::ema(case))),
     ("clip_grad_norm", |case, on| on.trains().and_then(|()| training::clip_grad_norm(case))),
+    ("ssd_priors", |case, on| on.trains().and_then(|()| detection::ssd_priors(case))),
+    ("ssd_encode", |case, on| on.trains().and_then(|()| detection::ssd_encode(case))),
+    ("ssd_decode", |case, on| on.trains().and_then(|()| detection::ssd_decode(case))),
+    ("ssd_match", |case, on| on.trains().and_then(|()| detection::ssd_match(case))),
+    ("multibox_loss", |case, on| on.trains().and_then(|()| detection::multibox_loss(case))),
+    ("nms", |case, on| on.trains().and_then(|()| detection::nms(case))),
+    ("detect_postprocess", |case, on| on.trains().and_then(|()| detection::detect_postprocess(case))),
+    ("voc_ap", |case, on| on.trains().and_then(|()| detection::voc_ap(case))),
+    ("box_predictor", detection::box_predictor),
+    ("detector", detection::detector),
 ];
 
 /// Nothing for kinds of a later version.
@@ -116,10 +129,19 @@ fn network(case: &Case, backend: &dyn Backend) -> anyhow::Result<Outputs> {
 
 /// The case's tensors for a graph.
 fn pass<'a>(case: &'a Case, graph: &Graph) -> anyhow::Result<Pass<'a>> {
-    let (specs, channels) = (graph.tensors(), graph.maps()[graph.images().index()].channels);
+    let channels = graph.maps()[graph.images().index()].channels;
     let x = case.input("x")?;
     let [_, found, ..] = x.nchw()?;
     ensure!(found == channels, "an input of {found} channels; {channels} expected");
+    let weights = weights(case, graph)?;
+    unknown_parameter(case, &weights.specs)?;
+    let cotangent = case.cotangent.as_ref().map(|array| array.values.as_slice());
+    Ok(Pass { weights, x, train: case.mode == Mode::Train, cotangent })
+}
+
+/// The case's parameters of a graph, which may be some of them.
+pub fn weights(case: &Case, graph: &Graph) -> anyhow::Result<Weights> {
+    let specs = graph.tensors();
     let mut values = Vec::with_capacity(specs.len());
     for spec in &specs {
         let array = match &case.params {
@@ -131,10 +153,14 @@ fn pass<'a>(case: &'a Case, graph: &Graph) -> anyhow::Result<Pass<'a>> {
         ensure!(array.shape == spec.shape, "{}: shape {:?}; {:?} expected", spec.name, array.shape, spec.shape);
         values.push(array.values);
     }
+    Ok(Weights { specs, values })
+}
+
+/// An error where the case has a parameter that is none of these.
+pub fn unknown_parameter(case: &Case, specs: &[TensorSpec]) -> anyhow::Result<()> {
     if let Params::Stored(params) = &case.params {
         let unknown = params.keys().find(|name| !specs.iter().any(|spec| spec.name == **name));
         ensure!(unknown.is_none(), "a parameter {} that is not the block's", unknown.map_or("", String::as_str));
     }
-    let cotangent = case.cotangent.as_ref().map(|array| array.values.as_slice());
-    Ok(Pass { weights: Weights { specs, values }, x, train: case.mode == Mode::Train, cotangent })
+    Ok(())
 }

@@ -1,0 +1,190 @@
+//! `sandglass detect`: what a detector finds in images.
+
+pub mod draw;
+pub mod network;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use sandglass_data::Picture;
+use sandglass_detect::Detection;
+use serde_json::{Value, json};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
+
+use network::{DetectorArgs, LoadedDetector};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Images: JPEG, PNG, WebP, BMP, GIF, TIFF or PNM
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    detector: DetectorArgs,
+    /// Least score of a detection that is shown, 0 to 1
+    #[arg(long, default_value_t = 0.5, value_name = "S")]
+    score: f32,
+    /// Folder for the images with boxes and names drawn, as NAME.png
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// One JSON object on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Of one image, in the order in which it is done. Drawing is no part of it.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    decode: Duration,
+    resize: Duration,
+    network: Duration,
+    /// Scores, boxes and non-maximum suppression.
+    nms: Duration,
+}
+
+/// One image's result.
+struct Found {
+    image: PathBuf,
+    picture: Picture,
+    /// In pixels, by falling score.
+    detections: Vec<Detection>,
+    times: Times,
+    drawn: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    ensure!((0.0..=1.0).contains(&args.score), "--score {}: use 0 to 1", args.score);
+    let places = drawings(&args.images, args.out.as_deref())?;
+    let mut detector = args.detector.load()?;
+    if let Some(out) = &args.out {
+        fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+    }
+    let mut all = Vec::new();
+    for (image, place) in args.images.iter().zip(places) {
+        let mut found = detect(&mut detector, image, args.score).with_context(|| image.display().to_string())?;
+        if let Some(place) = place {
+            let name = |class| detector.class_name(class);
+            let png = draw::png(&found.picture, &found.detections, name)?;
+            sandglass_files::write(&place, &png).with_context(|| place.display().to_string())?;
+            found.drawn = Some(place);
+        }
+        // Large pictures need not stay.
+        found.picture.pixels = Vec::new();
+        all.push(found);
+    }
+    if args.json {
+        let images: Vec<Value> = all.iter().map(|found| found.as_json(&detector)).collect();
+        writeln!(io::stdout(), "{}", json!({ "detector": detector.as_json(), "images": images }))?;
+    } else {
+        writeln!(io::stdout(), "{}", detector.as_text())?;
+        for found in &all {
+            writeln!(io::stdout(), "{}", found.as_text(&detector))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where each image is drawn; two of one name, or an image itself, are not written over.
+fn drawings(images: &[PathBuf], out: Option<&Path>) -> anyhow::Result<Vec<Option<PathBuf>>> {
+    let Some(out) = out else { return Ok(vec![None; images.len()]) };
+    let sources: Vec<PathBuf> = images.iter().filter_map(|image| fs::canonicalize(image).ok()).collect();
+    let mut taken = BTreeSet::new();
+    let place = |image: &PathBuf| {
+        let stem = image.file_stem().with_context(|| format!("{}: no file name", image.display()))?;
+        let mut name = stem.to_os_string();
+        name.push(".png");
+        let place = out.join(name);
+        ensure!(taken.insert(place.clone()), "{}: two images would be drawn there", place.display());
+        let is_source = fs::canonicalize(&place).is_ok_and(|place| sources.contains(&place));
+        ensure!(!is_source, "{}: an image to read lies where it would be drawn", place.display());
+        Ok(Some(place))
+    };
+    images.iter().map(place).collect()
+}
+
+fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Result<Found> {
+    let mut last = Instant::now();
+    let mut lap = || {
+        let now = Instant::now();
+        let lap = now - last;
+        last = now;
+        lap
+    };
+    let picture = sandglass_data::decode(&fs::read(image)?)?;
+    let decode = lap();
+    let input = detector.input.read(&picture.pixels, (picture.width, picture.height))?;
+    let resize = lap();
+    let maps = detector.maps(&input)?;
+    let network = lap();
+    let found = detector.detections(&maps)?;
+    let nms = lap();
+    let (width, height) = (picture.width as f32, picture.height as f32);
+    // A box may reach beyond the image; what is seen of it does not.
+    let seen = |[left, top, right, bottom]: [f32; 4]| {
+        let inside = |share: f32, side: f32| share.clamp(0.0, 1.0) * side;
+        [inside(left, width), inside(top, height), inside(right, width), inside(bottom, height)]
+    };
+    let detections = found.into_iter().filter(|found| found.score >= least);
+    let detections = detections.map(|found| Detection { bbox: seen(found.bbox), ..found }).collect();
+    let times = Times { decode, resize, network, nms };
+    Ok(Found { image: image.to_owned(), picture, detections, times, drawn: None })
+}
+
+impl Times {
+    fn milliseconds(self) -> [(&'static str, f64); 5] {
+        let Self { decode, resize, network, nms } = self;
+        let parts = [("decode", decode), ("resize", resize), ("network", network), ("nms", nms)];
+        let all = parts.iter().map(|(_, part)| *part).sum();
+        let ms = |(name, time): (&'static str, Duration)| (name, 1e3 * time.as_secs_f64());
+        let [decode, resize, network, nms] = parts.map(ms);
+        [decode, resize, network, nms, ms(("total", all))]
+    }
+}
+
+impl Found {
+    fn as_json(&self, detector: &LoadedDetector) -> Value {
+        let detections = self.detections.iter().map(|found| {
+            json!({
+                "class": found.class,
+                "name": detector.class_name(found.class),
+                "score": found.score,
+                "box": found.bbox,
+            })
+        });
+        let ms: serde_json::Map<String, Value> =
+            self.times.milliseconds().into_iter().map(|(name, ms)| (name.to_owned(), ms.into())).collect();
+        json!({
+            "image": self.image.display().to_string(),
+            "width": self.picture.width,
+            "height": self.picture.height,
+            "detections": detections.collect::<Vec<Value>>(),
+            "drawn": self.drawn.as_ref().map(|place| place.display().to_string()),
+            "ms": ms,
+        })
+    }
+
+    fn as_text(&self, detector: &LoadedDetector) -> String {
+        let mut table = Builder::default();
+        table.push_record(["object", "score", "left", "top", "right", "bottom"]);
+        for found in &self.detections {
+            let corners = found.bbox.map(|corner| format!("{corner:.0}"));
+            table.push_record(
+                [detector.class_name(found.class), format!("{:.3}", found.score)].into_iter().chain(corners),
+            );
+        }
+        let mut table = table.build();
+        table.with(Style::psql()).with(Alignment::right()).modify(Columns::first(), Alignment::left());
+        let times: Vec<String> =
+            self.times.milliseconds().into_iter().map(|(name, ms)| format!("{name} {ms:.1}")).collect();
+        let (image, width, height) = (self.image.display(), self.picture.width, self.picture.height);
+        let drawn = self.drawn.as_ref().map_or_else(String::new, |place| format!("drawn: {}\n", place.display()));
+        let table = if self.detections.is_empty() { "nothing found".to_owned() } else { table.to_string() };
+        format!("{image}, {width} x {height}\n{table}\nms: {}\n{drawn}", times.join(", "))
+    }
+}

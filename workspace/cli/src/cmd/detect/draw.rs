@@ -1,0 +1,187 @@
+//! Boxes and names on an image, to be read on dark and light and on images of every size.
+
+use std::io::Cursor;
+
+use anyhow::Context;
+use font8x8::legacy::BASIC_LEGACY;
+use image::{ImageFormat, RgbImage};
+use sandglass_data::Picture;
+use sandglass_detect::Detection;
+
+type Colour = [u8; 3];
+
+const BLACK: Colour = [0; 3];
+const WHITE: Colour = [255; 3];
+
+/// Far apart, and all bright enough to stand out against their black rims.
+const COLOURS: [Colour; 10] = [
+    [255, 214, 0],
+    [0, 200, 255],
+    [255, 105, 97],
+    [119, 221, 119],
+    [255, 140, 0],
+    [200, 150, 255],
+    [255, 130, 200],
+    [160, 230, 230],
+    [190, 255, 60],
+    [240, 200, 160],
+];
+
+/// Pixels of a letter, unscaled.
+const LETTER: usize = 8;
+
+/// A smaller image is drawn on as many times as large as makes its longer side reach this.
+const LEAST_SIDE: usize = 448;
+
+/// A rectangle of pixels: left, top, width, height.
+#[derive(Clone, Copy)]
+struct Area {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+impl Area {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.left < other.left + other.width
+            && other.left < self.left + self.width
+            && self.top < other.top + other.height
+            && other.top < self.top + self.height
+    }
+}
+
+/// The image with all `detections`, whose boxes are in its pixels, as a PNG file. The best are drawn last.
+pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> String) -> anyhow::Result<Vec<u8>> {
+    let longer = picture.width.max(picture.height).max(1);
+    let times = LEAST_SIDE.div_ceil(longer);
+    let mut canvas = Canvas::new(picture, times);
+    let boxes: Vec<(Area, Colour)> = detections.iter().rev().map(|found| canvas.area(found, times)).collect();
+    boxes.iter().for_each(|(area, colour)| canvas.frame(*area, *colour));
+    let mut labels = Vec::new();
+    for (found, (area, colour)) in detections.iter().zip(boxes.iter().rev()) {
+        let text = format!("{} {:.0}%", name(found.class), 100.0 * found.score);
+        let place = canvas.label_place(&text, *area, &labels);
+        labels.push(place);
+        canvas.label(&text, place, *colour);
+    }
+    canvas.encoded()
+}
+
+struct Canvas {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+    /// Pixels of a letter's pixel.
+    scale: usize,
+}
+
+impl Canvas {
+    /// The picture, each pixel `times` as wide and high.
+    fn new(picture: &Picture, times: usize) -> Self {
+        let (width, height) = (picture.width * times, picture.height * times);
+        let mut pixels = Vec::with_capacity(width * height * 3);
+        for row in picture.pixels.chunks_exact(picture.width.max(1) * 3) {
+            let wide: Vec<u8> = row.as_chunks::<3>().0.iter().flat_map(|pixel| pixel.repeat(times)).collect();
+            (0..times).for_each(|_| pixels.extend_from_slice(&wide));
+        }
+        Self { width, height, pixels, scale: (width.max(height) / LEAST_SIDE).max(1) }
+    }
+
+    /// Of a line, without its rims.
+    fn line(&self) -> usize {
+        2 * self.scale
+    }
+
+    fn area(&self, found: &Detection, times: usize) -> (Area, Colour) {
+        let [left, top, right, bottom] = found.bbox.map(|corner| (corner.max(0.0) as usize).saturating_mul(times));
+        let (left, top) = (left.min(self.width.saturating_sub(1)), top.min(self.height.saturating_sub(1)));
+        let width = right.min(self.width).saturating_sub(left).max(1);
+        let height = bottom.min(self.height).saturating_sub(top).max(1);
+        (Area { left, top, width, height }, COLOURS[found.class % COLOURS.len()])
+    }
+
+    fn fill(&mut self, area: Area, colour: Colour) {
+        let right = area.left.saturating_add(area.width).min(self.width);
+        let bottom = area.top.saturating_add(area.height).min(self.height);
+        for row in area.top.min(bottom)..bottom {
+            let line = &mut self.pixels[(row * self.width) * 3..][..self.width * 3];
+            let line = &mut line[3 * area.left.min(right)..3 * right];
+            line.as_chunks_mut::<3>().0.fill(colour);
+        }
+    }
+
+    /// A line of the colour between black rims, inside the box.
+    fn frame(&mut self, area: Area, colour: Colour) {
+        let (rim, line) = (self.scale, self.line());
+        self.ring(area, 0, 2 * rim + line, BLACK);
+        self.ring(area, rim, line, colour);
+    }
+
+    /// `thick` pixels along the inner side of the box, from `inset` pixels inwards.
+    fn ring(&mut self, area: Area, inset: usize, thick: usize, colour: Colour) {
+        let Area { left, top, width, height } = area;
+        let (left, top) = (left + inset, top + inset);
+        let (width, height) = (width.saturating_sub(2 * inset), height.saturating_sub(2 * inset));
+        let (across, down) = (thick.min(width), thick.min(height));
+        for (left, top, width, height) in [
+            (left, top, width, down),
+            (left, top + height - down, width, down),
+            (left, top, across, height),
+            (left + width - across, top, across, height),
+        ] {
+            self.fill(Area { left, top, width, height }, colour);
+        }
+    }
+
+    /// Above the box, in it, below it, or wherever above or below it no other label lies; always within the image.
+    fn label_place(&self, text: &str, of: Area, taken: &[Area]) -> Area {
+        let letter = LETTER * self.text_scale();
+        let (width, height) = (text.chars().count() * letter + letter, letter + letter / 2);
+        let within = |left: usize, top: usize| Area {
+            left: left.min(self.width.saturating_sub(width)),
+            top: top.min(self.height.saturating_sub(height)),
+            width: width.min(self.width),
+            height: height.min(self.height),
+        };
+        let mut places = vec![within(of.left, of.top.saturating_sub(height)), within(of.left, of.top)];
+        places.push(within(of.left, of.top + of.height));
+        places.push(within((of.left + of.width).saturating_sub(width), of.top.saturating_sub(height)));
+        // Then lower and lower.
+        places.extend((1..8).map(|step| within(of.left, of.top + step * height)));
+        let free = places.iter().find(|place| !taken.iter().any(|other| other.overlaps(place)));
+        free.copied().unwrap_or(places[0])
+    }
+
+    fn text_scale(&self) -> usize {
+        2 * self.scale
+    }
+
+    /// Black letters on the colour, within a white rim in a black one.
+    fn label(&mut self, text: &str, place: Area, colour: Colour) {
+        self.fill(place, colour);
+        self.ring(place, 0, self.scale, BLACK);
+        self.ring(place, self.scale, self.scale.div_ceil(2), WHITE);
+        let scale = self.text_scale();
+        let letter = LETTER * scale;
+        let (mut left, top) = (place.left + letter / 2, place.top + letter / 4);
+        for character in text.chars() {
+            let glyph = BASIC_LEGACY.get(character as usize).unwrap_or(&BASIC_LEGACY['?' as usize]);
+            for (row, bits) in glyph.iter().enumerate() {
+                for column in (0..LETTER).filter(|column| bits >> column & 1 == 1) {
+                    let (left, top) = (left + column * scale, top + row * scale);
+                    self.fill(Area { left, top, width: scale, height: scale }, BLACK);
+                }
+            }
+            left += letter;
+        }
+    }
+
+    fn encoded(self) -> anyhow::Result<Vec<u8>> {
+        let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
+        let image = RgbImage::from_raw(width, height, self.pixels).context("an image of another size")?;
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png)?;
+        Ok(bytes.into_inner())
+    }
+}

@@ -1,0 +1,261 @@
+//! A detector from a checkpoint, ready to look at images.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use sandglass_detect::{Detection, Input, Reading, VOC, coco_name, voc_of_coco};
+use sandglass_infer::{InferError, Options, Plan};
+use sandglass_lab::{Card, default_threads};
+use sandglass_models::checkpoint::{Checkpoint, CheckpointError, FittedDetector};
+use sandglass_models::{DetectorConfig, DetectorName, Graph, Weights};
+use sandglass_ops::Runtime;
+use sandglass_reference as reference;
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub struct DetectorArgs {
+    /// Detector, such as ssdlite_mobilenext; unset: that of the card beside the checkpoint, or the one that its tensors fit
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Width multiplier of the backbone; unset: that of the card beside the checkpoint, or 1.0
+    #[arg(long)]
+    pub width: Option<f64>,
+    /// Checkpoint: .safetensors, or .pth in either form; in the names of the official code or of TensorFlow's frozen graph
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Which state of a checkpoint that holds several: the keys that lead to it
+    #[arg(long, value_name = "KEY")]
+    pub state: Option<String>,
+    /// Height and width of the network's input; unset: that of the card beside the checkpoint, or the published one
+    #[arg(long, value_name = "PX")]
+    pub input: Option<usize>,
+    /// What computes the maps; unset: a compiled plan, or plain candle where no plan is built yet
+    #[arg(long, value_enum)]
+    pub engine: Option<DetectorEngine>,
+    /// Threads of a compiled plan; unset: all
+    #[arg(long)]
+    pub threads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DetectorEngine {
+    /// A compiled plan
+    Infer,
+    /// Plain candle: slow
+    Candle,
+}
+
+impl fmt::Display for DetectorEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Infer => "infer",
+            Self::Candle => "candle",
+        })
+    }
+}
+
+enum Engine {
+    Infer(Box<Plan>),
+    Candle(Box<reference::Network>),
+}
+
+/// A detector with its weights on one engine, for images one at a time.
+pub struct LoadedDetector {
+    pub config: DetectorConfig,
+    /// What an image becomes.
+    pub input: Input,
+    reading: Reading,
+    engine: Engine,
+    /// Whose names the checkpoint has.
+    names: &'static str,
+    /// As a card has them; empty where there is none.
+    classes: Vec<String>,
+}
+
+/// Pixels of an input's side that memory still holds the maps of.
+const LARGEST: usize = 2048;
+
+impl DetectorArgs {
+    /// # Errors
+    /// A checkpoint that is no detector's, or not the one asked for; a size or an engine that it does not take.
+    pub fn load(&self) -> anyhow::Result<LoadedDetector> {
+        let card = Card::read(&self.weights)?;
+        let FittedDetector { config, weights, names } = self.fitted(card.as_ref())?;
+        let mut input = Input::published(config.name);
+        let mut classes = Vec::new();
+        if let Some(card) = card {
+            let Card { input: side, evaluation, classes: names, .. } = card;
+            let place = Card::beside(&self.weights);
+            let (named, outputs) = (names.len() + 1, config.classes);
+            ensure!(named == outputs, "{}: {named} classes with the background, not {outputs}", place.display());
+            input = input.normalised(evaluation.mean, evaluation.std);
+            (input.height, input.width) = side.map_or((input.height, input.width), |side| (side, side));
+            classes = names;
+        }
+        (input.height, input.width) = self.input.map_or((input.height, input.width), |side| (side, side));
+        ensure!((1..=LARGEST).contains(&input.height), "an input of {} pixels: use 1 to {LARGEST}", input.height);
+        let graph = config.build()?.graph;
+        let reading = Reading::new(&config, (input.height, input.width))?;
+        let engine = self.engine(&graph, &weights, &input)?;
+        Ok(LoadedDetector { config, input, reading, engine, names, classes })
+    }
+
+    fn fitted(&self, card: Option<&Card>) -> anyhow::Result<FittedDetector> {
+        let name = self.model.as_deref().or(card.map(|card| card.network.as_str()));
+        let width = self.width.or(card.map(|card| card.width)).unwrap_or(1.0);
+        let mut checkpoint = Checkpoint::open(&self.weights)?;
+        if let Some(name) = name {
+            let config: DetectorConfig = name.parse()?;
+            if let Some(card) = card {
+                let (of, place) = (&card.network, Card::beside(&self.weights));
+                let same = *of == config.to_string() && card.width == width;
+                ensure!(same, "{}: is of {of} {:?}, not {config} {width:?}", place.display(), card.width);
+            }
+            return Ok(checkpoint.detector(DetectorConfig { width, ..config }, self.state.as_deref())?);
+        }
+        let state = self.state.as_deref();
+        let mut fit = |name| checkpoint.detector(DetectorConfig { width, ..DetectorConfig::new(name) }, state);
+        let mut fitting = Vec::new();
+        for name in DetectorName::all() {
+            match fit(name) {
+                Ok(fitted) => fitting.push(fitted),
+                Err(CheckpointError::Different { .. }) => {}
+                // A file that cannot be read is so for every detector.
+                Err(CheckpointError::Unreadable { problem, .. }) if !problem.is_misfit() => {
+                    bail!("{}: {problem}", self.weights.display())
+                }
+                Err(_) => {}
+            }
+        }
+        let place = self.weights.display();
+        match <[FittedDetector; 1]>::try_from(fitting) {
+            Ok([fitted]) => Ok(fitted),
+            Err(none) if none.is_empty() => Err(anyhow!(
+                "{place}: no detector's tensors at width {width}; --model tells how they differ from one's"
+            )),
+            Err(several) => {
+                let names: Vec<String> = several.iter().map(|fitted| fitted.config.to_string()).collect();
+                Err(anyhow!("{place}: fits {}: --model chooses", names.join(", ")))
+            }
+        }
+    }
+
+    fn engine(&self, graph: &Graph, weights: &Weights, input: &Input) -> anyhow::Result<Engine> {
+        let plan = || {
+            let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
+            let size = (input.height, input.width);
+            anyhow::Ok(Plan::new(runtime, graph, weights, size, Options::default()))
+        };
+        match self.engine {
+            Some(DetectorEngine::Candle) => candle(graph, weights),
+            Some(DetectorEngine::Infer) => Ok(Engine::Infer(Box::new(plan()??))),
+            None => match plan()? {
+                Ok(plan) => Ok(Engine::Infer(Box::new(plan))),
+                Err(InferError::NotBuilt { .. }) => candle(graph, weights),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
+fn candle(graph: &Graph, weights: &Weights) -> anyhow::Result<Engine> {
+    let tensors = weights.specs.iter().zip(&weights.values);
+    let tensors = tensors.map(|(spec, values)| {
+        let tensor = Tensor::from_slice(values, spec.shape.as_slice(), &Device::Cpu)?;
+        Ok((spec.name.clone(), tensor))
+    });
+    let vb = VarBuilder::from_tensors(tensors.collect::<candle_core::Result<_>>()?, DType::F32, &Device::Cpu);
+    Ok(Engine::Candle(Box::new(reference::Network::new(graph, &vb)?)))
+}
+
+impl LoadedDetector {
+    /// The heads' maps of one image, each [height, width, channels].
+    pub fn maps(&mut self, image: &[f32]) -> anyhow::Result<Vec<Vec<f32>>> {
+        match &mut self.engine {
+            Engine::Infer(plan) => {
+                let count = plan.outputs().len();
+                let outputs = plan.run(image)?;
+                (0..count).map(|at| Ok(outputs.get(at).context("a map of a plan")?.to_vec())).collect()
+            }
+            Engine::Candle(network) => {
+                let Input { height, width, .. } = self.input;
+                let image = Tensor::from_slice(image, (1, height, width, 3), &Device::Cpu)?.permute((0, 3, 1, 2))?;
+                let maps = network.outputs(&image.contiguous()?, false)?.into_iter();
+                let maps = maps.map(|map| map.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1());
+                Ok(maps.collect::<candle_core::Result<_>>()?)
+            }
+        }
+    }
+
+    /// What the maps show, as shares of the image's sides.
+    pub fn detections(&self, maps: &[Vec<f32>]) -> anyhow::Result<Vec<Detection>> {
+        Ok(self.reading.detections(&maps.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
+    }
+
+    /// Names of the classes as a card has them; empty where there is none.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Whether classes count as COCO's ids do.
+    fn is_coco(&self) -> bool {
+        self.classes.is_empty() && self.config.name.is_tf() && self.config.classes == 91
+    }
+
+    /// A class's name; its number where nobody has named it.
+    pub fn class_name(&self, class: usize) -> String {
+        let known = match self.classes.get(class) {
+            Some(name) => return name.clone(),
+            None if self.is_coco() => coco_name(class),
+            None if self.config.classes == VOC.len() + 1 => VOC.get(class).copied(),
+            None => None,
+        };
+        known.map_or_else(|| format!("class {class}"), str::to_owned)
+    }
+
+    /// Which of Pascal VOC's classes a class is; none where VOC has none.
+    ///
+    /// # Errors
+    /// A detector whose classes are not known to be VOC's or COCO's.
+    pub fn voc_class(&self, class: usize) -> anyhow::Result<Option<usize>> {
+        if self.is_coco() {
+            return Ok(voc_of_coco(class));
+        }
+        let named = self.classes.is_empty() || self.classes.iter().map(String::as_str).eq(VOC);
+        ensure!(named && self.config.classes == VOC.len() + 1, "{}: its classes are not Pascal VOC's", self.config);
+        Ok(Some(class))
+    }
+
+    fn engine_name(&self) -> DetectorEngine {
+        match self.engine {
+            Engine::Infer(_) => DetectorEngine::Infer,
+            Engine::Candle(_) => DetectorEngine::Candle,
+        }
+    }
+
+    pub fn as_json(&self) -> Value {
+        let Input { height, width, .. } = self.input;
+        json!({
+            "network": self.config.to_string(),
+            "width": self.config.width,
+            "classes": self.config.classes,
+            "names": self.names,
+            "input": [height, width],
+            "engine": self.engine_name().to_string(),
+        })
+    }
+
+    /// One line.
+    pub fn as_text(&self) -> String {
+        let Input { height, width, .. } = self.input;
+        let (config, engine, names) = (&self.config, self.engine_name(), self.names);
+        let (scale, classes) = (config.width, config.classes);
+        format!(
+            "{config} {scale}, {classes} classes with the background, input {height} x {width}, {names} names, engine {engine}"
+        )
+    }
+}

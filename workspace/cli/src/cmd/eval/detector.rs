@@ -1,0 +1,129 @@
+//! A detector's average precision on images with objects in boxes.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use sandglass_data::{DetectionSet, Split};
+use sandglass_detect::{Detection, Evaluation, MeanAp, ScoredImage, Truth, VOC, evaluate};
+use serde_json::{Map, Value, json};
+use tabled::builder::Builder;
+use tabled::settings::object::Columns;
+use tabled::settings::{Alignment, Style};
+
+use crate::cmd::detect::network::{DetectorArgs, LoadedDetector};
+
+/// What is scored, on what.
+pub struct DetectorEval {
+    pub detector: DetectorArgs,
+    pub data: String,
+    pub split: Split,
+    pub json: bool,
+}
+
+impl DetectorEval {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let set = sandglass_data::open_detection(&self.data, self.split)?;
+        let mut detector = self.detector.load()?;
+        let classes = classes(&detector, &set)?;
+        let images = (0..set.len())
+            .map(|index| scored(&mut detector, &set, index, &classes).with_context(|| set.image_name(index)))
+            .collect::<anyhow::Result<Vec<ScoredImage>>>()?;
+        let score = evaluate(&images, set.classes().len())?;
+        let report = Report { score, set, detector };
+        if self.json {
+            writeln!(io::stdout(), "{}", report.as_json())?;
+        } else {
+            writeln!(io::stdout(), "{}", report.as_text())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// For each class of the detector the set's; none for one that the set does not know. By names, never by position alone.
+fn classes(detector: &LoadedDetector, set: &DetectionSet) -> anyhow::Result<Vec<Option<usize>>> {
+    let all = 0..detector.config.classes - 1;
+    if detector.classes() == set.classes() {
+        return Ok(all.map(Some).collect());
+    }
+    let is_voc = set.classes().iter().map(String::as_str).eq(VOC);
+    ensure!(is_voc, "{}: its classes are neither the detector's nor Pascal VOC's", set.name());
+    all.map(|class| detector.voc_class(class)).collect()
+}
+
+/// Detections are shares of the sides times their pixels, and objects as Pascal VOC's annotations have them.
+fn scored(
+    detector: &mut LoadedDetector,
+    set: &DetectionSet,
+    index: usize,
+    classes: &[Option<usize>],
+) -> anyhow::Result<ScoredImage> {
+    let picture = set.picture(index)?;
+    let (height, width) = (picture.height, picture.width);
+    let input = detector.input.read(&picture.pixels, (width, height))?;
+    let maps = detector.maps(&input)?;
+    let pixels = |[left, top, right, bottom]: [f32; 4]| {
+        let (width, height) = (width as f32, height as f32);
+        [left * width, top * height, right * width, bottom * height]
+    };
+    let known = |found: Detection| {
+        let class = classes.get(found.class).copied().flatten()?;
+        Some(Detection { class, bbox: pixels(found.bbox), ..found })
+    };
+    let truth = set.objects(index).iter().map(|object| Truth {
+        class: object.class as usize,
+        bbox: object.voc_bounds((height, width)).map(|corner| corner as f32),
+        difficult: object.difficult,
+    });
+    Ok(ScoredImage {
+        detections: detector.detections(&maps)?.into_iter().filter_map(known).collect(),
+        truth: truth.collect(),
+    })
+}
+
+struct Report {
+    score: Evaluation,
+    set: DetectionSet,
+    detector: LoadedDetector,
+}
+
+impl Report {
+    fn as_json(&self) -> Value {
+        let Self { score, set, detector } = self;
+        let by_class = |of: &MeanAp| -> Map<String, Value> {
+            set.classes().iter().cloned().zip(of.ap.iter().map(|ap| json!(ap))).collect()
+        };
+        json!({
+            "map": score.voc07.map,
+            "ap": by_class(&score.voc07),
+            "n": set.len(),
+            "map_all_points": score.voc10.map,
+            "ap_all_points": by_class(&score.voc10),
+            "map_coco": score.coco_map(),
+            "map_coco_50": score.coco.first().and_then(|at| at.map),
+            "map_coco_75": score.coco.get(5).and_then(|at| at.map),
+            "data": set.name(),
+            "data_hash": set.hash(),
+            "synthetic": set.synthetic(),
+            "detector": detector.as_json(),
+        })
+    }
+
+    fn as_text(&self) -> String {
+        let Self { score, set, detector } = self;
+        let figure = |ap: Option<f64>| ap.map_or_else(|| "-".to_owned(), |ap| format!("{ap:.4}"));
+        let mut table = Builder::default();
+        table.push_record(["class", "objects", "AP, 11 points", "AP, all points"]);
+        for (class, name) in set.classes().iter().enumerate() {
+            let objects = score.curves[class].positives.to_string();
+            table.push_record([name, &objects, &figure(score.voc07.ap[class]), &figure(score.voc10.ap[class])]);
+        }
+        table.push_record(["mean", "", &figure(score.voc07.map), &figure(score.voc10.map)]);
+        let mut table = table.build();
+        table.with(Style::psql()).with(Alignment::right()).modify(Columns::first(), Alignment::left());
+        let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
+        let coco = figure(score.coco_map());
+        let (head, name, listing) = (detector.as_text(), set.name(), set.listing());
+        format!("{head}\non {name}{synthetic}: {listing}\n{table}\nmean over IoU 0.5 to 0.95, as COCO: {coco}")
+    }
+}

@@ -1,0 +1,284 @@
+//! Pascal VOC's devkit: `JPEGImages/ID.jpg`, `Annotations/ID.xml` and lists of ids in `ImageSets/Main/`, in a folder or in a
+//! tar archive, which is read where it lies.
+
+mod annotation;
+mod files;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::dataset::Source;
+use crate::{DataError, Dataset, DetectionSet, EmbeddedDetection, Object, Picture, Split, find_data, root};
+use annotation::Annotation;
+pub use annotation::AnnotationError;
+use files::Files;
+
+/// In the devkit's order.
+pub const VOC_CLASSES: [&str; 20] = [
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+];
+
+/// Below a devkit's year.
+const LISTS: &str = "ImageSets/Main";
+
+/// Bytes that a list may take; the longest official one takes 180 kB.
+const LONGEST_LIST: u64 = 16 << 20;
+
+/// Bytes that an annotation may take, some times what the longest official ones do: the reader's time and memory grow with the
+/// square of the attributes and namespaces that a hostile one holds.
+const LONGEST_ANNOTATION: u64 = 128 << 10;
+
+/// One year of the devkit.
+struct Devkit {
+    /// As `VOC2007`.
+    year: String,
+    files: Files,
+    /// Where it lies below `files`: empty, or with a slash at its end.
+    below: String,
+}
+
+/// Opens a detection set: `embedded`, or one list of a devkit, which is found as [`open_voc`] says.
+///
+/// # Errors
+///
+/// As [`open_voc`].
+pub fn open_detection(what: &str, split: Split) -> Result<DetectionSet, DataError> {
+    if what == "embedded" { EmbeddedDetection::default().open(split) } else { open_voc(&[(what, split)]) }
+}
+
+/// Opens one list of a devkit, or several one after another, as `VOC2007` and `VOC2012` are joined for training.
+///
+/// A devkit is the folder of a year (`VOCdevkit/VOC2007`), one that holds a single year, or a tar archive of either; it may
+/// lie below a data root. Where there is no folder `VOCdevkit` but a `VOCdevkit.tar`, `VOCdevkit/VOC2007` is found in it.
+///
+/// Coordinates in the annotations are pixels, counted from 1, and both ends belong to the box. Bounds are the outer edges of
+/// these pixels, `(xmin - 1) / width` to `xmax / width`, so that a box of one pixel is as wide as a pixel. (The official
+/// detection code takes 1 from all four numbers: its boxes end one pixel earlier.)
+///
+/// # Errors
+///
+/// [`DataError::Broken`] names the first annotations, with line and object, and the first images that are missing, damaged
+/// or of another size than annotated: nothing is left out in silence. A list that is not there names those that are.
+pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
+    let mut images = Images { kits: Vec::new(), entries: Vec::new() };
+    let (mut objects, mut sizes, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    for &(what, split) in lists {
+        let kit = find(what)?;
+        let name = format!("{} {split}", kit.year);
+        for (entry, annotation) in kit.read(&name, split, images.kits.len())? {
+            images.entries.push(entry);
+            sizes.push((annotation.height, annotation.width));
+            objects.push(annotation.objects);
+        }
+        images.kits.push(kit);
+        names.push(name);
+    }
+    let mut once = BTreeSet::new();
+    if let Some(twice) = images.entries.iter().find(|entry| !once.insert(&entry.name)) {
+        let reason = format!("{} is in two of the lists", twice.name);
+        return Err(DataError::Labels { set: names.join(" + "), reason });
+    }
+    let classes = VOC_CLASSES.map(String::from).to_vec();
+    let labels = vec![0; objects.len()];
+    let images = Dataset::from_source(&names.join(" + "), classes, Box::new(images), labels)?;
+    DetectionSet::assemble(images, objects, sizes)
+}
+
+fn find(what: &str) -> Result<Devkit, DataError> {
+    let there = |path: &Path| {
+        let below_roots = || path.to_str().and_then(find_data);
+        if path.exists() { Some(path.to_path_buf()) } else { below_roots() }
+    };
+    let path = Path::new(what);
+    if let Some(path) = there(path) {
+        let files = if path.is_dir() { Files::Folder(path.clone()) } else { Files::tar(&path)? };
+        return only_year(&path, files, "");
+    }
+    // Within the archive of a folder that it lies in.
+    for folder in path.ancestors().filter(|folder| folder.file_name().is_some()) {
+        let mut archive = folder.as_os_str().to_os_string();
+        archive.push(".tar");
+        if let (Some(archive), Ok(rest)) = (there(Path::new(&archive)), path.strip_prefix(folder)) {
+            let rest = rest.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+            return only_year(&archive, Files::tar(&archive)?, &rest);
+        }
+    }
+    Err(root::nowhere(what, ""))
+}
+
+/// The year that `files` hold, of those that end in `rest` where it is not empty.
+fn only_year(path: &Path, files: Files, rest: &str) -> Result<Devkit, DataError> {
+    let folders: Vec<String> = files.holders(LISTS)?;
+    let wanted = |folder: &&String| {
+        let folder = folder.trim_end_matches('/');
+        folder.strip_suffix(rest).is_some_and(|before| rest.is_empty() || before.is_empty() || before.ends_with('/'))
+    };
+    match folders.iter().filter(wanted).collect::<Vec<_>>()[..] {
+        [below] => {
+            let below = below.clone();
+            let year = match below.trim_end_matches('/').rsplit('/').next() {
+                Some(year) if !year.is_empty() => year.to_string(),
+                _ => file_name(path),
+            };
+            Ok(Devkit { year, files, below })
+        }
+        [] => {
+            let reason = format!("holds no year of a VOC devkit{}", among(&folders));
+            Err(DataError::layout(&path.join(rest), reason))
+        }
+        _ => Err(DataError::layout(path, format!("holds several years{}; name one", among(&folders)))),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let name = path.file_name().map_or_else(|| "VOC".into(), |name| name.to_string_lossy());
+    name.trim_end_matches(".tar").to_string()
+}
+
+fn among(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(": it has {}", names.join(", ")) }
+}
+
+impl Devkit {
+    /// Every image of a list with its annotation. `set` is named by errors, `number` is the kit's own.
+    fn read(&self, set: &str, split: Split, number: usize) -> Result<Vec<(Entry, Annotation)>, DataError> {
+        let ids = self.ids(split)?;
+        let read: Vec<_> = ids.par_iter().map(|(id, line)| self.entry(split, id, *line, number)).collect();
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for image in read {
+            match image {
+                Ok(image) => found.push(image),
+                Err(error) => failures.push(error.to_string()),
+            }
+        }
+        if failures.is_empty() { Ok(found) } else { Err(DataError::broken(set, ids.len(), failures)) }
+    }
+
+    fn entry(&self, split: Split, id: &str, line: usize, kit: usize) -> Result<(Entry, Annotation), DataError> {
+        let inside = format!("{}JPEGImages/{id}.jpg", self.below);
+        let bytes = self.files.size(&inside)?.ok_or_else(|| {
+            let reason = format!("is not there, but line {line} of {LISTS}/{split}.txt names it");
+            DataError::layout(&self.files.path(&inside), reason)
+        })?;
+        let xml = format!("{}Annotations/{id}.xml", self.below);
+        let path = self.files.path(&xml);
+        let text = self.files.read(&xml, LONGEST_ANNOTATION)?;
+        let annotation = Annotation::parse(&text)
+            .map_err(|reason| DataError::Annotation { name: path.display().to_string(), reason })?;
+        let name = format!("{}/JPEGImages/{id}.jpg", self.year);
+        let size = (annotation.height, annotation.width);
+        Ok((Entry { kit, name, inside, bytes, annotation: path, size, size_line: annotation.size_line }, annotation))
+    }
+
+    /// The ids of a list, each with its line.
+    fn ids(&self, split: Split) -> Result<Vec<(String, usize)>, DataError> {
+        let inside = format!("{}{LISTS}/{split}.txt", self.below);
+        let path = self.files.path(&inside);
+        let refused = |line: usize, reason: String| DataError::layout(&path, format!("line {line}: {reason}"));
+        if self.files.size(&inside)?.is_none() {
+            let has =
+                |split: &Split| matches!(self.files.size(&format!("{}{LISTS}/{split}.txt", self.below)), Ok(Some(_)));
+            let names: Vec<String> = Split::ALL.iter().filter(|split| has(split)).map(Split::to_string).collect();
+            return Err(DataError::layout(&path, format!("is not there{}", among(&names))));
+        }
+        let bytes = self.files.read(&inside, LONGEST_LIST)?;
+        let text = String::from_utf8(bytes).map_err(|_| DataError::layout(&path, "is no UTF-8 text"))?;
+        let mut ids = Vec::new();
+        let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, line) in text.lines().enumerate() {
+            let id = line.trim();
+            if id.is_empty() {
+                continue;
+            }
+            // It becomes part of a path, and must not lead out of the devkit.
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+            if !id.bytes().all(plain) || id.starts_with('.') {
+                return Err(refused(at + 1, format!("{id:?} is no image's id")));
+            }
+            if let Some(first) = lines.insert(id, at + 1) {
+                return Err(refused(at + 1, format!("repeats {id} of line {first}")));
+            }
+            ids.push((id.to_string(), at + 1));
+        }
+        if ids.is_empty() { Err(DataError::layout(&path, "names no image")) } else { Ok(ids) }
+    }
+}
+
+/// One image of a list.
+struct Entry {
+    kit: usize,
+    /// What it is called wherever the devkit lies.
+    name: String,
+    /// Where it lies below the kit's files.
+    inside: String,
+    bytes: u64,
+    annotation: PathBuf,
+    /// Height and width, as annotated.
+    size: (usize, usize),
+    size_line: u32,
+}
+
+struct Images {
+    kits: Vec<Devkit>,
+    entries: Vec<Entry>,
+}
+
+impl Source for Images {
+    fn name(&self, index: usize) -> String {
+        self.entries[index].name.clone()
+    }
+
+    fn location(&self, index: usize) -> String {
+        let entry = &self.entries[index];
+        self.kits[entry.kit].files.path(&entry.inside).display().to_string()
+    }
+
+    fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        let entry = &self.entries[index];
+        self.kits[entry.kit].files.read(&entry.inside, entry.bytes)
+    }
+
+    fn check(&self, index: usize, picture: &Picture) -> Result<(), DataError> {
+        let Entry { annotation, size: (height, width), size_line, .. } = &self.entries[index];
+        if (picture.height, picture.width) == (*height, *width) {
+            return Ok(());
+        }
+        let reason =
+            format!("the size is {width} x {height}, but the image's is {} x {}", picture.width, picture.height);
+        let reason = AnnotationError { line: *size_line, object: None, reason };
+        Err(DataError::Annotation { name: annotation.display().to_string(), reason })
+    }
+
+    fn total_bytes(&self) -> u64 {
+        self.entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.bytes))
+    }
+
+    fn fingerprint(&self, hasher: &mut blake3::Hasher) {
+        for Entry { name, bytes, .. } in &self.entries {
+            hasher.update(name.as_bytes());
+            hasher.update(&bytes.to_le_bytes());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Average precision, as three protocols have it.
+
+/// A class's detections by falling score, and how many objects there are to find.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curve {
+    /// Objects that count.
+    pub positives: usize,
+    /// Whether a detection found one; those that count neither way are left out.
+    pub hits: Vec<bool>,
+    /// Its score.
+    pub scores: Vec<f32>,
+}
+
+/// After some detections, how many of them found an object.
+struct Point {
+    found: usize,
+    precision: f64,
+}
+
+impl Curve {
+    /// Recall and precision after each detection.
+    pub fn points(&self) -> Vec<(f64, f64)> {
+        let recall = |found: usize| found as f64 / self.positives.max(1) as f64;
+        self.counted().into_iter().map(|Point { found, precision }| (recall(found), precision)).collect()
+    }
+
+    fn counted(&self) -> Vec<Point> {
+        let mut found = 0;
+        let hits = self.hits.iter().zip(1usize..);
+        hits.map(|(&hit, seen)| {
+            found += usize::from(hit);
+            Point { found, precision: found as f64 / seen as f64 }
+        })
+        .collect()
+    }
+
+    /// As [`Curve::counted`], each precision the best from there on.
+    fn envelope(&self) -> Vec<Point> {
+        let mut points = self.counted();
+        let mut best = 0.0;
+        for point in points.iter_mut().rev() {
+            best = point.precision.max(best);
+            point.precision = best;
+        }
+        points
+    }
+
+    /// The mean of the best precision at recalls of 0, 1/steps, ... 1 or more. Recalls are compared as fractions, not as
+    /// the floats that they round to.
+    fn interpolated(&self, steps: usize) -> Option<f64> {
+        let points = self.envelope();
+        let at = |step: usize| {
+            let reached = points.iter().find(|point| point.found * steps >= step * self.positives);
+            reached.map_or(0.0, |point| point.precision)
+        };
+        let sum = (0..=steps).map(at).fold(0.0, |sum, precision| sum + precision);
+        (self.positives > 0).then(|| sum / (steps + 1) as f64)
+    }
+}
+
+/// Pascal VOC up to 2009: the mean over eleven recalls. None where there is nothing to find.
+pub fn eleven_points(curve: &Curve) -> Option<f64> {
+    curve.interpolated(10)
+}
+
+/// COCO: the mean over 101 recalls. None where there is nothing to find.
+pub fn hundred_and_one_points(curve: &Curve) -> Option<f64> {
+    curve.interpolated(100)
+}
+
+/// Pascal VOC from 2010 on: the area below the curve, where precision is the best at that recall or more. None where there
+/// is nothing to find.
+pub fn all_points(curve: &Curve) -> Option<f64> {
+    let mut before = 0;
+    let mut sum = 0.0;
+    for Point { found, precision } in curve.envelope() {
+        sum += (found - before) as f64 * precision;
+        before = found;
+    }
+    (curve.positives > 0).then(|| sum / curve.positives as f64)
+}

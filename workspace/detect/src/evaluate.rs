@@ -1,0 +1,211 @@
+//! Detections against what is there: average precision by class.
+
+use serde::Serialize;
+
+use crate::boxes::iou;
+use crate::{Curve, DetectError, Detection, all_points, eleven_points, hundred_and_one_points};
+
+/// IoU from which on a detection finds an object, in the mean of COCO's AP.
+pub const COCO_THRESHOLDS: [f64; 10] = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95];
+
+/// Pascal VOC's.
+const VOC_THRESHOLD: f64 = 0.5;
+
+/// Detections of a class in an image that COCO looks at.
+const COCO_MOST: usize = 100;
+
+/// An object that is there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Truth {
+    /// From 0, without the background.
+    pub class: usize,
+    /// `[xmin, ymin, xmax, ymax]` in the image's pixels.
+    pub bbox: [f32; 4],
+    /// Finding it counts neither way, nor does missing it.
+    pub difficult: bool,
+}
+
+/// One image's detections, in pixels as its objects are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ScoredImage {
+    /// What was found.
+    pub detections: Vec<Detection>,
+    /// What is there.
+    pub truth: Vec<Truth>,
+}
+
+/// Average precision, in 0..1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MeanAp {
+    /// None for a class of which there is nothing to find.
+    pub ap: Vec<Option<f64>>,
+    /// Over the classes that have objects; none where no class has.
+    pub map: Option<f64>,
+}
+
+/// All that is said of a detector on a set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Pascal VOC 2007: eleven points, IoU 0.5.
+    pub voc07: MeanAp,
+    /// Pascal VOC 2010 and later: all points, IoU 0.5.
+    pub voc10: MeanAp,
+    /// COCO: 101 points, at each of [`COCO_THRESHOLDS`].
+    pub coco: Vec<MeanAp>,
+    /// By class, of which the first two are made.
+    pub curves: Vec<Curve>,
+}
+
+impl Evaluation {
+    /// COCO's mean over its thresholds; none where there is nothing to find.
+    pub fn coco_map(&self) -> Option<f64> {
+        let means = self.coco.iter().map(|at| at.map).collect::<Option<Vec<f64>>>()?;
+        mean(&means)
+    }
+}
+
+/// Scores detections of `classes` classes, not counting a background.
+///
+/// Pascal VOC's protocol (`VOCevaldet`): corners are inclusive pixels, so that sides are one longer than their difference;
+/// by falling score, a detection takes the object of its class that it overlaps most, found before or not: it is right from
+/// an IoU of 0.5 on, counts neither way on a difficult object, and is wrong on one that was found before. Beside it COCO's:
+/// corners are places between pixels, and a detection takes the best object that is still to be found.
+///
+/// # Errors
+/// A class beyond the last, or numbers that are none.
+pub fn evaluate(images: &[ScoredImage], classes: usize) -> Result<Evaluation, DetectError> {
+    check(images, classes)?;
+    let curves: Vec<Curve> = (0..classes).map(|class| curve(images, class, &Rule::Voc)).collect();
+    let coco = COCO_THRESHOLDS.map(|threshold| {
+        let ap = (0..classes).map(|class| hundred_and_one_points(&curve(images, class, &Rule::Coco(threshold))));
+        MeanAp::of(ap.collect())
+    });
+    Ok(Evaluation {
+        voc07: MeanAp::of(curves.iter().map(eleven_points).collect()),
+        voc10: MeanAp::of(curves.iter().map(all_points).collect()),
+        coco: coco.into(),
+        curves,
+    })
+}
+
+fn check(images: &[ScoredImage], classes: usize) -> Result<(), DetectError> {
+    let found = images.iter().flat_map(|image| &image.detections).map(|found| (found.class, found.bbox, found.score));
+    let truth = images.iter().flat_map(|image| &image.truth).map(|truth| (truth.class, truth.bbox, 1.0));
+    for (class, bbox, score) in found.chain(truth) {
+        if class >= classes {
+            return Err(DetectError::Label { label: class.saturating_add(1), labels: classes.saturating_add(1) });
+        }
+        if !bbox.iter().chain([&score]).all(|value| value.is_finite()) {
+            return Err(DetectError::NotFinite("boxes or scores"));
+        }
+    }
+    Ok(())
+}
+
+impl MeanAp {
+    fn of(ap: Vec<Option<f64>>) -> Self {
+        let map = mean(&ap.iter().copied().flatten().collect::<Vec<f64>>());
+        Self { ap, map }
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().fold(0.0, |sum, value| sum + value) / values.len() as f64)
+}
+
+/// Which object a detection takes.
+enum Rule {
+    Voc,
+    /// From this IoU on.
+    Coco(f64),
+}
+
+/// What a detection came to.
+#[derive(PartialEq)]
+enum Outcome {
+    Hit,
+    Miss,
+    /// Counts neither way.
+    Neither,
+}
+
+/// The objects of one class in one image.
+struct Objects<'a> {
+    truth: Vec<&'a Truth>,
+    found: Vec<bool>,
+}
+
+fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
+    let mut objects: Vec<Objects> = images
+        .iter()
+        .map(|image| {
+            let truth: Vec<&Truth> = image.truth.iter().filter(|truth| truth.class == class).collect();
+            Objects { found: vec![false; truth.len()], truth }
+        })
+        .collect();
+    let positives = objects.iter().flat_map(|of| &of.truth).filter(|truth| !truth.difficult).count();
+    let mut detections: Vec<(usize, &Detection)> = Vec::new();
+    for (image, scored) in images.iter().enumerate() {
+        let mut own: Vec<&Detection> = scored.detections.iter().filter(|found| found.class == class).collect();
+        if let Rule::Coco(_) = rule {
+            own.sort_by(|a, b| b.score.total_cmp(&a.score));
+            own.truncate(COCO_MOST);
+        }
+        detections.extend(own.into_iter().map(|found| (image, found)));
+    }
+    detections.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+
+    let mut curve = Curve { positives, ..Curve::default() };
+    for (image, found) in detections {
+        let outcome = match *rule {
+            Rule::Voc => objects[image].voc(found.bbox),
+            Rule::Coco(threshold) => objects[image].coco(found.bbox, threshold),
+        };
+        if outcome != Outcome::Neither {
+            curve.hits.push(outcome == Outcome::Hit);
+            curve.scores.push(found.score);
+        }
+    }
+    curve
+}
+
+impl Objects<'_> {
+    fn voc(&mut self, bbox: [f32; 4]) -> Outcome {
+        match self.best(bbox, 1.0, |_, _| true) {
+            Some((at, iou)) if iou >= VOC_THRESHOLD => match (self.truth[at].difficult, self.found[at]) {
+                (true, _) => Outcome::Neither,
+                (false, true) => Outcome::Miss,
+                (false, false) => self.find(at),
+            },
+            _ => Outcome::Miss,
+        }
+    }
+
+    fn coco(&mut self, bbox: [f32; 4], threshold: f64) -> Outcome {
+        let to_find = self.best(bbox, 0.0, |truth, found| !truth.difficult && !found);
+        if let Some((at, _)) = to_find.filter(|(_, iou)| *iou >= threshold) {
+            return self.find(at);
+        }
+        match self.best(bbox, 0.0, |truth, _| truth.difficult) {
+            Some((_, iou)) if iou >= threshold => Outcome::Neither,
+            _ => Outcome::Miss,
+        }
+    }
+
+    fn find(&mut self, at: usize) -> Outcome {
+        self.found[at] = true;
+        Outcome::Hit
+    }
+
+    /// The object that overlaps most, the first among equals, and its IoU.
+    fn best(&self, bbox: [f32; 4], extra: f64, counts: impl Fn(&Truth, bool) -> bool) -> Option<(usize, f64)> {
+        let mut best = None;
+        for (at, (truth, &found)) in self.truth.iter().zip(&self.found).enumerate() {
+            let iou = iou(bbox, truth.bbox, extra);
+            if counts(truth, found) && best.is_none_or(|(_, most)| iou > most) {
+                best = Some((at, iou));
+            }
+        }
+        best
+    }
+}

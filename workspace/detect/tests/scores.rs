@@ -1,0 +1,140 @@
+//! Suppression and average precision against their definitions.
+
+use proptest::prelude::*;
+use sandglass_detect::{
+    Curve, DetectError, Detection, ScoredImage, Truth, all_points, eleven_points, evaluate, hundred_and_one_points,
+    iou, nms, voc_of_coco,
+};
+
+fn boxes() -> impl Strategy<Value = Vec<([f32; 4], f32)>> {
+    let bbox = (0u8..16, 0u8..16, 1u8..9, 1u8..9, 0u8..20);
+    let bbox = bbox.prop_map(|(x, y, width, height, score)| {
+        let [x, y, width, height] = [x, y, width, height].map(f32::from);
+        ([x, y, x + width, y + height], f32::from(score))
+    });
+    proptest::collection::vec(bbox, 0..40)
+}
+
+proptest! {
+    /// What stays does not overlap, and what goes overlaps one that stays and scores as well.
+    #[test]
+    fn suppression_keeps_the_best(found in boxes(), threshold in 0u8..10) {
+        let threshold = f64::from(threshold) / 10.0;
+        let (boxes, scores): (Vec<[f32; 4]>, Vec<f32>) = found.into_iter().unzip();
+        let kept = nms(&boxes, &scores, threshold, usize::MAX);
+        prop_assert!(kept.windows(2).all(|pair| scores[pair[0]] >= scores[pair[1]]));
+        for (at, &one) in kept.iter().enumerate() {
+            prop_assert!(kept[..at].iter().all(|&other| iou(boxes[one], boxes[other], 0.0) <= threshold));
+        }
+        for gone in (0..boxes.len()).filter(|at| !kept.contains(at)) {
+            let covers = |&stays: &usize| iou(boxes[stays], boxes[gone], 0.0) > threshold && scores[stays] >= scores[gone];
+            prop_assert!(kept.iter().any(covers));
+        }
+        let few = nms(&boxes, &scores, threshold, 3);
+        prop_assert_eq!(&few[..], &kept[..kept.len().min(3)]);
+    }
+
+    /// Each mean over recalls from its definition, point by point.
+    #[test]
+    fn averages_are_what_they_say(hits in proptest::collection::vec(any::<bool>(), 0..30), more in 0usize..4) {
+        let found = hits.iter().filter(|hit| **hit).count();
+        let positives = found + more;
+        let curve = Curve { positives, scores: vec![0.0; hits.len()], hits: hits.clone() };
+        let best_from = |least: usize| {
+            (1..=hits.len())
+                .filter(|&seen| hits[..seen].iter().filter(|hit| **hit).count() >= least)
+                .map(|seen| hits[..seen].iter().filter(|hit| **hit).count() as f64 / seen as f64)
+                .fold(0.0, f64::max)
+        };
+        if positives == 0 {
+            prop_assert_eq!(eleven_points(&curve), None);
+            prop_assert_eq!(all_points(&curve), None);
+            return Ok(());
+        }
+        for (steps, got) in [(10, eleven_points(&curve)), (100, hundred_and_one_points(&curve))] {
+            let want: f64 = (0..=steps).map(|step| best_from((step * positives).div_ceil(steps))).sum();
+            prop_assert!((got.unwrap() - want / (steps + 1) as f64).abs() < 1e-12);
+        }
+        let want: f64 = (1..=found).map(best_from).sum();
+        prop_assert!((all_points(&curve).unwrap() - want / positives as f64).abs() < 1e-12);
+    }
+}
+
+fn found(class: usize, score: f32, bbox: [f32; 4]) -> Detection {
+    Detection { class, score, bbox }
+}
+
+fn truth(class: usize, bbox: [f32; 4], difficult: bool) -> Truth {
+    Truth { class, bbox, difficult }
+}
+
+const A: [f32; 4] = [0.0, 0.0, 9.0, 9.0];
+const B: [f32; 4] = [50.0, 50.0, 69.0, 69.0];
+const NOWHERE: [f32; 4] = [200.0, 200.0, 210.0, 210.0];
+
+#[test]
+fn difficult_objects_count_neither_way_and_a_second_hit_is_a_miss() {
+    let image = ScoredImage {
+        detections: vec![
+            found(0, 0.9, A),
+            found(0, 0.8, A),
+            found(0, 0.7, B),
+            found(0, 0.6, B),
+            found(0, 0.1, NOWHERE),
+        ],
+        truth: vec![truth(0, A, false), truth(0, B, true), truth(1, B, true)],
+    };
+    let score = evaluate(&[image], 3).unwrap();
+    assert_eq!(score.curves[0].hits, [true, false, false]);
+    assert_eq!(score.curves[0].positives, 1);
+    assert_eq!(score.voc07.ap, [Some(1.0), None, None]);
+    assert_eq!(score.voc10.map, Some(1.0));
+    assert_eq!(score.coco_map(), Some(1.0));
+}
+
+/// Inclusive pixels: a box of 10 x 10 pixels and one of 10 x 5 in it have an IoU of one half, where corners between pixels
+/// would give 4 / 9.
+#[test]
+fn pascal_vocs_pixels_are_inclusive() {
+    let half = [0.0, 0.0, 9.0, 4.0];
+    let image = ScoredImage { detections: vec![found(0, 0.5, half)], truth: vec![truth(0, A, false)] };
+    let score = evaluate(&[image], 1).unwrap();
+    assert_eq!(score.voc07.map, Some(1.0));
+    assert_eq!(score.coco[0].map, Some(0.0));
+}
+
+/// Two objects, three detections: right at recall 1/2 with precision 1, then wrong, then right with 2/3.
+#[test]
+fn a_worked_example() {
+    let images = [
+        ScoredImage {
+            detections: vec![found(0, 0.9, A), found(0, 0.3, B)],
+            truth: vec![truth(0, A, false), truth(0, B, false)],
+        },
+        ScoredImage { detections: vec![found(0, 0.5, A)], truth: vec![] },
+    ];
+    let score = evaluate(&images, 1).unwrap();
+    let near = |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 1e-12, "{got:?} for {want}");
+    near(score.voc07.map, (6.0 + 5.0 * 2.0 / 3.0) / 11.0);
+    near(score.voc10.map, 0.5 + 0.5 * 2.0 / 3.0);
+    near(score.coco[9].map, (51.0 + 50.0 * 2.0 / 3.0) / 101.0);
+    let points = score.curves[0].points();
+    assert_eq!(points, [(0.5, 1.0), (0.5, 0.5), (1.0, 2.0 / 3.0)]);
+    assert_eq!(evaluate(&[], 2).unwrap().voc07.map, None);
+}
+
+#[test]
+fn nothing_is_scored_that_is_no_number_or_no_class() {
+    let image = |class, score| ScoredImage { detections: vec![found(class, score, A)], truth: vec![] };
+    assert_eq!(evaluate(&[image(2, 0.5)], 2), Err(DetectError::Label { label: 3, labels: 3 }));
+    assert!(evaluate(&[image(usize::MAX, 0.5)], 2).is_err());
+    assert!(matches!(evaluate(&[image(0, f32::NAN)], 2), Err(DetectError::NotFinite(_))));
+}
+
+#[test]
+fn cocos_person_is_vocs() {
+    assert_eq!(voc_of_coco(0).map(|class| sandglass_detect::VOC[class]), Some("person"));
+    assert_eq!(sandglass_detect::coco_name(71), Some("tv"));
+    assert_eq!(voc_of_coco(71).map(|class| sandglass_detect::VOC[class]), Some("tvmonitor"));
+    assert_eq!((voc_of_coco(7), sandglass_detect::coco_name(11)), (None, None));
+}
