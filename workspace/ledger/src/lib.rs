@@ -11,7 +11,7 @@ mod predictions;
 mod row;
 mod schema;
 mod seal;
-mod stats;
+pub mod stats;
 
 pub use file::{ReadError, WriteError, check_rows, read_cell, write_cell};
 pub use ledger::{Ledger, Problem};
