@@ -3,17 +3,14 @@
 use plotters::prelude::*;
 use sandglass_study::{Chart, Figure, Point};
 
+use crate::colours::Colours;
 use crate::ReportError;
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
 /// Stands for the page's text colour and is replaced in the finished SVG: plotters knows no `currentColor`.
 const INK: RGBColor = RGBColor(1, 1, 1);
-/// Readable on light and on dark, and apart from each other without colour vision.
-const SERIES: [RGBColor; 4] =
-    [RGBColor(0x2b, 0x7b, 0xba), RGBColor(0xd0, 0x6a, 0x1c), RGBColor(0x4c, 0x99, 0x4c), RGBColor(0xa3, 0x5f, 0xb0)];
-
-/// A chart as SVG, with words for those who cannot see it.
+/// A picture as SVG, with words for those who cannot see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
     /// File name beside the markdown.
@@ -22,6 +19,10 @@ pub(crate) struct Drawn {
     pub label: String,
     /// Text and axes in `currentColor`.
     pub svg: String,
+    /// A chart's points as text: series, x, y.
+    pub points: Vec<[String; 3]>,
+    /// It says nothing of the question, and is shown small.
+    pub is_minor: bool,
 }
 
 impl Drawn {
@@ -32,12 +33,13 @@ impl Drawn {
 }
 
 /// The charts of a figure.
-pub(crate) fn draw_all(figure: &Figure) -> Result<Vec<Drawn>, ReportError> {
+pub(crate) fn draw_all(figure: &Figure, colours: &Colours) -> Result<Vec<Drawn>, ReportError> {
     let drawn = figure.charts.iter().map(|chart| {
         let file = format!("{}-{}.svg", figure.name, chart.name);
         let mut svg = String::new();
-        draw(&mut svg, chart).map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
-        Ok(Drawn { file, label: sentence(chart), svg: svg.replace("#010101", "currentColor") })
+        draw(&mut svg, chart, colours).map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
+        let svg = svg.replace("#010101", "currentColor");
+        Ok(Drawn { file, label: sentence(chart), svg, points: points(chart), is_minor: chart.is_minor })
     });
     drawn.collect()
 }
@@ -55,7 +57,26 @@ fn sentence(chart: &Chart) -> String {
     format!("{}: {} against {}; {ends}.", chart.title, chart.y.words, chart.x.words)
 }
 
-fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Error>> {
+fn points(chart: &Chart) -> Vec<[String; 3]> {
+    let of_series = |series: &sandglass_study::Series| {
+        let mut points: Vec<&Point> = series.points.iter().collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        let text = |point: &Point| {
+            let spread = point.spread.map_or_else(String::new, |spread| format!(" \u{b1} {spread:.2}"));
+            [series.name.clone(), trimmed(point.x), format!("{}{spread}", trimmed(point.y))]
+        };
+        points.into_iter().map(text).collect::<Vec<_>>()
+    };
+    chart.series.iter().flat_map(of_series).collect()
+}
+
+/// Three digits after the point, less those that are zero.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
     let points = || wanted.series.iter().flat_map(|series| &series.points);
@@ -83,8 +104,8 @@ fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Erro
         .label_style(text(17))
         .axis_desc_style(text(17))
         .draw()?;
-    for (at, series) in wanted.series.iter().enumerate() {
-        let colour = SERIES[at % SERIES.len()];
+    for series in &wanted.series {
+        let (at, colour) = (colours.place(&series.name), colours.colour(&series.name));
         let mut points: Vec<&Point> = series.points.iter().collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let line = LineSeries::new(points.iter().map(|point| (point.x, point.y)), colour.stroke_width(2));
@@ -113,11 +134,13 @@ fn number(value: &f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
-/// The first series differs from the others in shape as well as in colour: diamonds, and squares.
+/// Series differ in shape as well as in colour: diamonds, squares, triangles up and down.
 fn marker(series: usize, (x, y): (i32, i32), colour: RGBColor) -> Polygon<(i32, i32)> {
-    let corners = match series {
-        0 => [(0, -6), (6, 0), (0, 6), (-6, 0)],
-        _ => [(-4, -4), (4, -4), (4, 4), (-4, 4)],
+    let corners: &[(i32, i32)] = match series % 4 {
+        0 => &[(0, -6), (6, 0), (0, 6), (-6, 0)],
+        1 => &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
+        2 => &[(0, -6), (6, 5), (-6, 5)],
+        _ => &[(0, 6), (6, -5), (-6, -5)],
     };
-    Polygon::new(corners.map(|(dx, dy)| (x + dx, y + dy)).to_vec(), colour.filled())
+    Polygon::new(corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>(), colour.filled())
 }

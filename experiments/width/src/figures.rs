@@ -24,23 +24,26 @@ fn figure(comparison: &Comparison, (end, words, cost): &Cost) -> Figure {
         let y = line.printed("top1_pct")?;
         Some(Point { x: cost(line), y, spread: None })
     });
-    let mut charts = vec![("paper, ImageNet".to_owned(), paper)];
+    let mut charts = vec![("paper, ImageNet".to_owned(), paper, false)];
     for (at, scale) in comparison.scales.iter().enumerate() {
         let ours = series(comparison, |line| {
             let summary = line.results.get(at)?.summary()?;
             Some(Point { x: cost(line), y: summary.mean, spread: summary.sd })
         });
         if ours.iter().map(|series| series.points.len()).sum::<usize>() > 1 {
-            charts.push((format!("ours, {}", scale.title), ours));
+            charts.push((format!("ours, {}", scale.title), ours, scale.synthetic));
         }
     }
-    charts.retain(|(_, series)| !series.is_empty());
-    let chart = |(at, (title, series)): (usize, (String, Vec<Series>))| Chart {
+    charts.retain(|(_, series, _)| !series.is_empty());
+    // What says nothing stands last.
+    charts.sort_by_key(|(.., is_minor)| *is_minor);
+    let chart = |(at, (title, series, is_minor)): (usize, (String, Vec<Series>, bool))| Chart {
         name: at.to_string(),
         title,
         x: Axis { label: (*words).to_owned(), words: (*words).to_owned(), unit: String::new() },
         y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
         series,
+        is_minor,
     };
     Figure {
         name: format!("{}-{end}", comparison.study),
@@ -110,5 +113,6 @@ fn curve(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> 
         x: Axis { label: "epoch".into(), words: "epochs".into(), unit: String::new() },
         y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
         series,
+        is_minor: scale.profile.synthetic,
     })
 }

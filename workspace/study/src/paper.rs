@@ -26,6 +26,16 @@ impl Confidence {
     }
 }
 
+impl Confidence {
+    pub const fn words(self) -> &'static str {
+        match self {
+            Confidence::Seen => "seen in a public file or page",
+            Confidence::Derived => "derived from seen facts",
+            Confidence::Recalled => "recalled from memory of the paper, not seen",
+        }
+    }
+}
+
 /// What the marks mean.
 pub const LEGEND: &str =
     "\u{2020} recalled from memory of the paper, not seen in a public file. \u{2021} derived from seen facts.";
@@ -99,6 +109,19 @@ impl PaperTable {
             texts.iter().all(|(key, text)| row.text(key) == Some(text))
                 && numbers.iter().all(|(key, number)| row.number(key) == Some(*number))
         })
+    }
+
+    /// Where its values stand, where we have them from, and how sure we are: sentences.
+    pub fn origin(&self) -> String {
+        let number = if self.number.is_empty() { String::new() } else { format!(", {}", self.number) };
+        let (sure, of) = (self.confidence.words(), self.source.trim_end_matches('.'));
+        let others = self.row.iter().filter(|row| row.confidence.is_some_and(|of| of != self.confidence)).count();
+        let others = match others {
+            0 => String::new(),
+            1 => "; 1 line is marked otherwise".to_owned(),
+            n => format!("; {n} lines are marked otherwise"),
+        };
+        format!("The paper's values: {}{number}: {}. From: {of}. They were {sure}{others}.", self.paper, self.title)
     }
 
     pub fn confidence(&self, row: &PaperRow) -> Confidence {

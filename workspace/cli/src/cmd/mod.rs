@@ -1,4 +1,5 @@
 pub mod cost;
+pub mod diff;
 pub mod eval;
 pub mod export;
 pub mod golden;

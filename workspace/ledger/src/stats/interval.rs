@@ -37,14 +37,33 @@ pub fn mean(values: &[f64]) -> Option<Interval> {
 /// The mean of the groups' means, each group counting once however many values it has; the spread is that within groups,
 /// pooled, so that groups may differ in their means. None without values, or where no group has two.
 pub fn pooled<G: AsRef<[f64]>>(groups: &[G]) -> Option<Interval> {
-    let groups = groups.iter().map(|group| Summary::of(group.as_ref())).collect::<Option<Vec<_>>>()?;
-    let count = groups.len() as f64;
-    let effect = groups.iter().map(|group| group.mean).sum::<f64>() / count;
-    let freedom: usize = groups.iter().map(|group| group.n - 1).sum();
-    let squares: f64 = groups.iter().map(|group| group.sd.unwrap_or(0.0).powi(2) * (group.n - 1) as f64).sum();
-    let t = t_quantile(0.975, freedom)?;
-    let variance = squares / freedom as f64 * groups.iter().map(|group| 1.0 / group.n as f64).sum::<f64>();
-    Some(Interval::around(effect, t * variance.sqrt() / count))
+    let Pool { effect, error, freedom } = Pool::of(groups)?;
+    Some(Interval::around(effect, t_quantile(0.975, freedom)? * error))
+}
+
+/// The smallest true effect that [`pooled`] shows in four of five repetitions, as [`super::smallest_effect`] has it.
+pub fn smallest_pooled<G: AsRef<[f64]>>(groups: &[G]) -> Option<f64> {
+    let Pool { error, freedom, .. } = Pool::of(groups)?;
+    Some((t_quantile(0.975, freedom)? + t_quantile(0.8, freedom)?) * error)
+}
+
+/// The mean of groups' means, its standard error and the degrees of freedom of that.
+struct Pool {
+    effect: f64,
+    error: f64,
+    freedom: usize,
+}
+
+impl Pool {
+    fn of<G: AsRef<[f64]>>(groups: &[G]) -> Option<Self> {
+        let groups = groups.iter().map(|group| Summary::of(group.as_ref())).collect::<Option<Vec<_>>>()?;
+        let count = groups.len() as f64;
+        let effect = groups.iter().map(|group| group.mean).sum::<f64>() / count;
+        let freedom: usize = groups.iter().map(|group| group.n - 1).sum();
+        let squares: f64 = groups.iter().map(|group| group.sd.unwrap_or(0.0).powi(2) * (group.n - 1) as f64).sum();
+        let variance = squares / freedom as f64 * groups.iter().map(|group| 1.0 / group.n as f64).sum::<f64>();
+        Some(Self { effect, error: variance.sqrt() / count, freedom })
+    }
 }
 
 /// The slope of the least-squares line through points (x, y), by Student's t on the residuals. None for fewer than three
