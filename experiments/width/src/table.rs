@@ -10,7 +10,7 @@ use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Se
 use crate::Width;
 use crate::comparison::{Comparison, Line, PAPER_INPUT};
 use crate::drawing::drawings;
-use crate::figures::{curves, figures};
+use crate::figures::{curves, figures, resolutions};
 
 pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
     let comparison = Comparison::of(results)?;
@@ -25,7 +25,7 @@ pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyErro
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(drawings(results)?.into_iter().map(Part::Drawing));
     parts.extend(figures(&comparison).into_iter().map(Part::Figure));
-    parts.extend(curves(results).into_iter().map(Part::Figure));
+    parts.extend(resolutions(results).into_iter().chain(curves(results)).map(Part::Figure));
     let data = serde_json::to_value(&comparison).map_err(StudyError::Unwritable)?;
     // The protocol adds the problems that every study can have.
     let own = |problem: &String| problem.contains("was measured on other images");

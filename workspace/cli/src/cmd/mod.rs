@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 const STUDIES: &[StudyEntry] = &[
     sandglass_width::STUDY,
     sandglass_quant_study::STUDY,
-    sandglass_identity::STUDY,
     sandglass_extra_depthwise::STUDY,
+    sandglass_identity::STUDY,
     sandglass_memory::STUDY,
 ];
 
