@@ -13,7 +13,7 @@ const PALETTE: [RGBColor; 6] = [
     RGBColor(0xc2, 0x4f, 0x6e),
 ];
 
-/// Names in the order in which sections first draw them, whatever their case: studies write networks as their papers do and
+/// Names in the order in which charts, then drawings, first have them, whatever their case: studies write networks as their papers do and
 /// as their code does.
 pub(crate) struct Colours(Vec<String>);
 
@@ -26,13 +26,16 @@ impl Colours {
                 names.push(name);
             }
         };
-        for part in sections.iter().flat_map(|section| &section.parts) {
-            match part {
-                Part::Figure(figure) => {
-                    figure.charts.iter().flat_map(|chart| &chart.series).for_each(|series| add(&series.name));
-                }
-                Part::Drawing(drawing) => drawing.stacks.iter().for_each(|stack| add(&stack.family)),
-                _ => {}
+        let parts = || sections.iter().flat_map(|section| &section.parts);
+        for part in parts() {
+            if let Part::Figure(figure) = part {
+                figure.charts.iter().flat_map(|chart| &chart.series).for_each(|series| add(&series.name));
+            }
+        }
+        // Behind the charts': what is compared comes first.
+        for part in parts() {
+            if let Part::Drawing(drawing) = part {
+                drawing.stacks.iter().for_each(|stack| add(&stack.family));
             }
         }
         Self(names)

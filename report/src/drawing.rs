@@ -10,7 +10,7 @@ use crate::plot::Drawn;
 /// Width of the widest map of a drawing, in SVG units.
 const WIDEST: f64 = 150.0;
 /// Room for labels beside a stack, and for shortcuts on its other side.
-const LABELS: f64 = 110.0;
+const LABELS: f64 = 150.0;
 const SHORTCUTS: f64 = 34.0;
 const TITLE: f64 = 34.0;
 
@@ -23,7 +23,9 @@ pub(crate) fn draw(drawing: &Drawing, colours: &Colours) -> Drawn {
     let scale = WIDEST / channels.max().unwrap_or(1).max(1) as f64;
     let column = SHORTCUTS + WIDEST + LABELS;
     let (width, height) = (column * drawing.stacks.len() as f64, TITLE + step * tallest as f64 + 12.0);
-    let mut svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">");
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">"
+    );
     for (at, stack) in drawing.stacks.iter().enumerate() {
         let colour = colours.colour(&stack.family);
         let colour = format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2);
@@ -32,7 +34,13 @@ pub(crate) fn draw(drawing: &Drawing, colours: &Colours) -> Drawn {
         let _ = place.stack(&mut svg, stack);
     }
     svg.push_str("</svg>");
-    Drawn { file: format!("{}.svg", drawing.name), label: drawing.words.clone(), svg, points: Vec::new(), is_minor: false }
+    Drawn {
+        file: format!("{}.svg", drawing.name),
+        label: drawing.words.clone(),
+        svg,
+        points: Vec::new(),
+        is_minor: false,
+    }
 }
 
 struct Place<'a> {
@@ -55,11 +63,17 @@ impl Place<'_> {
             self.layer(svg, layer, middle, TITLE + self.step * at as f64)?;
         }
         for &(from, to) in &stack.shortcuts {
-            let (top, bottom) = (TITLE + self.step * from as f64 - 2.0, TITLE + self.step * (to as f64 + 1.0));
-            let (x, out) = (self.left - 4.0, self.left - 4.0 - (SHORTCUTS - 12.0));
+            let Some(layers) = stack.layers.get(from..=to) else { continue };
+            let (top, bottom) = (TITLE + self.step * from as f64, TITLE + self.step * (to as f64 + 0.8));
+            let edge = |channels: usize| middle - channels as f64 * self.scale / 2.0 - 3.0;
+            let (start, end) =
+                (layers.first().map_or(middle, |of| edge(of.from)), layers.last().map_or(middle, |of| edge(of.to)));
+            // Around the widest map that it passes.
+            let widest = layers.iter().flat_map(|layer| [layer.from, layer.to]).max().unwrap_or(0);
+            let out = edge(widest) - SHORTCUTS * 0.6;
             write!(
                 svg,
-                "<path d=\"M{x:.1} {top:.1} C{out:.1} {top:.1} {out:.1} {bottom:.1} {x:.1} {bottom:.1}\" fill=\"none\" \
+                "<path d=\"M{start:.1} {top:.1} C{out:.1} {top:.1} {out:.1} {bottom:.1} {end:.1} {bottom:.1}\" fill=\"none\" \
                  stroke=\"currentColor\" stroke-opacity=\"0.6\"/>"
             )?;
         }

@@ -66,11 +66,7 @@ impl Shown<'_> {
     }
 }
 
-pub(crate) fn page(
-    content: &Content<'_>,
-    sections: &[Shown<'_>],
-    problems: &[String],
-) -> Result<String, ReportError> {
+pub(crate) fn page(content: &Content<'_>, sections: &[Shown<'_>], problems: &[String]) -> Result<String, ReportError> {
     let tables = content.sections.iter().flat_map(|section| &section.parts).filter_map(|part| match part {
         Part::Table(table) => Some(table),
         _ => None,

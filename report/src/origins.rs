@@ -65,7 +65,8 @@ impl<'a> Origins<'a> {
     pub fn all(&self) -> Vec<Origin<'_>> {
         let of = |rows: &Vec<String>| {
             let anchor = self.anchors.get(rows)?.as_str();
-            let one = |row: &String| Some((self.anchors.get(std::slice::from_ref(row))?.as_str(), self.records.get(row)?));
+            let one =
+                |row: &String| Some((self.anchors.get(std::slice::from_ref(row))?.as_str(), self.records.get(row)?));
             let records: Vec<(&str, &Record)> = rows.iter().filter_map(one).collect();
             match records[..] {
                 [(_, record)] => Some(Origin::One { anchor, record }),

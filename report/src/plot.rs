@@ -3,8 +3,8 @@
 use plotters::prelude::*;
 use sandglass_study::{Chart, Figure, Point};
 
-use crate::colours::Colours;
 use crate::ReportError;
+use crate::colours::Colours;
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
@@ -37,7 +37,8 @@ pub(crate) fn draw_all(figure: &Figure, colours: &Colours) -> Result<Vec<Drawn>,
     let drawn = figure.charts.iter().map(|chart| {
         let file = format!("{}-{}.svg", figure.name, chart.name);
         let mut svg = String::new();
-        draw(&mut svg, chart, colours).map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
+        draw(&mut svg, chart, colours)
+            .map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
         let svg = svg.replace("#010101", "currentColor");
         Ok(Drawn { file, label: sentence(chart), svg, points: points(chart), is_minor: chart.is_minor })
     });
@@ -86,7 +87,7 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
     let margin = ((high - low) * 0.12).max(0.5);
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
-        .caption(&wanted.title, text(19))
+        .caption(&wanted.title, text(if wanted.title.chars().count() > 48 { 15 } else { 19 }))
         .x_label_area_size(52)
         .y_label_area_size(58)
         .build_cartesian_2d(0.0..right, low - margin..high + margin)?;

@@ -113,7 +113,10 @@ fn two_studies_stand_side_by_side() {
         );
     }
     let files: Vec<&str> = report.figures.iter().map(|(file, _)| file.as_str()).collect();
-    assert_eq!(files, ["width-0.svg", "width-1.svg", "width-block.svg", "darts-0.svg", "darts-1.svg", "darts-block.svg"]);
+    assert_eq!(
+        files,
+        ["width-0.svg", "width-1.svg", "width-block.svg", "darts-0.svg", "darts-1.svg", "darts-block.svg"]
+    );
 }
 
 #[test]
@@ -206,8 +209,15 @@ fn files_are_written_the_readme_spliced_and_old_figures_removed() {
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
     let expected = [
-        "darts-0.svg", "darts-1.svg", "darts-block.svg", "index.html", "notes.txt", "report.md", "width-0.svg",
-        "width-1.svg", "width-block.svg",
+        "darts-0.svg",
+        "darts-1.svg",
+        "darts-block.svg",
+        "index.html",
+        "notes.txt",
+        "report.md",
+        "width-0.svg",
+        "width-1.svg",
+        "width-block.svg",
     ];
     assert_eq!(files, expected);
     let before = std::fs::metadata(&readme).unwrap().modified().unwrap();
@@ -219,7 +229,8 @@ fn files_are_written_the_readme_spliced_and_old_figures_removed() {
     std::fs::write(out.join("report.md"), "edited").unwrap();
     std::fs::remove_file(out.join("width-0.svg")).unwrap();
     std::fs::write(out.join("width-7.svg"), "old").unwrap();
-    let found: Vec<_> = drift(folder.path(), &files).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    let found: Vec<_> =
+        drift(folder.path(), &files).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
     assert_eq!(found, ["report.md", "width-0.svg", "width-7.svg"]);
 }
 

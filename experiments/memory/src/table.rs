@@ -59,13 +59,19 @@ pub(crate) fn section(results: &Results<'_, Memory>) -> Result<Section, StudyErr
 fn through(results: &Results<'_, Memory>) -> Result<Figure, StudyError> {
     let series = |network: &Network| {
         let config: NetworkConfig = network.network.parse().map_err(StudyError::refused)?;
-        let maps = config.build().and_then(|graph| read_and_written(&graph, PAPER_INPUT)).map_err(StudyError::refused)?;
+        let maps =
+            config.build().and_then(|graph| read_and_written(&graph, PAPER_INPUT)).map_err(StudyError::refused)?;
         let all = maps.len().max(2) - 1;
-        let point = |(at, bytes): (usize, usize)| Point { x: 100.0 * at as f64 / all as f64, y: bytes as f64 / 1e6, spread: None };
+        let point = |(at, bytes): (usize, usize)| Point {
+            x: 100.0 * at as f64 / all as f64,
+            y: bytes as f64 / 1e6,
+            spread: None,
+        };
         Ok(Series { name: network.title.clone(), points: maps.into_iter().enumerate().map(point).collect() })
     };
     let series = results.design.networks.iter().map(series).collect::<Result<Vec<_>, StudyError>>()?;
-    let axis = |label: &str, words: &str, unit: &str| Axis { label: label.into(), words: words.into(), unit: unit.into() };
+    let axis =
+        |label: &str, words: &str, unit: &str| Axis { label: label.into(), words: words.into(), unit: unit.into() };
     let chart = Chart {
         name: "maps".to_owned(),
         title: format!("maps that a convolution reads and writes, {PAPER_INPUT} x {PAPER_INPUT}"),

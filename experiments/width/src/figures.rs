@@ -71,8 +71,10 @@ fn series(comparison: &Comparison, point: impl Fn(&Line) -> Option<Point>) -> Ve
 pub(crate) fn resolutions(results: &Results<'_, Width>) -> Vec<Figure> {
     let shown = results.scales.iter().filter(|scale| scale.profile.setup.inputs.len() > 1);
     let figures = shown.filter_map(|scale| {
-        let charts: Vec<Chart> = results.design.widths.iter().filter_map(|&width| by_input(results, scale, width)).collect();
-        let caption = format!("{}: top-1 accuracy, means over seeds with their standard deviation.", scale.profile.title);
+        let charts: Vec<Chart> =
+            results.design.widths.iter().filter_map(|&width| by_input(results, scale, width)).collect();
+        let caption =
+            format!("{}: top-1 accuracy, means over seeds with their standard deviation.", scale.profile.title);
         let name = format!("{}-{}", results.head.name, scale.profile.name);
         (!charts.is_empty()).then_some(Figure { name, caption, charts })
     });

@@ -36,7 +36,8 @@ pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyErro
 
 fn counts(comparison: &Comparison) -> Vec<Count> {
     let of_line = |line: &Line| {
-        let axes = vec![("network".to_owned(), line.network.clone()), ("width".to_owned(), format!("{:?}", line.width))];
+        let axes =
+            vec![("network".to_owned(), line.network.clone()), ("width".to_owned(), format!("{:?}", line.width))];
         let count = |what: &str, value| Count { what: what.to_owned(), axes: axes.clone(), value };
         [count("parameters", line.cost.params), count("multiply-adds", line.cost.madds_total)]
     };

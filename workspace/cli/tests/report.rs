@@ -228,7 +228,8 @@ fn prose_that_rows_do_not_support_fails_the_report() {
                   of = { network = \"mobilenext\", width = \"1.0\" }\nthan = { network = \"mobilenetv2\", width = \"1.0\" }\n";
     std::fs::write(project.path().join("experiments/claims.toml"), claims).unwrap();
     let readme = |verdict: &str| {
-        let text = format!("It is dear {{claim cheap: {verdict}}}.\n<!-- BEGIN: headline -->\n<!-- END: headline -->\n");
+        let text =
+            format!("It is dear {{claim cheap: {verdict}}}.\n<!-- BEGIN: headline -->\n<!-- END: headline -->\n");
         std::fs::write(project.path().join("README.md"), text).unwrap();
     };
     readme("reproduced");

@@ -11,13 +11,8 @@ type Rows<'a> = BTreeMap<String, &'a Row>;
 
 /// A line for every metric of a cell that is new, gone or changed, and for every verdict that changed.
 pub fn diff(first: (&Ledger, &Shown), second: (&Ledger, &Shown)) -> Table {
-    let mut table = Table::new([
-        ("what", false),
-        ("before", true),
-        ("after", true),
-        ("difference", true),
-        ("also differs", false),
-    ]);
+    let mut table =
+        Table::new([("what", false), ("before", true), ("after", true), ("difference", true), ("also differs", false)]);
     for (id, verdict) in &second.1.claims {
         let before = first.1.claims.get(id).map_or("\u{2013}", String::as_str);
         if before != verdict {
@@ -40,7 +35,13 @@ pub fn diff(first: (&Ledger, &Shown), second: (&Ledger, &Shown)) -> Table {
     }
     for problem in second.0.problems.iter().filter(|problem| !first.0.problems.contains(problem)) {
         let entry = Entry::new(problem.reason.clone(), Mark::Damaged, Vec::new());
-        table.push([problem.path.display().to_string().into(), Entry::default(), entry, Entry::default(), Entry::default()]);
+        table.push([
+            problem.path.display().to_string().into(),
+            Entry::default(),
+            entry,
+            Entry::default(),
+            Entry::default(),
+        ]);
     }
     table
 }

@@ -62,8 +62,7 @@ impl Outcome {
     /// Mean and spread, and what is left out of them.
     pub fn entry(&self) -> Entry {
         let Self { failed, skipped, stale, damaged, gone, .. } = *self;
-        let lost =
-            [(failed, "failed"), (skipped, "skipped"), (stale, "stale"), (damaged, "damaged"), (gone, "gone")];
+        let lost = [(failed, "failed"), (skipped, "skipped"), (stale, "stale"), (damaged, "damaged"), (gone, "gone")];
         let lost: Vec<String> =
             lost.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
         let (text, mark) = match self.summary() {

@@ -56,6 +56,9 @@ pub struct PaperTable {
     pub columns: Vec<PaperColumn>,
     #[serde(default)]
     pub row: Vec<PaperRow>,
+    /// What the short names in `source` stand for.
+    #[serde(skip)]
+    names: Vec<(String, String)>,
 }
 
 /// A column's key, and the unit of its numbers.
@@ -81,7 +84,6 @@ pub struct PaperRow {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[allow(dead_code, reason = "for whoever reads the file")]
     sources: BTreeMap<String, String>,
     table: Vec<PaperTable>,
 }
@@ -95,7 +97,9 @@ impl PaperTable {
         let file: File = toml::from_str(include_str!("../paper_tables.toml"))
             .map_err(|error| StudyError::Paper(error.message().to_owned()))?;
         let unknown = || StudyError::Paper(format!("table {id:?} is not in workspace/study/paper_tables.toml"));
-        let table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
+        let mut table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
+        let is_word = |name: &str| table.source.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+        table.names = file.sources.into_iter().filter(|(name, _)| is_word(name)).collect();
         let named = |key: &String| table.columns.iter().any(|column| column.key == *key);
         match table.row.iter().flat_map(|row| row.columns.keys()).find(|key| !named(key)) {
             Some(key) => Err(StudyError::Paper(format!("table {id}: {key} is none of its columns"))),
@@ -121,7 +125,11 @@ impl PaperTable {
             1 => "; 1 line is marked otherwise".to_owned(),
             n => format!("; {n} lines are marked otherwise"),
         };
-        format!("The paper's values: {}{number}: {}. From: {of}. They were {sure}{others}.", self.paper, self.title)
+        let names: String = self.names.iter().map(|(name, stands_for)| format!(" {name} is {stands_for}.")).collect();
+        format!(
+            "The paper's values: {}{number}: {}. From: {of}.{names} They were {sure}{others}.",
+            self.paper, self.title
+        )
     }
 
     pub fn confidence(&self, row: &PaperRow) -> Confidence {

@@ -78,7 +78,10 @@ impl Record {
         let none = || "none".to_owned();
         let mut facts = vec![
             ("of", axes.join(", ")),
-            ("metric", row.part.as_ref().map_or_else(|| row.metric.clone(), |part| format!("{} of {part}", row.metric))),
+            (
+                "metric",
+                row.part.as_ref().map_or_else(|| row.metric.clone(), |part| format!("{} of {part}", row.metric)),
+            ),
             ("data set", format!("{}{synthetic}, n = {}", row.dataset, row.n)),
             ("seed", row.seed.to_string()),
             ("commit", format!("{}{changes}", row.commit)),

@@ -27,7 +27,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let told = match (lines, args.markdown) {
         (0, _) => "No row and no verdict differs.\n".to_owned(),
         (_, true) => {
-            format!("### Results: {} against {}\n\n{lines} differences.\n\n{}", args.after, args.before, table.markdown())
+            format!(
+                "### Results: {} against {}\n\n{lines} differences.\n\n{}",
+                args.after,
+                args.before,
+                table.markdown()
+            )
         }
         (_, false) => format!("{}{lines} differences\n", table.markdown()),
     };
@@ -70,8 +75,9 @@ fn unpack(commit: &str, to: &Path) -> anyhow::Result<()> {
     if commit.starts_with('-') {
         bail!("{commit}: neither a folder nor a commit");
     }
-    let list = git(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "results/rows", "report/out/index.tsv"])
-        .with_context(|| format!("{commit}: neither a folder nor a commit"))?;
+    let list =
+        git(&["ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "results/rows", "report/out/index.tsv"])
+            .with_context(|| format!("{commit}: neither a folder nor a commit"))?;
     std::fs::create_dir_all(to.join("results/rows"))?;
     for name in list.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let name = std::str::from_utf8(name)?;

@@ -167,9 +167,8 @@ impl Contrast {
     }
 
     fn one<'a>(&self, rows: &[&'a Row], line: &Selector, at: &str, seed: u64) -> Result<Option<&'a Row>, String> {
-        let is_here = |row: &&&Row| {
-            matches(row, line) && row.seed == seed && row.axis(&self.over).unwrap_or_default() == at
-        };
+        let is_here =
+            |row: &&&Row| matches(row, line) && row.seed == seed && row.axis(&self.over).unwrap_or_default() == at;
         let found: Vec<&Row> = rows.iter().filter(is_here).copied().collect();
         match found[..] {
             [] => Ok(None),

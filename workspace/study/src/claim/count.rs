@@ -141,12 +141,14 @@ impl Comparison {
         }
         let than = self.than.as_ref().ok_or_else(|| StudyError::refused("a count needs `than` or `printed`"))?;
         let is_same = |other: &&Count| {
-            other.what == self.what && other.is(than) && over.is_none_or(|(axis, value)| other.axis(axis) == Some(value))
+            other.what == self.what
+                && other.is(than)
+                && over.is_none_or(|(axis, value)| other.axis(axis) == Some(value))
         };
         let missing = || StudyError::refused(format!("{} of {than:?} is not counted", self.what));
         let other = counts.iter().find(is_same).ok_or_else(missing)?;
         let holds = self.is.of(count.value as f64, other.value as f64 * self.times);
-        let times = if self.times == 1.0 { String::new() } else { format!("{} of ", self.times) };
+        let times = if self.times == 1.0 { String::new() } else { format!("{:.3} of ", self.times) };
         let with = format!("{} {times}{} ({})", self.is.words(), grouped(other.value), other.subject());
         Ok(Some(compared(grouped(count.value), with, None, holds)))
     }

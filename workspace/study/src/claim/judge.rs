@@ -91,12 +91,7 @@ enum Kind {
     Trend,
 }
 
-fn trained<'a>(
-    claim: &'a Claim,
-    contrast: &Contrast,
-    facts: &Facts<'_>,
-    kind: Kind,
-) -> Result<Judged<'a>, String> {
+fn trained<'a>(claim: &'a Claim, contrast: &Contrast, facts: &Facts<'_>, kind: Kind) -> Result<Judged<'a>, String> {
     let at_scale = |profile: &str| {
         let counts = facts.counts(&claim.study).unwrap_or_default();
         contrast.effect((&claim.study, profile), facts.evidence, counts, facts.project)
@@ -228,11 +223,7 @@ fn number(kind: Kind, printed: &[PrintedEffect]) -> Option<f64> {
 }
 
 /// The paper's number; where rows cover a part of the axis, that of the part as well.
-fn paper_words(
-    kind: Kind,
-    printed: &[PrintedEffect],
-    here: Option<&[PrintedEffect]>,
-) -> Option<(String, Confidence)> {
+fn paper_words(kind: Kind, printed: &[PrintedEffect], here: Option<&[PrintedEffect]>) -> Option<(String, Confidence)> {
     let confidence = printed.iter().map(|of| of.confidence).max()?;
     let all = number(kind, printed)?;
     let words = match here.filter(|here| here.len() < printed.len()).and_then(|here| number(kind, here)) {
@@ -295,7 +286,7 @@ fn timed<'a>(claim: &'a Claim, time: &Time, facts: &Facts<'_>) -> Result<Judged<
         ours: told::interval_of(saved, " % of time", 1),
         on: format!("{} rounds", row.samples.len()),
         rows: vec![row.id()],
-        parts: vec![Part::Prose(format!("{} threads, {} ({}), {engine}. {words}", row.threads, row.machine, row.isa))],
+        parts: vec![Part::Prose(format!("{} ({}), threads: {}, {engine}. {words}", row.machine, row.isa, row.threads))],
     })
 }
 
@@ -309,15 +300,15 @@ fn counted<'a>(claim: &'a Claim, comparisons: &[Comparison], facts: &Facts<'_>) 
     }
     let holding = all.iter().filter(|compared| compared.holds).count();
     let printed = all.iter().filter_map(|compared| compared.confidence).max();
-    let (ours, paper) = match &all[..] {
-        [one] => (one.counted.clone(), one.with.clone()),
-        _ => (format!("{holding} of {} hold", all.len()), if printed.is_some() { "printed" } else { "" }.to_owned()),
+    let ours = match &all[..] {
+        [one] => one.counted.clone(),
+        _ => format!("{holding} of {} hold", all.len()),
     };
     Ok(Judged {
         claim,
         verdict: verdict(comparisons, &all),
         notes: Vec::new(),
-        paper: Some((paper, printed.unwrap_or(claim.confidence))).filter(|(words, _)| !words.is_empty()),
+        paper: printed.map(|confidence| ("printed".to_owned(), confidence)),
         ours,
         on: "counted".to_owned(),
         rows: Vec::new(),

@@ -21,10 +21,10 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
     }
     let mut table = Table::new([
         ("claim", false),
-        ("paper", true),
-        ("ours, with its interval of 95 %", true),
-        ("on", false),
         ("verdict", false),
+        ("paper", true),
+        ("ours (95 % interval)", true),
+        ("on", false),
     ]);
     for of in judged {
         table.push(line(of));
@@ -36,13 +36,13 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
         let claim = of.claim;
         parts.push(Part::Heading(claim.id.clone()));
         parts.push(Part::Prose(format!(
-            "{}: {} {}, {}. Source: {}{}. Study: {}.",
+            "{}: {}. {}; {}. Source: {}; {}. Study: {}.",
             verdict_words(of),
             claim.says,
             claim.paper,
             claim.origin.words(),
             claim.source,
-            claim.confidence.mark(),
+            claim.confidence.words(),
             claim.study
         )));
         parts.extend(of.parts.iter().cloned());
@@ -67,10 +67,10 @@ fn line(of: &Judged<'_>) -> [Entry; 5] {
     let ours = if of.verdict == Verdict::NotTested { Mark::Missing } else { Mark::Ours };
     [
         Entry { link: Some(anchor(&of.claim.id)), ..Entry::from(of.claim.says.clone()) },
+        Entry::new(verdict_words(of), Mark::Verdict(of.verdict), Vec::new()),
         paper,
         Entry::new(of.ours.clone(), ours, of.rows.clone()),
         of.on.clone().into(),
-        Entry::new(verdict_words(of), Mark::Verdict(of.verdict), Vec::new()),
     ]
 }
 
@@ -146,9 +146,11 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
         (true, Some(of)) => notes.push(format!("Over images, for there is one seed: {}.", interval(of, "points"))),
         (false, Some(of)) => {
             notes.push(format!("All, each {over} once, by seeds: {}. This decides.", interval(of, "points")));
-            notes.extend(effect.crossed.map(|of| {
-                format!("Seeds and images drawn anew at once (bootstrap): {}.", interval(of, "points"))
-            }));
+            notes.extend(
+                effect
+                    .crossed
+                    .map(|of| format!("Seeds and images drawn anew at once (bootstrap): {}.", interval(of, "points"))),
+            );
         }
         (_, None) => notes.push("There are neither two seeds nor predictions to give an interval.".to_owned()),
     }
@@ -191,8 +193,7 @@ pub(crate) fn scales(beside: &[(String, Effect)]) -> Vec<Part> {
 
 /// Every comparison of a claim on counts.
 pub(crate) fn counts(all: &[Compared]) -> Vec<Part> {
-    let mut table =
-        Table::new([("of", false), ("count", false), ("ours", true), ("against", true), ("holds", false)]);
+    let mut table = Table::new([("of", false), ("count", false), ("ours", true), ("against", true), ("holds", false)]);
     for of in all {
         let with = match of.confidence {
             Some(confidence) => {
