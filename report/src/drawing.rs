@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use sandglass_study::{Drawing, Layer, Stack};
 
-use crate::colours::Colours;
+use crate::colours::{Colours, colour};
 use crate::plot::Drawn;
 
 /// Width of the widest map of a drawing, in SVG units.
@@ -26,8 +26,9 @@ pub(crate) fn draw(drawing: &Drawing, colours: &Colours) -> Drawn {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\">"
     );
-    for (at, stack) in drawing.stacks.iter().enumerate() {
-        let colour = colours.colour(&stack.family);
+    let places = colours.places(drawing.stacks.iter().map(|stack| stack.family.as_str()));
+    for (at, (stack, place)) in drawing.stacks.iter().zip(places).enumerate() {
+        let colour = colour(place);
         let colour = format!("#{:02x}{:02x}{:02x}", colour.0, colour.1, colour.2);
         let place = Place { left: column * at as f64 + SHORTCUTS, step, scale, colour: &colour };
         // Writing to a string does not fail.

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use sandglass_study::{Chart, Figure, Point};
 
 use crate::ReportError;
-use crate::colours::Colours;
+use crate::colours::{Colours, colour};
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
@@ -84,7 +84,7 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
     let right = points().map(|point| point.x).fold(0.0, f64::max) * 1.08;
     let low = points().map(|point| point.y).fold(f64::INFINITY, f64::min);
     let high = points().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
-    let margin = ((high - low) * 0.12).max(0.5);
+    let margin = if high > low { (high - low) * 0.12 } else { 0.5 };
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
         .caption(&wanted.title, text(if wanted.title.chars().count() > 48 { 15 } else { 19 }))
@@ -105,8 +105,9 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
         .label_style(text(17))
         .axis_desc_style(text(17))
         .draw()?;
-    for series in &wanted.series {
-        let (at, colour) = (colours.place(&series.name), colours.colour(&series.name));
+    let places = colours.places(wanted.series.iter().map(|series| series.name.as_str()));
+    for (series, at) in wanted.series.iter().zip(places) {
+        let colour = colour(at);
         let mut points: Vec<&Point> = series.points.iter().collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let line = LineSeries::new(points.iter().map(|point| (point.x, point.y)), colour.stroke_width(2));
@@ -120,13 +121,39 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
             Some(ErrorBar::new_vertical(point.x, y - spread, y, y + spread, colour.stroke_width(1), 8))
         }))?;
         chart.draw_series(
-            points.iter().map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
+            marked(&points).map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
         )?;
     }
-    let position = SeriesLabelPosition::LowerRight;
+    let position = emptiest(points(), (0.0, right), (low - margin, high + margin));
     chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;
     area.present()?;
     Ok(())
+}
+
+/// The points that have a marker: all, or about a dozen of many.
+fn marked<'p>(points: &'p [&'p Point]) -> impl Iterator<Item = &'p &'p Point> {
+    points.iter().step_by(points.len().div_ceil(24).max(1))
+}
+
+/// The corner that fewest points are in; of several the lower right.
+fn emptiest<'p>(
+    points: impl Iterator<Item = &'p Point>,
+    (left, right): (f64, f64),
+    (low, high): (f64, f64),
+) -> SeriesLabelPosition {
+    let mut corners = [
+        (0, SeriesLabelPosition::LowerRight),
+        (0, SeriesLabelPosition::UpperRight),
+        (0, SeriesLabelPosition::LowerLeft),
+        (0, SeriesLabelPosition::UpperLeft),
+    ];
+    for point in points {
+        let (x, y) = ((point.x - left) / (right - left), (point.y - low) / (high - low));
+        let is_in = [x > 0.5 && y < 0.45, x > 0.5 && y > 0.55, x < 0.5 && y < 0.45, x < 0.5 && y > 0.55];
+        corners.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
+    }
+    let least = corners.iter().map(|(count, _)| *count).min();
+    corners.into_iter().find(|(count, _)| Some(*count) == least).map_or(SeriesLabelPosition::LowerRight, |(_, of)| of)
 }
 
 /// Without a fraction that is zero.
