@@ -95,7 +95,8 @@ fn stack(title: &str, family: &str, graph: &Graph, label: Label) -> Stack {
                 let kind = if conv.groups > 1 { "depthwise " } else { "" };
                 let kernel = conv.window.kernel;
                 let text = match label {
-                    Label::Every => format!("{kind}{kernel}x{kernel}: {} to {}", conv.input, conv.output),
+                    Label::Every if conv.input == conv.output => format!("{kind}{kernel}x{kernel}, {}", conv.output),
+                    Label::Every => format!("{kind}{kernel}x{kernel}, {} to {}", conv.input, conv.output),
                     Label::Sizes if conv.window.stride > 1 => {
                         let height = sizes.get(to.index()).map_or(0, |size| size.0);
                         format!("to {height} x {height}")

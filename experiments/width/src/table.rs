@@ -15,7 +15,7 @@ use crate::figures::{curves, figures, resolutions};
 pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
     let comparison = Comparison::of(results)?;
     let mut parts = vec![Part::Table(overview(&comparison)), Part::Notes(notes(&comparison))];
-    if let Some((heading, table)) = gaps(&comparison) {
+    if let Some((heading, table)) = gaps(&comparison, Scales::All) {
         parts.extend([Part::Heading(heading), Part::Table(table)]);
     }
     for at in 0..comparison.scales.len() {
@@ -30,7 +30,7 @@ pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyErro
     // The protocol adds the problems that every study can have.
     let own = |problem: &String| problem.contains("was measured on other images");
     let problems = comparison.problems.iter().filter(|problem| own(problem)).cloned().collect();
-    let headline = gaps(&comparison).map(|(_, table)| table);
+    let headline = gaps(&comparison, Scales::Real).map(|(_, table)| table);
     Ok(Section { parts, headline, counts: counts(&comparison), problems, data, ..Section::default() })
 }
 
@@ -99,14 +99,24 @@ fn notes(comparison: &Comparison) -> Vec<String> {
     notes
 }
 
+/// Which scales a table shows.
+#[derive(Clone, Copy, PartialEq)]
+enum Scales {
+    All,
+    /// Without images drawn by code, which say nothing beside the paper's.
+    Real,
+}
+
 /// The question itself: second network minus first, width by width; the paper's difference, and ours seed by seed.
 /// None unless two networks are compared.
-fn gaps(comparison: &Comparison) -> Option<(String, Table)> {
+fn gaps(comparison: &Comparison, shown: Scales) -> Option<(String, Table)> {
     let pairs = pairs(comparison);
     let (first, second) = pairs.first().map(|(a, b)| (a.model.as_str(), b.model.as_str()))?;
     let measured = |line: &Line, at: usize| line.results.get(at).is_some_and(|outcome| !outcome.measured.is_empty());
     let both = |at: &usize| pairs.iter().any(|(a, b)| measured(a, *at) && measured(b, *at));
-    let scales: Vec<usize> = (0..comparison.scales.len()).filter(both).collect();
+    let is_shown =
+        |at: &usize| shown == Scales::All || comparison.scales.get(*at).is_some_and(|scale| !scale.synthetic);
+    let scales: Vec<usize> = (0..comparison.scales.len()).filter(both).filter(is_shown).collect();
     let fixed = [
         ("width".to_owned(), true),
         (format!("multiply-adds, {second} / {first}"), true),

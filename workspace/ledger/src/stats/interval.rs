@@ -139,6 +139,33 @@ mod tests {
         assert_eq!(slope(&[(1.0, 1.0), (2.0, 2.0)]), None);
     }
 
+    proptest::proptest! {
+        /// An interval moves with its values, grows with them, turns with them, and does not ask for their order.
+        #[test]
+        fn an_interval_goes_with_its_values(
+            first in proptest::collection::vec(-50.0f64..50.0, 2..7),
+            second in proptest::collection::vec(-50.0f64..50.0, 1..7),
+            by in -20.0f64..20.0,
+            times in 0.1f64..9.0,
+        ) {
+            let groups = [first, second];
+            let of = |change: &dyn Fn(f64) -> f64| {
+                pooled(&groups.each_ref().map(|group| group.iter().rev().map(|value| change(*value)).collect::<Vec<_>>())).unwrap()
+            };
+            let found = pooled(&groups).unwrap();
+            proptest::prop_assert!(found.low <= found.effect && found.effect <= found.high && found.holds(found.effect));
+            let near = |a: Interval, b: Interval| {
+                [(a.effect, b.effect), (a.low, b.low), (a.high, b.high)].iter().all(|(a, b)| (a - b).abs() < 1e-6 * (1.0 + b.abs()))
+            };
+            proptest::prop_assert!(near(of(&|value| value), found));
+            let moved = Interval { effect: found.effect + by, low: found.low + by, high: found.high + by };
+            proptest::prop_assert!(near(of(&|value| value + by), moved));
+            let grown = Interval { effect: found.effect * times, low: found.low * times, high: found.high * times };
+            proptest::prop_assert!(near(of(&|value| value * times), grown));
+            proptest::prop_assert!(near(of(&|value| -value), found.negated()));
+        }
+    }
+
     /// Ranks from printed tables of the median's interval at 95 %: 1 and 6 of 6, 2 and 9 of 10, 4 and 12 of 15.
     #[test]
     fn a_median_lies_between_the_ranks_of_the_tables() {

@@ -134,7 +134,8 @@ impl Comparison {
             let at = over.and_then(|(over, value)| Some((over, value.parse().ok()?)));
             let Some((value, confidence)) = printed.value(at)? else { return Ok(None) };
             let (counted, digits) = (count.value as f64 / printed.unit, printed.digits);
-            let holds = format!("{counted:.digits$}") == format!("{value:.digits$}");
+            let step = printed.step(value);
+            let holds = (counted / step).round() == (value / step).round();
             let more = digits + 2;
             let (ours, paper) = (format!("{counted:.more$}"), format!("{value:.digits$}"));
             return Ok(Some(compared(ours, paper, Some(confidence), holds)));

@@ -86,6 +86,11 @@ impl Printed {
 }
 
 impl PrintedCount {
+    /// What its last digit counts: a whole number that ends in 0 is taken to be rounded to tens.
+    pub(crate) fn step(&self, value: f64) -> f64 {
+        if self.digits == 0 && value % 10.0 == 0.0 { 10.0 } else { 0.1f64.powi(self.digits as i32) }
+    }
+
     /// The number as printed, and how sure we are of it; None where it is not known.
     ///
     /// # Errors
@@ -107,4 +112,38 @@ fn is_line(row: &PaperRow, line: &Line, over: Option<(&str, f64)>) -> bool {
 
 fn number(value: &toml::Value) -> Option<f64> {
     value.as_float().or_else(|| value.as_integer().map(|value| value as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(digits: usize) -> PrintedCount {
+        PrintedCount { table: String::new(), column: String::new(), line: Line::new(), unit: 1e6, digits }
+    }
+
+    #[test]
+    fn a_printed_count_is_as_exact_as_it_is_printed() {
+        assert_eq!((count(0).step(590.0), count(0).step(97.0)), (10.0, 1.0));
+        assert!((count(1).step(3.0) - 0.1).abs() < 1e-12);
+    }
+
+    /// The width table's own lines: 1.2, 1.72, 2.1, 2.3, 4.4 points, four of them against values that were not seen.
+    #[test]
+    fn effects_are_looked_up_line_by_line() {
+        let model = |name: &str| Line::from([("model".to_owned(), toml::Value::String(name.to_owned()))]);
+        let printed = Printed {
+            table: "mnext_width".to_owned(),
+            column: "top1_pct".to_owned(),
+            plus: vec![model("MobileNeXt")],
+            minus: vec![model("MobileNetV2")],
+            over: Some("width".to_owned()),
+            saved: false,
+        };
+        let effects = printed.effects().unwrap();
+        let found: Vec<(f64, f64)> = effects.iter().map(|of| (of.at.unwrap(), (100.0 * of.effect).round())).collect();
+        assert_eq!(found, [(1.4, 120.0), (1.0, 172.0), (0.75, 210.0), (0.5, 230.0), (0.35, 440.0)]);
+        assert_eq!(effects.iter().filter(|of| of.confidence == Confidence::Recalled).count(), 4);
+        assert!(Printed { column: "top5".to_owned(), ..printed }.effects().is_err());
+    }
 }

@@ -9,7 +9,7 @@ pub(crate) const LOSS_TIME: f64 = 5.0;
 
 /// The rule as the page tells it.
 pub const RULE: [&str; 8] = [
-    "Counts are equal to what is printed, at its precision, or not; a claim on counts without a printed value is reproduced or \
+    "Counts are equal to what is printed, at its precision (a whole number that ends in 0: to tens), or not; a claim on counts without a printed value is reproduced or \
      contradicted.",
     "A claim on trained networks is one of direction, at the scale that decides; other scales stand beside it and decide \
      nothing, nor do images that were drawn by code. Let I be the 95 % interval of the effect, and h half of the paper's \
