@@ -6,8 +6,8 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{Object, VOC_CLASSES};
 
-/// Signs of equality in a file, which are as many as its attributes and namespaces or more: with the number of these grows, by its
-/// third power, the time that reading takes. An annotation has hardly any.
+/// Signs of equality in a file, which are at least as many as its attributes and namespaces: the time that reading takes grows
+/// with the third power of these. An annotation has hardly any.
 const MOST_ATTRIBUTES: usize = 256;
 
 /// Characters of what a file holds that an error shows.
