@@ -73,7 +73,7 @@ fn a_detector_of_dogs_scores_what_it_must() {
     assert!(report["ap"]["sheep"].is_null());
 
     let text = String::from_utf8(eval(&arguments).stdout).unwrap();
-    assert!(text.contains("| dog ") && text.contains("0.5455"), "{text}");
+    assert!(text.contains("\n dog ") && text.contains("0.5455"), "{text}");
 }
 
 #[test]
