@@ -27,6 +27,10 @@ fn official_priors_have_the_official_strides() {
     let [rows, columns] = [[6, 3, 2, 1, 1, 1], [12, 6, 3, 2, 1, 1]];
     let places: usize = rows.iter().zip(columns).map(|(rows, columns)| rows * columns).sum();
     assert_eq!(other.priors().len(), 6 * places);
+    // A fourth level of 3 x 3 places as well, but not 320 pixels.
+    let larger = reading(DetectorName::SsdliteMobileNeXt, 21, (384, 384));
+    let fourth = 6 * (24 * 24 + 12 * 12 + 6 * 6);
+    assert_eq!(larger.priors()[fourth + 6][..2], [0.5, 1.0 / 6.0]);
     assert_eq!(other.priors()[0], [1.0 / 24.0, 1.0 / 12.0, 45.0 / 320.0, 45.0 / 320.0]);
 }
 
