@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sandglass_detect::{Coder, DetectError, Input, Reading, Sampling, centred, corners, iou};
+use sandglass_detect::{Coder, DetectError, Input, Reading, Sampling, centred, corners, iou, match_priors};
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_models::{DetectorConfig, DetectorName};
 
@@ -138,6 +138,20 @@ fn what_cannot_be_read_is_refused() {
         Reading::new(&DetectorConfig::new(DetectorName::SsdMobileNeXt), (0, 9)),
         Err(DetectError::Model(_))
     ));
+}
+
+/// Three squares in a row; tiny objects overlap none by half.
+#[test]
+fn every_object_has_a_prior_and_of_two_on_one_the_last() {
+    let priors = [[0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.9, 0.9, 0.2, 0.2]];
+    let tiny = |x: f32| [x, x, x + 0.02, x + 0.02];
+    let matches = |boxes: &[[f32; 4]]| match_priors(&priors, boxes, 0.5).unwrap();
+    assert_eq!(matches(&[tiny(0.5), tiny(0.95)]), [None, Some(0), Some(1)]);
+    assert_eq!(matches(&[tiny(0.5), tiny(0.52)]), [None, Some(1), None]);
+    // Both claim the last square, and the second covers most of it besides.
+    assert_eq!(matches(&[tiny(0.95), [0.8, 0.8, 1.0, 0.95]]), [None, None, Some(1)]);
+    assert_eq!(matches(&[]), [None; 3]);
+    assert_eq!(match_priors(&[], &[tiny(0.5)], 0.5), Ok(vec![]));
 }
 
 #[test]
