@@ -7,7 +7,8 @@ SANDGLASS := $(TARGET)/release/sandglass
 ALL := --release --workspace
 
 .DEFAULT_GOAL := help
-.PHONY: help build test report lint data-cifar10 data-efficientnet-lite0 bench-train bench-load bench-infer peers test-export
+.PHONY: help build test report check-report test-browser lint data-cifar10 data-efficientnet-lite0 bench-train bench-load \
+	bench-infer peers test-export
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +27,14 @@ table-%: build ## Print a study's table from committed rows, e.g. table-width; n
 
 report: build ## Every table, then report/out/report.md and report/out/index.html
 	$(SANDGLASS) report
+
+check-report: build ## Fail where rows are missing, repeated, changed or stale, or the committed report is not theirs
+	$(SANDGLASS) report --check
+
+# Needs Chromium (Debian: apt-get install --no-install-recommends chromium) and node; skipped with a word where it is absent.
+test-browser: ## The committed report in a real browser: sorting, links, keyboard, print, axe-core
+	npm ci --silent --prefix report/browser
+	npm test --silent --prefix report/browser
 
 lint: ## Formatting, clippy and documentation, as CI has them
 	$(CARGO) fmt --all --check

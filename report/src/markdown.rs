@@ -1,8 +1,8 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::{Part, Section, escape};
+use sandglass_study::{Drawing, Figure, Part, Section, escape};
 
-use crate::html::Shown;
+use crate::html::{Piece, Shown};
 
 pub(crate) const GENERATED: &str = "Made by `make report` from the rows in `results/rows`. Do not edit.";
 
@@ -10,28 +10,39 @@ pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> 
     let mut text = format!("# {title}\n\n{GENERATED}\n");
     for shown in sections {
         let section = shown.section;
-        text.push_str(&format!("\n## {}\n\n{}\n", section.title, section.question));
-        for (part, charts) in shown.parts() {
+        text.push_str(&format!("\n## {}\n", section.title));
+        if !section.question.is_empty() {
+            text.push_str(&format!("\n{}\n", section.question));
+        }
+        if !section.sources.is_empty() {
+            text.push('\n');
+            text.push_str(&list(&section.sources));
+        }
+        for Piece { part, pictures, .. } in shown.pieces() {
             text.push('\n');
             match part {
                 Part::Heading(heading) => text.push_str(&format!("### {heading}\n")),
                 Part::Prose(prose) => text.push_str(&format!("{prose}\n")),
                 Part::Notes(notes) => text.push_str(&list(notes)),
                 Part::Table(table) => text.push_str(&table.markdown()),
-                Part::Figure(figure) => {
-                    for chart in charts {
-                        text.push_str(&format!("![{}]({})\n", escape(&chart.label), chart.file));
+                Part::Figure(Figure { caption, .. }) | Part::Drawing(Drawing { caption, .. }) => {
+                    for picture in pictures {
+                        text.push_str(&format!("![{}]({})\n", escape(&picture.label), picture.file));
                     }
-                    text.push_str(&format!("\n{}\n", figure.caption));
+                    text.push_str(&format!("\n{caption}\n"));
                 }
             }
         }
-        text.push_str("\n### Run it again\n\n");
+        if !section.commands.is_empty() {
+            text.push_str("\n### Run it again\n\n");
+        }
         for (what, command) in &section.commands {
             text.push_str(&format!("- {what}: `{command}`\n"));
         }
-        text.push_str("\n### Where the numbers come from\n\n");
-        text.push_str(&section.provenance.markdown());
+        if !section.provenance.rows.is_empty() {
+            text.push_str("\n### Where the numbers come from\n\n");
+            text.push_str(&section.provenance.markdown());
+        }
     }
     text.push_str(&format!("\n## Problems\n\n{}\n", problem_count(problems)));
     if !problems.is_empty() {
@@ -41,12 +52,19 @@ pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> 
     text
 }
 
-/// What the README shows: the section's first table, and the notes on it.
-pub(crate) fn headline(section: &Section) -> String {
-    let table = section.parts.iter().find_map(|part| if let Part::Table(table) = part { Some(table) } else { None });
-    let notes = section.parts.iter().find_map(|part| if let Part::Notes(notes) = part { Some(notes) } else { None });
-    let table = table.map(|table| table.markdown()).unwrap_or_default();
-    format!("{table}\n{}", notes.map(|notes| list(notes)).unwrap_or_default())
+/// What the README shows: the headline tables of the first two sections that have one. Without any the first table there is.
+pub(crate) fn headline(sections: &[Section]) -> String {
+    let tables = sections.iter().filter_map(|section| Some((section, section.headline.as_ref()?)));
+    let tables = tables.take(2).map(|(section, table)| format!("{}:\n\n{}", section.title, table.markdown()));
+    let tables: Vec<String> = tables.collect();
+    if !tables.is_empty() {
+        return tables.join("\n");
+    }
+    let first = sections.iter().flat_map(|section| &section.parts).find_map(|part| match part {
+        Part::Table(table) => Some(table.markdown()),
+        _ => None,
+    });
+    first.unwrap_or_default()
 }
 
 pub(crate) fn problem_count(problems: &[String]) -> String {

@@ -4,16 +4,13 @@ use plotters::prelude::*;
 use sandglass_study::{Chart, Figure, Point};
 
 use crate::ReportError;
+use crate::colours::{Colours, colour};
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
 /// Stands for the page's text colour and is replaced in the finished SVG: plotters knows no `currentColor`.
 const INK: RGBColor = RGBColor(1, 1, 1);
-/// Readable on light and on dark, and apart from each other without colour vision.
-const SERIES: [RGBColor; 4] =
-    [RGBColor(0x2b, 0x7b, 0xba), RGBColor(0xd0, 0x6a, 0x1c), RGBColor(0x4c, 0x99, 0x4c), RGBColor(0xa3, 0x5f, 0xb0)];
-
-/// A chart as SVG, with words for those who cannot see it.
+/// A picture as SVG, with words for those who cannot see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Drawn {
     /// File name beside the markdown.
@@ -22,6 +19,10 @@ pub(crate) struct Drawn {
     pub label: String,
     /// Text and axes in `currentColor`.
     pub svg: String,
+    /// A chart's points as text: series, x, y.
+    pub points: Vec<[String; 3]>,
+    /// It says nothing of the question, and is shown small.
+    pub is_minor: bool,
 }
 
 impl Drawn {
@@ -32,12 +33,14 @@ impl Drawn {
 }
 
 /// The charts of a figure.
-pub(crate) fn draw_all(figure: &Figure) -> Result<Vec<Drawn>, ReportError> {
+pub(crate) fn draw_all(figure: &Figure, colours: &Colours) -> Result<Vec<Drawn>, ReportError> {
     let drawn = figure.charts.iter().map(|chart| {
         let file = format!("{}-{}.svg", figure.name, chart.name);
         let mut svg = String::new();
-        draw(&mut svg, chart).map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
-        Ok(Drawn { file, label: sentence(chart), svg: svg.replace("#010101", "currentColor") })
+        draw(&mut svg, chart, colours)
+            .map_err(|error| ReportError::Figure { name: file.clone(), reason: error.to_string() })?;
+        let svg = svg.replace("#010101", "currentColor");
+        Ok(Drawn { file, label: sentence(chart), svg, points: points(chart), is_minor: chart.is_minor })
     });
     drawn.collect()
 }
@@ -55,17 +58,36 @@ fn sentence(chart: &Chart) -> String {
     format!("{}: {} against {}; {ends}.", chart.title, chart.y.words, chart.x.words)
 }
 
-fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Error>> {
+fn points(chart: &Chart) -> Vec<[String; 3]> {
+    let of_series = |series: &sandglass_study::Series| {
+        let mut points: Vec<&Point> = series.points.iter().collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        let text = |point: &Point| {
+            let spread = point.spread.map_or_else(String::new, |spread| format!(" \u{b1} {spread:.2}"));
+            [series.name.clone(), trimmed(point.x), format!("{}{spread}", trimmed(point.y))]
+        };
+        points.into_iter().map(text).collect::<Vec<_>>()
+    };
+    chart.series.iter().flat_map(of_series).collect()
+}
+
+/// Three digits after the point, less those that are zero.
+fn trimmed(value: f64) -> String {
+    let text = format!("{value:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
     let points = || wanted.series.iter().flat_map(|series| &series.points);
     let right = points().map(|point| point.x).fold(0.0, f64::max) * 1.08;
     let low = points().map(|point| point.y).fold(f64::INFINITY, f64::min);
     let high = points().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
-    let margin = ((high - low) * 0.12).max(0.5);
+    let margin = if high > low { (high - low) * 0.12 } else { 0.5 };
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
-        .caption(&wanted.title, text(19))
+        .caption(&wanted.title, text(if wanted.title.chars().count() > 48 { 15 } else { 19 }))
         .x_label_area_size(52)
         .y_label_area_size(58)
         .build_cartesian_2d(0.0..right, low - margin..high + margin)?;
@@ -83,8 +105,9 @@ fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Erro
         .label_style(text(17))
         .axis_desc_style(text(17))
         .draw()?;
-    for (at, series) in wanted.series.iter().enumerate() {
-        let colour = SERIES[at % SERIES.len()];
+    let places = colours.places(wanted.series.iter().map(|series| series.name.as_str()));
+    for (series, at) in wanted.series.iter().zip(places) {
+        let colour = colour(at);
         let mut points: Vec<&Point> = series.points.iter().collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
         let line = LineSeries::new(points.iter().map(|point| (point.x, point.y)), colour.stroke_width(2));
@@ -98,13 +121,39 @@ fn draw(svg: &mut String, wanted: &Chart) -> Result<(), Box<dyn std::error::Erro
             Some(ErrorBar::new_vertical(point.x, y - spread, y, y + spread, colour.stroke_width(1), 8))
         }))?;
         chart.draw_series(
-            points.iter().map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
+            marked(&points).map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
         )?;
     }
-    let position = SeriesLabelPosition::LowerRight;
+    let position = emptiest(points(), (0.0, right), (low - margin, high + margin));
     chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;
     area.present()?;
     Ok(())
+}
+
+/// The points that have a marker: all, or about a dozen of many.
+fn marked<'p>(points: &'p [&'p Point]) -> impl Iterator<Item = &'p &'p Point> {
+    points.iter().step_by(points.len().div_ceil(24).max(1))
+}
+
+/// The corner that fewest points are in; of several the lower right.
+fn emptiest<'p>(
+    points: impl Iterator<Item = &'p Point>,
+    (left, right): (f64, f64),
+    (low, high): (f64, f64),
+) -> SeriesLabelPosition {
+    let mut corners = [
+        (0, SeriesLabelPosition::LowerRight),
+        (0, SeriesLabelPosition::UpperRight),
+        (0, SeriesLabelPosition::LowerLeft),
+        (0, SeriesLabelPosition::UpperLeft),
+    ];
+    for point in points {
+        let (x, y) = ((point.x - left) / (right - left), (point.y - low) / (high - low));
+        let is_in = [x > 0.5 && y < 0.45, x > 0.5 && y > 0.55, x < 0.5 && y < 0.45, x < 0.5 && y > 0.55];
+        corners.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
+    }
+    let least = corners.iter().map(|(count, _)| *count).min();
+    corners.into_iter().find(|(count, _)| Some(*count) == least).map_or(SeriesLabelPosition::LowerRight, |(_, of)| of)
 }
 
 /// Without a fraction that is zero.
@@ -113,11 +162,13 @@ fn number(value: &f64) -> String {
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
 }
 
-/// The first series differs from the others in shape as well as in colour: diamonds, and squares.
+/// Series differ in shape as well as in colour: diamonds, squares, triangles up and down.
 fn marker(series: usize, (x, y): (i32, i32), colour: RGBColor) -> Polygon<(i32, i32)> {
-    let corners = match series {
-        0 => [(0, -6), (6, 0), (0, 6), (-6, 0)],
-        _ => [(-4, -4), (4, -4), (4, 4), (-4, 4)],
+    let corners: &[(i32, i32)] = match series % 4 {
+        0 => &[(0, -6), (6, 0), (0, 6), (-6, 0)],
+        1 => &[(-4, -4), (4, -4), (4, 4), (-4, 4)],
+        2 => &[(0, -6), (6, 5), (-6, 5)],
+        _ => &[(0, 6), (6, -5), (-6, -5)],
     };
-    Polygon::new(corners.map(|(dx, dy)| (x + dx, y + dy)).to_vec(), colour.filled())
+    Polygon::new(corners.iter().map(|(dx, dy)| (x + dx, y + dy)).collect::<Vec<_>>(), colour.filled())
 }

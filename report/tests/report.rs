@@ -1,7 +1,13 @@
 //! The report on made-up sections: complete, escaped, and the same bytes for the same sections.
 
-use sandglass_report::{Report, ReportError, build, write};
-use sandglass_study::{Axis, Chart, Figure, Part, Point, Section, Series, Table};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sandglass_report::{Content, Report, ReportError, build, drift, write};
+use sandglass_study::claim::Verdict;
+use sandglass_study::{
+    Axis, Chart, Drawing, Entry, Figure, Layer, Mark, Part, Point, Record, Section, Series, Stack, Table,
+};
 
 fn axis(label: &str, words: &str, unit: &str) -> Axis {
     Axis { label: label.into(), words: words.into(), unit: unit.into() }
@@ -19,12 +25,17 @@ fn chart(name: &str) -> Chart {
         x: axis("weight (g)", "weight", ""),
         y: axis("worth (points)", "worth", " points"),
         series: vec![series("first", 10.0), series("second", 20.0)],
+        is_minor: name == "1",
     }
 }
 
 fn section(name: &str) -> Section {
     let mut table = Table::new([("what", false), ("worth", true)]);
-    table.push([format!("{name} | <b>bold</b>\nline"), "1.5".to_owned()]);
+    let rows = vec![format!("{name}/plain/a#worth")];
+    table.push([format!("{name} | <b>bold</b>\nline").into(), Entry::new("1.5", Mark::Ours, rows.clone())]);
+    let both = vec![format!("{name}/plain/a#worth"), format!("{name}/plain/b#worth")];
+    table.push([Entry::from("mean".to_owned()), Entry::new("2.5", Mark::Verdict(Verdict::Reproduced), both)]);
+    table.push([Entry::from("lost".to_owned()), Entry::new("damaged", Mark::Damaged, Vec::new())]);
     let mut provenance = Table::new([("row", false)]);
     provenance.push([format!("{name}/plain/a#worth")]);
     Section {
@@ -38,17 +49,43 @@ fn section(name: &str) -> Section {
             Part::Table(table),
             Part::Prose("What it means.".into()),
             Part::Figure(Figure { name: name.into(), caption: "Both.".into(), charts: vec![chart("0"), chart("1")] }),
+            Part::Drawing(drawing(name)),
         ],
         provenance,
         commands: vec![("Again".into(), format!("sandglass run {name}"))],
         problems: vec![format!("{name}/plain/a#worth: stale")],
-        data: serde_json::Value::Null,
+        ..Section::default()
     }
+}
+
+fn drawing(name: &str) -> Drawing {
+    let layer = |from, to, is_depthwise| Layer { label: format!("{from} & {to}"), from, to, is_depthwise };
+    let layers = vec![layer(8, 2, false), layer(2, 2, true), layer(2, 8, false)];
+    let stacks = vec![Stack { title: "a < b".into(), family: "second".into(), layers, shortcuts: vec![(0, 2)] }];
+    Drawing { name: format!("{name}-block"), words: "8, 2, 2, 8".into(), caption: "An hourglass.".into(), stacks }
+}
+
+fn records() -> BTreeMap<String, Record> {
+    let of = |id: &str, seed| Record {
+        id: id.into(),
+        value: format!("{seed} <i>worth</i>"),
+        seed,
+        facts: vec![("commit", "abc".into()), ("machine", "m & n".into())],
+        command: format!("sandglass run --seed {seed}"),
+    };
+    let ids = ["width/plain/a#worth", "width/plain/b#worth", "darts/plain/a#worth"];
+    ids.iter().zip(0..).map(|(id, seed)| ((*id).to_owned(), of(id, seed))).collect()
+}
+
+/// Into a folder, as the command does.
+fn write_to(folder: &Path, report: &Report) -> Result<(), ReportError> {
+    write(folder, &report.files(folder)?).map(|_| ())
 }
 
 fn report() -> Report {
     let problems = ["x.parquet: is cut".to_owned(), "y.parquet: is cut".to_owned(), "x.parquet: is cut".to_owned()];
-    build("Two studies", &[section("width"), section("darts")], &problems).unwrap()
+    let (sections, records) = ([section("width"), section("darts")], records());
+    build(&Content { title: "Two studies", sections: &sections, problems: &problems, records: &records }).unwrap()
 }
 
 #[test]
@@ -63,7 +100,7 @@ fn two_studies_stand_side_by_side() {
     let report = report();
     let place = |text: &str| report.markdown.find(text).unwrap_or_else(|| panic!("no {text}"));
     assert!(place("## Study width") < place("## Study darts"));
-    assert!(report.headline.contains("note on width") && !report.headline.contains("darts"));
+    assert!(report.headline.contains("| width") && !report.headline.contains("darts"));
     // Each problem once, whoever tells of it.
     assert!(report.markdown.contains("4 row files or rows are not used:"));
     for problem in
@@ -76,7 +113,10 @@ fn two_studies_stand_side_by_side() {
         );
     }
     let files: Vec<&str> = report.figures.iter().map(|(file, _)| file.as_str()).collect();
-    assert_eq!(files, ["width-0.svg", "width-1.svg", "darts-0.svg", "darts-1.svg"]);
+    assert_eq!(
+        files,
+        ["width-0.svg", "width-1.svg", "width-block.svg", "darts-0.svg", "darts-1.svg", "darts-block.svg"]
+    );
 }
 
 #[test]
@@ -89,19 +129,66 @@ fn text_is_escaped() {
 #[test]
 fn the_page_stands_alone_and_speaks() {
     let report = report();
-    for outside in ["src=", "<link", "@import", "url(", "<script"] {
-        assert!(!report.html.contains(outside), "{outside}");
+    for outside in ["src=", "<link", "@import", "url(", "fetch(", "http:", "https:"] {
+        let html = report.html.replace("http://www.w3.org/2000/svg", "");
+        assert!(!html.contains(outside), "{outside}");
     }
-    assert_eq!(report.html.matches("<div role=\"img\" aria-label=\"").count(), 4);
-    assert_eq!((report.html.matches("<figure>").count(), report.html.matches("<svg").count()), (2, 4));
+    assert_eq!(report.html.matches("role=\"img\" aria-label=\"").count(), 6);
+    assert_eq!((report.html.matches("<figure").count(), report.html.matches("<svg").count()), (4, 6));
     let words = "chart 0: worth against weight; first from 10.0 points at 1.0 to 11.0 points at 3.0, \
                  second from 20.0 points at 1.0 to 21.0 points at 3.0.";
     assert!(report.html.contains(words) && report.markdown.contains(words));
-    for (_, svg) in &report.figures {
-        assert!(svg.contains("first") && svg.contains("second"), "every chart has its legend");
-        assert_eq!(svg.matches("<polygon").count(), 2 * (3 + 1), "a marker for each point and in the legend");
+    for (file, svg) in &report.figures {
         assert!(!svg.contains("NaN") && !svg.contains("currentColor"));
+        if !file.contains("block") {
+            assert!(svg.contains("first") && svg.contains("second"), "every chart has its legend");
+            assert_eq!(svg.matches("<polygon").count(), 2 * (3 + 1), "a marker for each point and in the legend");
+        }
     }
+}
+
+/// What the points of a panel say nothing about is said beside it, and it is marked for the style.
+#[test]
+fn a_minor_panel_says_so() {
+    let html = report().html;
+    assert_eq!(html.matches("class=\"panel minor\"").count(), 2);
+    assert_eq!(html.matches("says nothing of the question").count(), 2);
+}
+
+/// A family has one colour in charts and drawings; the layers that filter each channel alone are filled.
+#[test]
+fn families_keep_their_colour() {
+    let report = report();
+    let of = |name: &str| &report.figures.iter().find(|(file, _)| file == name).unwrap().1;
+    let colour = "#d06a1c";
+    assert!(of("width-block.svg").contains(colour) && of("width-0.svg").to_lowercase().contains(colour));
+    assert_eq!(of("width-block.svg").matches("fill-opacity=\"0.85\"").count(), 1);
+    assert!(of("width-block.svg").contains("a &lt; b") && of("width-block.svg").contains("8 &amp; 2"));
+}
+
+/// A number opens its row; several rows open as a list of which each opens in turn; what has no rows does not open.
+#[test]
+fn every_number_opens_where_it_comes_from() {
+    let html = report().html;
+    assert!(html.contains("popovertarget=\"row.width.plain.a.worth\">1.5</button>"));
+    assert!(html.contains("popover id=\"row.width.plain.a.worth\""));
+    assert!(html.contains("popovertarget=\"rows.2\">2.5</button>"), "both rows and the list of them");
+    for target in html.split("popovertarget=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert_eq!(html.matches(&format!(" id=\"{target}\"")).count(), 1, "{target}");
+    }
+    assert!(html.contains("<dt>machine</dt><dd>m &#38; n</dd>") && !html.contains("<i>worth"));
+    assert!(html.contains("<td class=\"lost right\">damaged</td>"));
+    assert!(html.contains("<td class=\"yes right\">"));
+}
+
+#[test]
+fn ids_are_unique() {
+    let html = report().html;
+    let mut ids: Vec<&str> = html.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), count);
 }
 
 #[test]
@@ -110,26 +197,46 @@ fn files_are_written_the_readme_spliced_and_old_figures_removed() {
     let (readme, out) = (folder.path().join("README.md"), folder.path().join("report/out"));
     let report = report();
     std::fs::write(&readme, "# Sandglass\n").unwrap();
-    assert!(matches!(write(folder.path(), &report), Err(ReportError::Markers { .. })));
+    assert!(matches!(write_to(folder.path(), &report), Err(ReportError::Markers { .. })));
     std::fs::write(&readme, "# Sandglass\n<!-- BEGIN: headline -->\n<!-- END: headline -->\nmore\n").unwrap();
     std::fs::create_dir_all(&out).unwrap();
     std::fs::write(out.join("width-7.svg"), "of a scale that is gone").unwrap();
     std::fs::write(out.join("notes.txt"), "somebody's").unwrap();
-    write(folder.path(), &report).unwrap();
+    write_to(folder.path(), &report).unwrap();
     let text = std::fs::read_to_string(&readme).unwrap();
-    assert!(text.contains("note on width") && text.ends_with("<!-- END: headline -->\nmore\n"));
+    assert!(text.contains("| width") && text.ends_with("<!-- END: headline -->\nmore\n"));
     let mut files: Vec<String> =
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     files.sort();
-    let expected = ["darts-0.svg", "darts-1.svg", "index.html", "notes.txt", "report.md", "width-0.svg", "width-1.svg"];
+    let expected = [
+        "darts-0.svg",
+        "darts-1.svg",
+        "darts-block.svg",
+        "index.html",
+        "notes.txt",
+        "report.md",
+        "width-0.svg",
+        "width-1.svg",
+        "width-block.svg",
+    ];
     assert_eq!(files, expected);
     let before = std::fs::metadata(&readme).unwrap().modified().unwrap();
-    write(folder.path(), &report).unwrap();
+    write_to(folder.path(), &report).unwrap();
     assert_eq!(std::fs::metadata(&readme).unwrap().modified().unwrap(), before, "what has not changed is not written");
+    // Whoever looks whether it still stands sees what was edited, what is gone and what is nobody's.
+    let files = report.files(folder.path()).unwrap();
+    assert_eq!(drift(folder.path(), &files).unwrap(), Vec::<std::path::PathBuf>::new());
+    std::fs::write(out.join("report.md"), "edited").unwrap();
+    std::fs::remove_file(out.join("width-0.svg")).unwrap();
+    std::fs::write(out.join("width-7.svg"), "old").unwrap();
+    let found: Vec<_> =
+        drift(folder.path(), &files).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+    assert_eq!(found, ["report.md", "width-0.svg", "width-7.svg"]);
 }
 
 #[test]
 fn no_study_is_an_empty_report() {
-    let report = build("Nothing", &[], &[]).unwrap();
+    let content = Content { title: "Nothing", sections: &[], problems: &[], records: &BTreeMap::new() };
+    let report = build(&content).unwrap();
     assert!(report.markdown.contains("Every row file that was found is sound and used.") && report.headline.is_empty());
 }

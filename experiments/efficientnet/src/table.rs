@@ -197,6 +197,7 @@ fn figure(results: &Results<'_, Trials<EfficientNet>>, lines: &[Line], columns: 
             x: Axis { label: format!("{label} (M)"), words: label.to_owned(), unit: " million".to_owned() },
             y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
             series,
+            is_minor: false,
         }
     };
     Figure {

@@ -3,6 +3,7 @@
 use sandglass_lab::told::{Timing, accuracies, times};
 use sandglass_lab::{Subject, Trials};
 use sandglass_models::{Cost, NetworkConfig};
+use sandglass_study::claim::Count;
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
 use sandglass_study::{Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
 use serde_json::json;
@@ -30,7 +31,15 @@ pub(crate) fn section(results: &Results<'_, Trials<ExtraDepthwise>>) -> Result<S
         parts.extend(latency(scale, &lines));
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
-    Ok(Section { parts, data: data(results, &lines), ..Section::default() })
+    let counts = lines.iter().flat_map(|line| {
+        [("parameters", line.cost.params), ("multiply-adds", line.cost.madds_total)].map(|(what, value)| Count {
+            what: what.to_owned(),
+            axes: vec![("network".to_owned(), line.subject.network.clone())],
+            value,
+        })
+    });
+    let counts = counts.collect();
+    Ok(Section { parts, counts, data: data(results, &lines), ..Section::default() })
 }
 
 fn lines<'a>(results: &Results<'a, Trials<ExtraDepthwise>>, paper: &PaperTable) -> Result<Vec<Line<'a>>, StudyError> {

@@ -3,6 +3,7 @@
 use sandglass_lab::told::{Timing, accuracies, ratio, times};
 use sandglass_lab::{Subject, Times, Trial, Trials, Variant};
 use sandglass_models::{Cost, NetworkConfig};
+use sandglass_study::claim::Count;
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
 use sandglass_study::{
     Axis, Chart, Entry, Figure, Mark, Part, Point, Results, Scale, Section, Series, StudyError, Table, grouped,
@@ -37,7 +38,13 @@ pub(crate) fn section(results: &Results<'_, Trials<Identity>>) -> Result<Section
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(figure(results, &lines).map(Part::Figure));
-    Ok(Section { parts, data: data(results, &lines), ..Section::default() })
+    let width = format!("{:?}", results.design.width);
+    let counts = lines.iter().map(|line| Count {
+        what: "additions in shortcuts".to_owned(),
+        axes: vec![("network".to_owned(), line.subject.network.clone()), ("width".to_owned(), width.clone())],
+        value: line.cost.residual_adds,
+    });
+    Ok(Section { parts, counts: counts.collect(), data: data(results, &lines), ..Section::default() })
 }
 
 fn lines(design: &Design, paper: &PaperTable) -> Result<Vec<Line>, StudyError> {
@@ -181,6 +188,7 @@ fn figure(results: &Results<'_, Trials<Identity>>, lines: &[Line]) -> Option<Fig
         },
         y: Axis { label: "latency, ratio".to_owned(), words: "latency ratio".to_owned(), unit: String::new() },
         series: all,
+        is_minor: false,
     };
     (chart.series.len() > 1).then(|| Figure {
         name: format!("{}-latency", results.head.name),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sandglass_models::{Graph, ModelError};
+use sandglass_models::{Graph, MapId, ModelError, Node};
 
 /// The paper counts activations of 16 bits.
 const BYTES: usize = 2;
@@ -26,6 +26,18 @@ pub(crate) fn by_resolution(graph: &Graph, input: usize) -> Result<Vec<(usize, u
         *of_height = channels.max(*of_height);
     }
     Ok(most.into_iter().rev().collect())
+}
+
+/// Bytes that each convolution and linear layer reads and writes, in their order.
+pub(crate) fn read_and_written(graph: &Graph, input: usize) -> Result<Vec<usize>, ModelError> {
+    let sizes = graph.sizes(input, input)?;
+    let bytes = |map: MapId| {
+        let (height, width) = sizes[map.index()];
+        graph.maps()[map.index()].channels * height * width * BYTES
+    };
+    let computes = |node: &&Node| matches!(node, Node::Conv { .. } | Node::Linear { .. });
+    let of_node = |node: &Node| node.reads().into_iter().map(bytes).sum::<usize>() + bytes(node.writes());
+    Ok(graph.nodes().iter().filter(computes).map(of_node).collect())
 }
 
 /// Such as `features.3` of `features.3.conv.0.0`.

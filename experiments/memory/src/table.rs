@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use sandglass_lab::Subject;
 use sandglass_lab::told::{Timing, times};
 use sandglass_models::NetworkConfig;
+use sandglass_study::claim::Count;
 use sandglass_study::paper::{PaperRow, PaperTable};
-use sandglass_study::{Entry, Mark, Part, Results, Scale, Section, StudyError, Table};
+use sandglass_study::{
+    Axis, Chart, Entry, Figure, Mark, Part, Point, Results, Scale, Section, Series, StudyError, Table,
+};
 use serde_json::json;
 
-use crate::rule::{by_resolution, kilobytes};
+use crate::rule::{by_resolution, kilobytes, read_and_written};
 use crate::{Memory, Network};
 
 /// The input size of the paper's table.
@@ -41,9 +44,49 @@ pub(crate) fn section(results: &Results<'_, Memory>) -> Result<Section, StudyErr
         parts.extend(plans(scale, &results.design.plans));
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
+    parts.push(Part::Figure(through(results)?));
     let of_network = |of: &Counted<'_>| json!({"network": of.network.network, "channels_by_resolution": of.most});
     let data = json!({"study": results.head.name, "networks": counted.iter().map(of_network).collect::<Vec<_>>()});
-    Ok(Section { parts, data, ..Section::default() })
+    let counts = counted.iter().map(|of| Count {
+        what: "bytes held at most".to_owned(),
+        axes: vec![("network".to_owned(), of.network.network.clone())],
+        value: (1000.0 * of.largest()).round() as u64,
+    });
+    Ok(Section { parts, counts: counts.collect(), data, ..Section::default() })
+}
+
+/// What each convolution reads and writes, from the images to the head.
+fn through(results: &Results<'_, Memory>) -> Result<Figure, StudyError> {
+    let series = |network: &Network| {
+        let config: NetworkConfig = network.network.parse().map_err(StudyError::refused)?;
+        let maps =
+            config.build().and_then(|graph| read_and_written(&graph, PAPER_INPUT)).map_err(StudyError::refused)?;
+        let all = maps.len().max(2) - 1;
+        let point = |(at, bytes): (usize, usize)| Point {
+            x: 100.0 * at as f64 / all as f64,
+            y: bytes as f64 / 1e6,
+            spread: None,
+        };
+        Ok(Series { name: network.title.clone(), points: maps.into_iter().enumerate().map(point).collect() })
+    };
+    let series = results.design.networks.iter().map(series).collect::<Result<Vec<_>, StudyError>>()?;
+    let axis =
+        |label: &str, words: &str, unit: &str| Axis { label: label.into(), words: words.into(), unit: unit.into() };
+    let chart = Chart {
+        name: "maps".to_owned(),
+        title: format!("maps that a convolution reads and writes, {PAPER_INPUT} x {PAPER_INPUT}"),
+        x: axis("way through the network (%)", "way through the network", ""),
+        y: axis("read and written (MB)", "megabytes read and written", " MB"),
+        series,
+        is_minor: false,
+    };
+    Ok(Figure {
+        name: format!("{}-through", results.head.name),
+        caption: "Activations of 16 bits that each convolution or linear layer reads and writes, one after the other from the images \
+                  to the scores, with nothing fused."
+            .to_owned(),
+        charts: vec![chart],
+    })
 }
 
 fn count(network: &Network) -> Result<Counted<'_>, StudyError> {

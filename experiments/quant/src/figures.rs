@@ -39,7 +39,12 @@ fn figure<'a>(
     charts: impl Fn(&Measurements<'a>) -> Vec<Chart>,
 ) -> Figure {
     let families = scales.iter().filter(|scale| scale.compares_families());
-    let mut charts: Vec<Chart> = families.flat_map(charts).collect();
+    let of_scale = |scale: &Measurements<'a>| {
+        let mut charts = charts(scale);
+        charts.iter_mut().for_each(|chart| chart.is_minor = scale.synthetic);
+        charts
+    };
+    let mut charts: Vec<Chart> = families.flat_map(of_scale).collect();
     for (at, chart) in charts.iter_mut().enumerate() {
         chart.name = at.to_string();
     }
@@ -52,7 +57,7 @@ fn axis(label: &str, unit: &str) -> Axis {
 
 fn chart(title: String, x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
     let points = series.iter().map(|series| series.points.len()).max().unwrap_or(0);
-    (points > 1).then(|| Chart { name: String::new(), title, x, y, series })
+    (points > 1).then(|| Chart { name: String::new(), title, x, y, series, is_minor: false })
 }
 
 /// A series for each network.

@@ -100,7 +100,7 @@ fn other_data<'a>(cells: impl Iterator<Item = &'a CellResult<'a, sandglass_lab::
     other.map(|row| format!("{}: was measured on other images than {}", row.id(), first.id())).collect()
 }
 
-/// None where there are no rows.
+/// None where there are no rows, and never were.
 fn column<'a>(
     profile: &Profile<ImageSetup>,
     set: &str,
@@ -111,8 +111,16 @@ fn column<'a>(
     let copies = cells.iter().find_map(|cell| cell.value("copies_left_out")).map_or_else(String::new, |count| {
         format!(" {count} training images are left out, for a validation image repeats them under another label.")
     });
-    let row = rows.iter().find(|row| row.status == Status::Ok).or(rows.first())?;
     let setup = &profile.setup;
+    let Some(row) = rows.iter().find(|row| row.status == Status::Ok).or(rows.first()) else {
+        return cells.iter().any(|cell| cell.lost.is_some()).then(|| Column {
+            profile: profile.name.clone(),
+            dataset: set.to_owned(),
+            title: format!("{}, {1}x{1}", profile.title, setup.input),
+            synthetic: profile.synthetic,
+            note: "All of its rows are damaged or gone.".to_owned(),
+        });
+    };
     let images = if setup.given.is_empty() { String::new() } else { format!(", {} images", row.n) };
     let synthetic = if profile.synthetic { " (synthetic)" } else { "" };
     let facts = format!("data set {}{synthetic}, {} classes, {} images.", row.dataset, setup.classes, row.n);

@@ -1,7 +1,7 @@
 //! Accuracy against cost.
 
 use sandglass_ledger::Summary;
-use sandglass_study::{Axis, Chart, Figure, Point, Results, Scale, Series};
+use sandglass_study::{Axis, Chart, Figure, Outcome, Point, Results, Scale, Series};
 
 use crate::Width;
 use crate::comparison::{Comparison, Line, is_plain};
@@ -24,23 +24,26 @@ fn figure(comparison: &Comparison, (end, words, cost): &Cost) -> Figure {
         let y = line.printed("top1_pct")?;
         Some(Point { x: cost(line), y, spread: None })
     });
-    let mut charts = vec![("paper, ImageNet".to_owned(), paper)];
+    let mut charts = vec![("paper, ImageNet".to_owned(), paper, false)];
     for (at, scale) in comparison.scales.iter().enumerate() {
         let ours = series(comparison, |line| {
             let summary = line.results.get(at)?.summary()?;
             Some(Point { x: cost(line), y: summary.mean, spread: summary.sd })
         });
         if ours.iter().map(|series| series.points.len()).sum::<usize>() > 1 {
-            charts.push((format!("ours, {}", scale.title), ours));
+            charts.push((format!("ours, {}", scale.title), ours, scale.synthetic));
         }
     }
-    charts.retain(|(_, series)| !series.is_empty());
-    let chart = |(at, (title, series)): (usize, (String, Vec<Series>))| Chart {
+    charts.retain(|(_, series, _)| !series.is_empty());
+    // What says nothing stands last.
+    charts.sort_by_key(|(.., is_minor)| *is_minor);
+    let chart = |(at, (title, series, is_minor)): (usize, (String, Vec<Series>, bool))| Chart {
         name: at.to_string(),
         title,
         x: Axis { label: (*words).to_owned(), words: (*words).to_owned(), unit: String::new() },
         y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
         series,
+        is_minor,
     };
     Figure {
         name: format!("{}-{end}", comparison.study),
@@ -62,6 +65,47 @@ fn series(comparison: &Comparison, point: impl Fn(&Line) -> Option<Point>) -> Ve
         }
     }
     all
+}
+
+/// Accuracy against the images' size, of profiles that have several, as soon as two of them are measured.
+pub(crate) fn resolutions(results: &Results<'_, Width>) -> Vec<Figure> {
+    let shown = results.scales.iter().filter(|scale| scale.profile.setup.inputs.len() > 1);
+    let figures = shown.filter_map(|scale| {
+        let charts: Vec<Chart> =
+            results.design.widths.iter().filter_map(|&width| by_input(results, scale, width)).collect();
+        let caption =
+            format!("{}: top-1 accuracy, means over seeds with their standard deviation.", scale.profile.title);
+        let name = format!("{}-{}", results.head.name, scale.profile.name);
+        (!charts.is_empty()).then_some(Figure { name, caption, charts })
+    });
+    figures.collect()
+}
+
+/// All networks of one width; none where fewer than two sizes are measured.
+fn by_input(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> Option<Chart> {
+    let point = |network: &str, input: usize| {
+        let cells = scale.cells.iter().filter(|cell| {
+            let of = &cell.cell.network;
+            of.to_string() == network && of.width == width && cell.cell.input == input
+        });
+        let summary = Outcome::of("top1", cells).summary()?;
+        Some(Point { x: input as f64, y: summary.mean, spread: summary.sd })
+    };
+    let of_network = |variant: &sandglass_lab::Variant| {
+        let inputs = scale.profile.setup.inputs.iter();
+        let points = inputs.filter_map(|&input| point(&variant.network, input)).collect();
+        Series { name: variant.paper.clone(), points }
+    };
+    let mut series: Vec<Series> = results.design.networks.iter().map(of_network).collect();
+    series.retain(|series| !series.points.is_empty());
+    series.iter().any(|series| series.points.len() > 1).then(|| Chart {
+        name: format!("{width:?}"),
+        title: format!("width {width:?}"),
+        x: Axis { label: "pixels a side".into(), words: "pixels a side".into(), unit: String::new() },
+        y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
+        series,
+        is_minor: scale.profile.synthetic,
+    })
 }
 
 /// Accuracy on the way, of profiles that say when they looked: it is shown, and decides nothing.
@@ -110,5 +154,6 @@ fn curve(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> 
         x: Axis { label: "epoch".into(), words: "epochs".into(), unit: String::new() },
         y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
         series,
+        is_minor: scale.profile.synthetic,
     })
 }

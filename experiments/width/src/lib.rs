@@ -8,6 +8,7 @@
 //! and the narrowest networks at several resolutions.
 
 mod comparison;
+mod drawing;
 mod figures;
 mod table;
 

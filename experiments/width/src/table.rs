@@ -1,18 +1,21 @@
 //! How the study is laid out: the comparison, the question at equal width, and the tables beside them.
 
 use sandglass_lab::Classifier;
+use sandglass_ledger::stats::{self, Interval};
 use sandglass_ledger::{Summary, smallest_effect};
+use sandglass_study::claim::Count;
 use sandglass_study::paper::LEGEND;
 use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
 
 use crate::Width;
 use crate::comparison::{Comparison, Line, PAPER_INPUT};
-use crate::figures::{curves, figures};
+use crate::drawing::drawings;
+use crate::figures::{curves, figures, resolutions};
 
 pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyError> {
     let comparison = Comparison::of(results)?;
     let mut parts = vec![Part::Table(overview(&comparison)), Part::Notes(notes(&comparison))];
-    if let Some((heading, table)) = gaps(&comparison) {
+    if let Some((heading, table)) = gaps(&comparison, Scales::All) {
         parts.extend([Part::Heading(heading), Part::Table(table)]);
     }
     for at in 0..comparison.scales.len() {
@@ -20,16 +23,28 @@ pub(crate) fn section(results: &Results<'_, Width>) -> Result<Section, StudyErro
     }
     parts.extend(beside(results));
     parts.push(Part::Prose(results.head.analysis.clone()));
+    parts.extend(drawings(results)?.into_iter().map(Part::Drawing));
     parts.extend(figures(&comparison).into_iter().map(Part::Figure));
-    parts.extend(curves(results).into_iter().map(Part::Figure));
+    parts.extend(resolutions(results).into_iter().chain(curves(results)).map(Part::Figure));
     let data = serde_json::to_value(&comparison).map_err(StudyError::Unwritable)?;
     // The protocol adds the problems that every study can have.
     let own = |problem: &String| problem.contains("was measured on other images");
     let problems = comparison.problems.iter().filter(|problem| own(problem)).cloned().collect();
-    Ok(Section { parts, problems, data, ..Section::default() })
+    let headline = gaps(&comparison, Scales::Real).map(|(_, table)| table);
+    Ok(Section { parts, headline, counts: counts(&comparison), problems, data, ..Section::default() })
 }
 
-/// The table that is printed, and spliced into the README.
+fn counts(comparison: &Comparison) -> Vec<Count> {
+    let of_line = |line: &Line| {
+        let axes =
+            vec![("network".to_owned(), line.network.clone()), ("width".to_owned(), format!("{:?}", line.width))];
+        let count = |what: &str, value| Count { what: what.to_owned(), axes: axes.clone(), value };
+        [count("parameters", line.cost.params), count("multiply-adds", line.cost.madds_total)]
+    };
+    comparison.lines.iter().flat_map(of_line).collect()
+}
+
+/// Every network at every scale.
 fn overview(comparison: &Comparison) -> Table {
     let fixed = [
         ("network", false),
@@ -84,14 +99,24 @@ fn notes(comparison: &Comparison) -> Vec<String> {
     notes
 }
 
+/// Which scales a table shows.
+#[derive(Clone, Copy, PartialEq)]
+enum Scales {
+    All,
+    /// Without images drawn by code, which say nothing beside the paper's.
+    Real,
+}
+
 /// The question itself: second network minus first, width by width; the paper's difference, and ours seed by seed.
 /// None unless two networks are compared.
-fn gaps(comparison: &Comparison) -> Option<(String, Table)> {
+fn gaps(comparison: &Comparison, shown: Scales) -> Option<(String, Table)> {
     let pairs = pairs(comparison);
     let (first, second) = pairs.first().map(|(a, b)| (a.model.as_str(), b.model.as_str()))?;
     let measured = |line: &Line, at: usize| line.results.get(at).is_some_and(|outcome| !outcome.measured.is_empty());
     let both = |at: &usize| pairs.iter().any(|(a, b)| measured(a, *at) && measured(b, *at));
-    let scales: Vec<usize> = (0..comparison.scales.len()).filter(both).collect();
+    let is_shown =
+        |at: &usize| shown == Scales::All || comparison.scales.get(*at).is_some_and(|scale| !scale.synthetic);
+    let scales: Vec<usize> = (0..comparison.scales.len()).filter(both).filter(is_shown).collect();
     let fixed = [
         ("width".to_owned(), true),
         (format!("multiply-adds, {second} / {first}"), true),
@@ -129,46 +154,31 @@ fn resolving_power(comparison: &Comparison, at: usize) -> Vec<Part> {
         .filter_map(|(a, b)| Some((a.width, a.results.get(at)?.differences(b.results.get(at)?))))
         .filter(|(_, differences)| !differences.is_empty())
         .collect();
-    let title = comparison.scales.get(at).map_or_else(String::new, |scale| scale.title.clone());
-    // Pooled, each width keeps its own mean: the spread is that within widths.
-    let all: Vec<f64> = differences.iter().flat_map(|(_, differences)| differences.clone()).collect();
-    let within = differences.iter().filter_map(|(_, differences)| {
-        let Summary { sd, n, .. } = Summary::of(differences)?;
-        Some((sd? * sd? * (n - 1) as f64, n - 1))
-    });
-    let (squares, freedom) = within.fold((0.0, 0), |(a, b), (square, free)| (a + square, b + free));
-    if freedom == 0 {
-        return Vec::new();
-    }
+    let groups: Vec<&Vec<f64>> = differences.iter().map(|(_, differences)| differences).collect();
+    let Some(all) = stats::pooled(&groups) else { return Vec::new() };
     let mut table = Table::new([
         ("width", true),
-        ("pairs of one seed", true),
+        ("pairs of seeds", true),
         ("mean difference (points)", true),
         ("95 % interval", true),
         ("smallest effect that shows (points)", true),
     ]);
-    let line = |name: String, Summary { mean, n, .. }: Summary, sd: f64, freedom: usize| {
-        let number = |value: Option<f64>, sign: bool| match value {
-            Some(value) if sign => format!("{value:+.2}"),
-            Some(value) => format!("{value:.2}"),
-            None => "\u{2013}".to_owned(),
-        };
-        let half = Summary { n: freedom + 1, mean, sd: Some(sd) }.half_interval();
-        let half = half.map(|half| half * ((freedom + 1) as f64).sqrt() / (n as f64).sqrt());
-        let interval =
-            half.map(|half| format!("{} to {}", number(Some(mean - half), true), number(Some(mean + half), true)));
-        let interval = interval.unwrap_or_else(|| "\u{2013}".to_owned());
-        [name, n.to_string(), number(Some(mean), true), interval, number(smallest_effect(sd, n, freedom), false)]
+    let line = |name: String, n: usize, effect: f64, interval: Option<Interval>, smallest: Option<f64>| {
+        let dash = || "\u{2013}".to_owned();
+        let range = interval.map_or_else(dash, |Interval { low, high, .. }| format!("{low:+.2} to {high:+.2}"));
+        let smallest = smallest.map_or_else(dash, |smallest| format!("{smallest:.2}"));
+        [name, n.to_string(), format!("{effect:+.2}"), range, smallest]
     };
     for (width, differences) in &differences {
-        let Some(summary) = Summary::of(differences) else { continue };
-        table.push(line(format!("{width:?}"), summary, summary.sd.unwrap_or_default(), summary.n - 1));
+        let Some(Summary { n, mean, sd }) = Summary::of(differences) else { continue };
+        let smallest = sd.and_then(|sd| smallest_effect(sd, n, n - 1));
+        table.push(line(format!("{width:?}"), n, mean, stats::mean(differences), smallest));
     }
-    if let Some(summary) = Summary::of(&all) {
-        table.push(line("all, pooled".to_owned(), summary, (squares / freedom as f64).sqrt(), freedom));
-    }
+    let n = groups.iter().map(|group| group.len()).sum();
+    table.push(line("all, each width once".to_owned(), n, all.effect, Some(all), stats::smallest_pooled(&groups)));
+    let title = comparison.scales.get(at).map_or_else(String::new, |scale| scale.title.clone());
     let note = "The smallest true difference that so many pairs of seeds show in four of five repetitions (two-sided t test at \
-                5 %). Pooled, the spread is that within widths."
+                5 %). For all, each width counts once and the spread is that within widths."
         .to_owned();
     vec![Part::Heading(format!("What the seeds can show: {title}")), Part::Table(table), Part::Notes(vec![note])]
 }

@@ -51,6 +51,7 @@ fn hashes_of_definitions_are_pinned() {
         ("imagenet", "mobilenetv2-w1.0-s0", "15085133a9560ea2"),
         ("imagenet-subset", "mobilenetv2-w1.0-imagenet_val_910", "dfde989b78bcc37d"),
         ("imagewoof-search", "mobilenext-w0.35-s0-middle", "d9396441fe1d33c2"),
+        ("imagewoof", "mobilenetv2-w0.35-s0", "4c19aeb4bb03b996"),
     ];
     assert_eq!(pinned.map(|(profile, id, _)| of(profile, id)), pinned.map(|(.., hash)| hash.to_owned()));
 }

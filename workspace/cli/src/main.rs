@@ -38,8 +38,10 @@ enum Verb {
     Run(cmd::run::Args),
     /// Print a study's table from committed rows
     Table(cmd::table::Args),
-    /// Write report/out from committed rows
+    /// Write report/out from committed rows, or check it
     Report(cmd::report::Args),
+    /// What changed between two folders of results, or two commits
+    Diff(cmd::diff::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => cmd::run::run(args),
         Verb::Table(args) => cmd::table::run(args),
         Verb::Report(args) => cmd::report::run(args),
+        Verb::Diff(args) => cmd::diff::run(args),
     };
     match result {
         Ok(code) => code,

@@ -80,7 +80,7 @@ fn what_the_weights_say_is_found_and_drawn_on_every_size_and_ground() {
 
     let output = detect(&[&arguments[..1], &["--weights", &weights, "--width", "0.1", "--input", "64"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("| dog ") && text.contains("100 x 60") && text.contains("ms: decode "), "{text}");
+    assert!(text.contains("\n dog ") && text.contains("100 x 60") && text.contains("ms: decode "), "{text}");
 }
 
 #[test]

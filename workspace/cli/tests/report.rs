@@ -140,3 +140,125 @@ fn a_kept_checkpoint_is_scored_by_eval_as_in_its_row() {
     let (code, out, err) = sandglass(project.path(), &["table", "micro", "--verify", "all"]);
     assert!(code == 0 && err.contains(&format!("evaluated again, equal to its row: tiny/{id}")), "{out}{err}");
 }
+
+/// A project with rows of one cell, and its committed report.
+fn reported() -> (tempfile::TempDir, std::path::PathBuf) {
+    let project = project();
+    sandglass(project.path(), &["run", "micro", "--cell", "mobilenext-w0.35-s0"]);
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert_eq!(code, 0, "{err}");
+    let row = project.path().join("results/rows/micro/tiny/mobilenext-w0.35-s0.parquet");
+    assert!(row.is_file());
+    (project, row)
+}
+
+/// Code and findings of `report --check`, which writes nothing.
+fn check(project: &Path) -> (i32, String) {
+    let page = project.join("report/out/index.html");
+    let before = std::fs::read(&page).unwrap();
+    let (code, _, err) = sandglass(project, &["report", "--check"]);
+    assert_eq!(std::fs::read(&page).unwrap(), before);
+    (code, err)
+}
+
+#[test]
+fn a_report_that_is_that_of_its_rows_passes() {
+    let (project, _) = reported();
+    assert_eq!(check(project.path()), (0, String::new()));
+    let report = std::fs::read_to_string(project.path().join("report/out/report.md")).unwrap();
+    let mark = |width: &str| {
+        let line = report.lines().find(|line| line.starts_with("| MobileNeXt") && line.contains(width)).unwrap();
+        line.split('|').nth(8).unwrap().trim().to_owned()
+    };
+    assert_eq!((mark("| 0.35"), mark("| 1.0")), ("skipped".to_owned(), "not run".to_owned()));
+}
+
+#[test]
+fn rows_that_were_changed_or_are_gone_are_found_and_marked() {
+    let (project, row) = reported();
+    let mut bytes = std::fs::read(&row).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&row, &bytes).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("is cut or was changed") && err.contains("report.md: is not what"), "{err}");
+    let (_, out, _) = sandglass(project.path(), &["table", "micro"]);
+    assert!(out.contains("| damaged") && out.contains("| not run"), "{out}");
+
+    std::fs::remove_file(&row).unwrap();
+    let (code, err) = check(project.path());
+    let gone = "micro/tiny/mobilenext-w0.35-s0: the committed report shows it, and its rows are gone";
+    assert!(code == 1 && err.contains(gone), "{err}");
+}
+
+#[test]
+fn rows_that_are_stale_repeated_or_strangers_are_found() {
+    let (project, row) = reported();
+    std::fs::copy(&row, row.with_file_name("mobilenext-w1.0-s0.parquet")).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("belongs in micro/tiny/mobilenext-w0.35-s0.parquet"), "{err}");
+    std::fs::remove_file(row.with_file_name("mobilenext-w1.0-s0.parquet")).unwrap();
+    assert_eq!(check(project.path()).0, 0);
+    std::fs::write(
+        project.path().join("experiments/micro/study.toml"),
+        STUDY.replace("recipe = \"smoke\"", "recipe = \"smoke\"\nset = { epochs = 9 }"),
+    )
+    .unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("stale, the cell's definition has changed"), "{err}");
+}
+
+#[test]
+fn a_report_that_was_edited_is_found() {
+    let (project, _) = reported();
+    let path = project.path().join("report/out/report.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("skipped", "93.00 (n=1)")).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("report.md: is not what the rows give"), "{err}");
+}
+
+/// Prose, here the README's, that leans on a verdict which rows do not give.
+#[test]
+fn prose_that_rows_do_not_support_fails_the_report() {
+    let (project, _) = reported();
+    let claims = "[[claim]]\nid = \"cheap\"\nsays = \"It is cheaper\"\npaper = \"P\"\norigin = \"stated\"\nsource = \"a table\"\n\
+                  confidence = \"seen\"\nstudy = \"micro\"\n[[claim.test.count]]\nwhat = \"parameters\"\nis = \"less\"\n\
+                  of = { network = \"mobilenext\", width = \"1.0\" }\nthan = { network = \"mobilenetv2\", width = \"1.0\" }\n";
+    std::fs::write(project.path().join("experiments/claims.toml"), claims).unwrap();
+    let readme = |verdict: &str| {
+        let text =
+            format!("It is dear {{claim cheap: {verdict}}}.\n<!-- BEGIN: headline -->\n<!-- END: headline -->\n");
+        std::fs::write(project.path().join("README.md"), text).unwrap();
+    };
+    readme("reproduced");
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert!(code == 1 && err.contains("README.md: says that claim cheap is \"reproduced\""), "{err}");
+    readme("contradicted");
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert_eq!(code, 0, "{err}");
+    let text = std::fs::read_to_string(project.path().join("README.md")).unwrap();
+    assert!(text.contains("It is cheaper") && text.contains("contradicted"), "the claim heads the README");
+}
+
+#[test]
+fn a_difference_of_two_folders_is_a_table() {
+    let (project, row) = reported();
+    let before = tempfile::tempdir().unwrap();
+    let copy = before.path().join("results/rows/micro/tiny");
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::copy(&row, copy.join("mobilenext-w0.35-s0.parquet")).unwrap();
+    let diff = |more: &[&str]| {
+        let arguments = [&["diff", before.path().to_str().unwrap()], more].concat();
+        sandglass(project.path(), &arguments)
+    };
+    let (code, out, err) = diff(&[]);
+    assert_eq!((code, out.as_str()), (0, "No row and no verdict differs.\n"), "{err}");
+    std::fs::remove_file(copy.join("mobilenext-w0.35-s0.parquet")).unwrap();
+    let (_, out, _) = diff(&[]);
+    assert!(out.contains("micro/tiny/mobilenext-w0.35-s0#top1") && out.contains("skipped"), "{out}");
+    let (_, out, _) = diff(&[".", "--markdown"]);
+    assert!(out.starts_with("### Results: . against"), "{out}");
+    let (code, _, err) = sandglass(project.path(), &["diff", "no-such-commit"]);
+    assert!(code == 1 && err.contains("neither a folder nor a commit"), "{err}");
+}

@@ -224,11 +224,12 @@ impl DetectionSet {
     pub fn listing(&self) -> String {
         let objects = || self.objects.iter().flatten();
         let difficult = objects().filter(|object| object.difficult).count();
+        let counted = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
         format!(
-            "{} images with {} objects ({difficult} of them difficult) of {} classes",
-            self.len(),
-            objects().count(),
-            self.classes().len()
+            "{} with {} ({difficult} of them difficult) of {}",
+            counted(self.len(), "image", "images"),
+            counted(objects().count(), "object", "objects"),
+            counted(self.classes().len(), "class", "classes")
         )
     }
 

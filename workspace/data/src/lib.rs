@@ -1,7 +1,8 @@
 //! Data sets, augmentation and batches. Nothing outside this crate talks to the network.
 //!
 //! [`open`] finds a [`Dataset`] by name or folder, a [`Transform`] turns its images into a network's input, and a
-//! [`Loader`] hands out batches. The same seed gives the same batches on every machine and for any number of threads.
+//! [`Loader`] hands out batches; for detectors these are [`open_detection`], a [`DetectionSet`], a [`DetectionTransform`]
+//! and the same loader. The same seed gives the same batches on every machine and for any number of threads.
 
 #![warn(missing_docs, clippy::missing_errors_doc)]
 

@@ -43,11 +43,10 @@ pub const VOC_CLASSES: [&str; 20] = [
 const LISTS: &str = "ImageSets/Main";
 
 /// Bytes that a list may take; the longest official one takes 180 kB.
-const LONGEST_LIST: u64 = 16 << 20;
+const LONGEST_LIST: u64 = 4 << 20;
 
-/// Bytes that an annotation may take, some times what the longest official ones do: the reader's time and memory grow with the
-/// square of the attributes and namespaces that a hostile one holds.
-const LONGEST_ANNOTATION: u64 = 128 << 10;
+/// Bytes that an annotation may take; the longest official one takes 40 kB.
+const LONGEST_ANNOTATION: u64 = 1 << 20;
 
 /// One year of the devkit.
 struct Devkit {

@@ -34,7 +34,7 @@ impl Input {
         let (height, width) = (name.input(), name.input());
         match name.is_tf() {
             // 2 / 255 in f32, as TensorFlow writes it.
-            true => Self { height, width, sampling: Sampling::Corners, scale: [0.007_843_137_7; 3], shift: [-1.0; 3] },
+            true => Self { height, width, sampling: Sampling::Corners, scale: [0.007_843_138; 3], shift: [-1.0; 3] },
             false => {
                 let shift = [-123.0, -117.0, -104.0];
                 Self { height, width, sampling: Sampling::Centres, scale: [1.0; 3], shift }

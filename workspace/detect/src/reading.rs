@@ -42,12 +42,14 @@ const LARGEST: [f64; 6] = [120.0, 180.0, 220.0, 260.0, 300.0, 320.0];
 const MATCH: f64 = 0.5;
 
 fn official(grids: &[(usize, usize)]) -> Vec<[f32; 4]> {
+    // The official stride of 120 is no third of 320; on other grids the centres are spread evenly.
+    let rows = grids.iter().map(|grid| grid.0).eq(GRIDS);
+    let columns = grids.iter().map(|grid| grid.1).eq(GRIDS);
     let level = |(level, &grid): (usize, &(usize, usize))| {
-        // The official stride of 120 is no third of 320; on another grid the centres are spread evenly.
-        let step = |count: usize| if count == GRIDS[level] { STRIDES[level] / OFFICIAL } else { 1.0 / count as f64 };
+        let step = |official, count| if official { STRIDES[level] / OFFICIAL } else { 1.0 / count as f64 };
         PriorLevel {
             grid,
-            steps: (step(grid.0), step(grid.1)),
+            steps: (step(rows, grid.0), step(columns, grid.1)),
             smallest: SMALLEST[level] / OFFICIAL,
             largest: LARGEST[level] / OFFICIAL,
             ratios: vec![2.0, 3.0],

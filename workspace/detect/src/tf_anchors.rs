@@ -18,7 +18,7 @@ fn shapes(level: usize) -> Vec<(f64, f64)> {
     vec![(own, 1.0), (own, 2.0), (own, 0.5), (own, 3.0), (own, THIRD), (larger, 1.0)]
 }
 
-/// As `[centre x, centre y, width, height]` on maps of these rows and columns, in the order of [`crate::priors`]; never
+/// As `[centre x, centre y, width, height]` on maps of these rows and columns, in the order of [`priors`](crate::priors()); never
 /// clipped.
 pub fn tf_anchors(grids: &[(usize, usize)]) -> Vec<[f32; 4]> {
     let mut anchors = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sandglass_detect::{Coder, DetectError, Input, Reading, Sampling, centred, corners, iou};
+use sandglass_detect::{Coder, DetectError, Input, Reading, Sampling, centred, corners, iou, match_priors};
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_models::{DetectorConfig, DetectorName};
 
@@ -27,6 +27,10 @@ fn official_priors_have_the_official_strides() {
     let [rows, columns] = [[6, 3, 2, 1, 1, 1], [12, 6, 3, 2, 1, 1]];
     let places: usize = rows.iter().zip(columns).map(|(rows, columns)| rows * columns).sum();
     assert_eq!(other.priors().len(), 6 * places);
+    // A fourth level of 3 x 3 places as well, but not 320 pixels.
+    let larger = reading(DetectorName::SsdliteMobileNeXt, 21, (384, 384));
+    let fourth = 6 * (24 * 24 + 12 * 12 + 6 * 6);
+    assert_eq!(larger.priors()[fourth + 6][..2], [0.5, 1.0 / 6.0]);
     assert_eq!(other.priors()[0], [1.0 / 24.0, 1.0 / 12.0, 45.0 / 320.0, 45.0 / 320.0]);
 }
 
@@ -134,6 +138,20 @@ fn what_cannot_be_read_is_refused() {
         Reading::new(&DetectorConfig::new(DetectorName::SsdMobileNeXt), (0, 9)),
         Err(DetectError::Model(_))
     ));
+}
+
+/// Three squares in a row; tiny objects overlap none by half.
+#[test]
+fn every_object_has_a_prior_and_of_two_on_one_the_last() {
+    let priors = [[0.1, 0.1, 0.2, 0.2], [0.5, 0.5, 0.2, 0.2], [0.9, 0.9, 0.2, 0.2]];
+    let tiny = |x: f32| [x, x, x + 0.02, x + 0.02];
+    let matches = |boxes: &[[f32; 4]]| match_priors(&priors, boxes, 0.5).unwrap();
+    assert_eq!(matches(&[tiny(0.5), tiny(0.95)]), [None, Some(0), Some(1)]);
+    assert_eq!(matches(&[tiny(0.5), tiny(0.52)]), [None, Some(1), None]);
+    // Both claim the last square, and the second covers most of it besides.
+    assert_eq!(matches(&[tiny(0.95), [0.8, 0.8, 1.0, 0.95]]), [None, None, Some(1)]);
+    assert_eq!(matches(&[]), [None; 3]);
+    assert_eq!(match_priors(&[], &[tiny(0.5)], 0.5), Ok(vec![]));
 }
 
 #[test]

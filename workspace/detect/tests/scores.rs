@@ -52,12 +52,26 @@ proptest! {
             return Ok(());
         }
         for (steps, got) in [(10, eleven_points(&curve)), (100, hundred_and_one_points(&curve))] {
-            let want: f64 = (0..=steps).map(|step| best_from((step * positives).div_ceil(steps))).sum();
+            // The least that reaches a recall, in f64 as the official evaluations have it.
+            let least = |step: usize| {
+                let threshold = step as f64 * (1.0 / steps as f64);
+                (0..=positives + 1).find(|found| *found as f64 / positives as f64 >= threshold).unwrap()
+            };
+            let want: f64 = (0..=steps).map(|step| best_from(least(step))).sum();
             prop_assert!((got.unwrap() - want / (steps + 1) as f64).abs() < 1e-12);
         }
         let want: f64 = (1..=found).map(best_from).sum();
         prop_assert!((all_points(&curve).unwrap() - want / positives as f64).abs() < 1e-12);
     }
+}
+
+/// 3 of 10 is no 0.30000000000000004.
+#[test]
+fn recalls_are_compared_as_the_official_evaluation_compares_them() {
+    let curve = |positives| Curve { positives, hits: vec![true; 3], scores: vec![0.5; 3] };
+    assert_eq!(eleven_points(&curve(10)), Some(3.0 / 11.0));
+    assert_eq!(eleven_points(&curve(15)), Some(3.0 / 11.0));
+    assert_eq!(eleven_points(&curve(6)), Some(6.0 / 11.0));
 }
 
 fn found(class: usize, score: f32, bbox: [f32; 4]) -> Detection {

@@ -1,7 +1,7 @@
 //! How trials are told: columns of accuracy, tables of times.
 
 use sandglass_ledger::{ReadError, Status, read_predictions};
-use sandglass_study::{CellResult, Entry, Experiment, Mark, Outcome, Project, Results, Scale, Table};
+use sandglass_study::{CellResult, Entry, Experiment, Lost, Mark, Outcome, Project, Results, Scale, Table};
 
 use crate::{CONTROL, Latency, Subject, Times, Trial, TrialSetup, Variant};
 
@@ -132,7 +132,11 @@ fn measured<C>(timing: &Timing<'_, C>, subject: &Subject) -> Vec<Entry> {
         let (text, mark) = match timing.result.reason() {
             Some((Status::Skipped, _)) => ("skipped".to_owned(), Mark::Skipped),
             Some(_) => ("failed".to_owned(), Mark::Failed),
-            None => (dash(), Mark::Missing),
+            None => match &timing.result.lost {
+                Some(Lost::Damaged(_)) => ("damaged".to_owned(), Mark::Damaged),
+                Some(Lost::Gone) => ("gone".to_owned(), Mark::Gone),
+                None => ("not run".to_owned(), Mark::Missing),
+            },
         };
         return vec![Entry::new(text, mark, Vec::new()); columns];
     };

@@ -5,7 +5,7 @@ mod interval;
 mod paired;
 
 pub use bootstrap::bootstrap;
-pub use interval::{Interval, mean, median, pooled, slope};
+pub use interval::{Interval, mean, median, pooled, slope, smallest_pooled};
 pub use paired::{McNemar, interpolate};
 
 use statrs::distribution::{ContinuousCDF, StudentsT};

@@ -1,9 +1,12 @@
 //! Detectors against the official code's levels, and TensorFlow's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use sandglass_models::checkpoint::{Checkpoint, SaveType, save};
-use sandglass_models::{DetectorConfig, DetectorName, ModelError, NetworkConfig, NetworkName, TensorSpec, Weights};
+use sandglass_models::{
+    DetectorConfig, DetectorName, ModelError, NetworkConfig, NetworkName, Role, TensorSpec, Weights,
+};
 
 fn levels(name: DetectorName, input: usize) -> Vec<(usize, usize)> {
     let detector = DetectorConfig::new(name).build().unwrap();
@@ -142,4 +145,56 @@ fn a_file_under_its_own_names_tells_its_classes() {
     let other = DetectorConfig::new(DetectorName::SsdliteMobileNetV2);
     let error = Checkpoint::open(&path).unwrap().detector(other, None).unwrap_err().to_string();
     assert!(error.contains("missing: backbone.extras.0.conv.0.0.weight"), "{error}");
+}
+
+const FROZEN: &str = "../../../shared/data/weights/ssdlite_mobilenet_v2_coco.f16.safetensors";
+const STEM: &str = "FeatureExtractor/MobilenetV2/Conv/Conv2D/merged_input";
+
+/// TensorFlow's layouts are height, width, input, output, and height, width, channels, 1.
+#[test]
+fn a_frozen_graph_is_turned_into_ours() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FROZEN);
+    if !path.exists() {
+        return;
+    }
+    let config = DetectorConfig { classes: 21, ..DetectorConfig::new(DetectorName::SsdliteTfMobileNetV2) };
+    let mut file = Checkpoint::open(&path).unwrap();
+    let fitted = file.detector(config, None).unwrap();
+    assert_eq!((fitted.config.classes, fitted.names), (91, "TensorFlow"));
+    let ours = |name: &str| fitted.weights.get(name).unwrap();
+    let mut theirs = |name: &str| file.read(name).unwrap();
+
+    let (own, stem) = (ours("backbone.features.0.0.weight"), theirs(STEM));
+    let (own_dw, dw) = (
+        ours("backbone.features.5.conv.1.0.weight"),
+        theirs("FeatureExtractor/MobilenetV2/expanded_conv_4/depthwise/depthwise_weights"),
+    );
+    for (y, x) in (0..3).flat_map(|y| (0..3).map(move |x| (y, x))) {
+        for (o, i) in [(0, 0), (31, 0), (7, 2)] {
+            assert_eq!(own[((o * 3 + i) * 3 + y) * 3 + x], stem[((y * 3 + x) * 3 + i) * 32 + o]);
+        }
+        assert_eq!(own_dw[(100 * 3 + y) * 3 + x], dw[(y * 3 + x) * 192 + 100]);
+    }
+    let scale = theirs("FeatureExtractor/MobilenetV2/expanded_conv_4/depthwise/BatchNorm/batchnorm/mul");
+    assert_eq!(ours("backbone.features.5.conv.1.1.weight"), scale);
+    let shift = theirs("FeatureExtractor/MobilenetV2/layer_19_2_Conv2d_4_3x3_s2_256/BatchNorm/batchnorm/sub");
+    assert_eq!(ours("backbone.extras.2.conv.2.1.bias"), shift);
+    // A folded norm is its scale and shift and no more.
+    assert!(ours("backbone.extras.2.conv.2.1.weight").iter().all(|scale| *scale == 1.0));
+    assert!(ours("backbone.features.5.conv.1.1.running_mean").iter().all(|mean| *mean == 0.0));
+    assert!(ours("backbone.features.5.conv.1.1.running_var").iter().all(|var| (var + 1e-3 - 1.0).abs() < 1e-7));
+    // A head's is as it was trained.
+    let variance = theirs("BoxPredictor_3/BoxEncodingPredictor_depthwise/BatchNorm/moving_variance");
+    assert_eq!(ours("box_head.predictor.reg_headers.3.conv.1.running_var"), variance);
+}
+
+#[test]
+fn half_a_frozen_graph_is_refused() {
+    let specs = vec![TensorSpec { name: STEM.into(), shape: vec![3, 3, 3, 32], role: Role::ConvWeight }];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frozen.safetensors");
+    save(&path, &Weights::zeros(specs), SaveType::F32, &BTreeMap::new()).unwrap();
+    let config = DetectorConfig::new(DetectorName::SsdliteTfMobileNetV2);
+    let error = Checkpoint::open(&path).unwrap().detector(config, None).unwrap_err().to_string();
+    assert!(error.contains("in TensorFlow's names: ") && error.contains("missing: BoxPredictor_0"), "{error}");
 }

@@ -21,6 +21,9 @@ pub struct StudyFile<D, S> {
     pub question: String,
     /// What to keep in mind when reading the table.
     pub analysis: String,
+    /// What is done otherwise than in the paper, in two sentences.
+    #[serde(default)]
+    pub differs: String,
     /// Id in `paper_tables.toml`, where a paper has a table of this.
     #[serde(default)]
     pub paper_table: Option<String>,
@@ -57,6 +60,7 @@ pub struct Head {
     pub title: String,
     pub question: String,
     pub analysis: String,
+    pub differs: String,
     pub paper_table: Option<String>,
 }
 
@@ -67,6 +71,7 @@ impl<D, S> StudyFile<D, S> {
             title: self.title.clone(),
             question: self.question.clone(),
             analysis: self.analysis.trim().to_owned(),
+            differs: self.differs.trim().to_owned(),
             paper_table: self.paper_table.clone(),
         }
     }

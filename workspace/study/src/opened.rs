@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use sandglass_ledger::{Ledger, is_plain_name};
 
 use crate::borrow::{Lent, Place};
+use crate::claim::Evidence;
+use crate::manifest::Manifest;
+use crate::shown::{Lost, Shown, file_of};
 use crate::{Axes, Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, StudyError, StudyFile};
 
 /// Borrowing from a profile that borrows itself is followed so many times.
@@ -18,6 +21,9 @@ pub struct Opened<E: Experiment> {
     path: PathBuf,
     pub(crate) project: Project,
     pub(crate) ledger: Ledger,
+    /// What the committed report shows, and which checkpoints are listed.
+    shown: Shown,
+    manifest: Manifest,
     pub(crate) build: Build,
     /// Parallel to the file's profiles.
     pub(crate) cells: Vec<Vec<Placed<E::Cell>>>,
@@ -57,7 +63,9 @@ impl<E: Experiment> Opened<E> {
         let cells = cells.collect();
         let project = Project::around(path)?;
         let ledger = Ledger::read(&project.rows());
-        Ok(Self { path: path.into(), head: file.head(), experiment, file, project, ledger, build, cells })
+        let (shown, manifest) = (Shown::read(&project)?, Manifest::read(&project)?);
+        let head = file.head();
+        Ok(Self { path: path.into(), head, experiment, file, project, ledger, shown, manifest, build, cells })
     }
 
     /// Whether study.toml, read anew, still defines a cell as it did when this process read it.
@@ -88,13 +96,39 @@ impl<E: Experiment> Opened<E> {
     /// Every cell with its rows, for a section.
     pub(crate) fn results(&self, only: Option<&str>) -> Result<Results<'_, E>, StudyError> {
         let scales = self.profiles(only)?;
-        let scales = scales.iter().map(|placement| Scale::new(&self.head.name, placement, &self.ledger));
+        let scales = scales.iter().map(|placement| Scale::new(self, placement));
         Ok(Results {
             experiment: &self.experiment,
             head: &self.head,
             design: &self.file.design,
             scales: scales.collect(),
         })
+    }
+
+    /// Why a cell that had rows has none; None where it has some, or never had.
+    pub(crate) fn lost<C>(&self, cell: &Placed<C>) -> Option<Lost> {
+        let names @ [study, profile, id] = cell.place.names();
+        if let Some(problem) = self.ledger.problems.iter().find(|problem| problem.path == file_of(names)) {
+            return Some(Lost::Damaged(problem.reason.clone()));
+        }
+        if self.ledger.cell(study, profile, id).next().is_some() {
+            return None;
+        }
+        let is_known = self.shown.cells.contains_key(&names.join("/")) || self.manifest.find(&cell.place).is_some();
+        is_known.then_some(Lost::Gone)
+    }
+
+    /// Every row of a cell's very definition, as this study sees it.
+    pub(crate) fn seen(&self) -> Vec<Evidence<'_>> {
+        let mut seen = Vec::new();
+        for (profile, cells) in self.file.profile.iter().zip(&self.cells) {
+            for cell in cells {
+                let [study, of, id] = cell.place.names();
+                let rows = self.ledger.cell(study, of, id).filter(|row| row.cell_hash == cell.keyed.hash);
+                seen.extend(rows.map(|row| Evidence { study: &self.head.name, profile: &profile.name, row }));
+            }
+        }
+        seen
     }
 
     /// What a profile lends.

@@ -3,7 +3,7 @@
 use sandglass_ledger::{Status, Summary};
 use serde::Serialize;
 
-use crate::{Axes, CellResult, Entry, Mark, State};
+use crate::{Axes, CellResult, Entry, Lost, Mark, State};
 
 /// A metric of one subject at one scale: its seeds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -14,6 +14,14 @@ pub struct Outcome {
     pub failed: usize,
     pub skipped: usize,
     pub stale: usize,
+    /// Cells whose file is there and cannot be used, and cells whose rows are gone.
+    #[serde(skip_serializing_if = "is_none")]
+    pub damaged: usize,
+    #[serde(skip_serializing_if = "is_none")]
+    pub gone: usize,
+    /// Cells that there are, with rows or without.
+    #[serde(skip)]
+    cells: usize,
     /// The first reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -25,11 +33,17 @@ impl Outcome {
     pub fn of<'a, C: Axes + 'a>(metric: &str, cells: impl Iterator<Item = &'a CellResult<'a, C>>) -> Self {
         let mut outcome = Self::default();
         for cell in cells {
+            outcome.cells += 1;
             if let Some(row) = cell.row(metric) {
                 outcome.rows.push(row.id());
                 outcome.measured.extend(row.value.map(|value| (cell.cell.seed(), value)));
             }
             outcome.stale += usize::from(cell.state == State::Stale);
+            match &cell.lost {
+                Some(Lost::Damaged(_)) => outcome.damaged += 1,
+                Some(Lost::Gone) => outcome.gone += 1,
+                None => {}
+            }
             match cell.reason() {
                 Some((Status::Skipped, _)) => outcome.skipped += 1,
                 Some(_) => outcome.failed += 1,
@@ -47,17 +61,22 @@ impl Outcome {
 
     /// Mean and spread, and what is left out of them.
     pub fn entry(&self) -> Entry {
-        let lost = [(self.failed, "failed"), (self.skipped, "skipped"), (self.stale, "stale")];
+        let Self { failed, skipped, stale, damaged, gone, .. } = *self;
+        let lost = [(failed, "failed"), (skipped, "skipped"), (stale, "stale"), (damaged, "damaged"), (gone, "gone")];
         let lost: Vec<String> =
             lost.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
-        let (text, mark) = match (self.summary(), self.failed, self.skipped, self.stale) {
-            (Some(summary), 0, 0, 0) => (spread(&summary), Mark::Ours),
+        let (text, mark) = match self.summary() {
+            Some(summary) if lost.is_empty() => (spread(&summary), Mark::Ours),
             // A mean over the seeds that went well is not the mean of all.
-            (Some(summary), ..) => (format!("{}, {}", spread(&summary), lost.join(", ")), Mark::Partial),
-            (None, 0, 0, 0) => ("\u{2013}".into(), Mark::Missing),
-            (None, 0, 0, _) => ("stale".into(), Mark::Stale),
-            (None, 0, ..) => ("skipped".into(), Mark::Skipped),
-            (None, ..) => ("failed".into(), Mark::Failed),
+            Some(summary) => (format!("{}, {}", spread(&summary), lost.join(", ")), Mark::Partial),
+            None if damaged > 0 => ("damaged".into(), Mark::Damaged),
+            None if gone > 0 => ("gone".into(), Mark::Gone),
+            None if failed > 0 => ("failed".into(), Mark::Failed),
+            None if skipped > 0 => ("skipped".into(), Mark::Skipped),
+            None if stale > 0 => ("stale".into(), Mark::Stale),
+            None if self.cells > 0 => ("not run".into(), Mark::Missing),
+            // No such cell is planned.
+            None => ("\u{2013}".into(), Mark::Plain),
         };
         Entry::new(text, mark, self.rows.clone())
     }
@@ -77,6 +96,11 @@ impl Outcome {
             None => Entry::new("\u{2013}", Mark::Missing, Vec::new()),
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Such as `72.90 ± 0.31 (n=3)`.

@@ -26,6 +26,16 @@ impl Confidence {
     }
 }
 
+impl Confidence {
+    pub const fn words(self) -> &'static str {
+        match self {
+            Confidence::Seen => "seen in a public file or page",
+            Confidence::Derived => "derived from seen facts",
+            Confidence::Recalled => "recalled from memory of the paper, not seen",
+        }
+    }
+}
+
 /// What the marks mean.
 pub const LEGEND: &str =
     "\u{2020} recalled from memory of the paper, not seen in a public file. \u{2021} derived from seen facts.";
@@ -46,6 +56,9 @@ pub struct PaperTable {
     pub columns: Vec<PaperColumn>,
     #[serde(default)]
     pub row: Vec<PaperRow>,
+    /// What the short names in `source` stand for.
+    #[serde(skip)]
+    names: Vec<(String, String)>,
 }
 
 /// A column's key, and the unit of its numbers.
@@ -71,7 +84,6 @@ pub struct PaperRow {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    #[allow(dead_code, reason = "for whoever reads the file")]
     sources: BTreeMap<String, String>,
     table: Vec<PaperTable>,
 }
@@ -85,7 +97,9 @@ impl PaperTable {
         let file: File = toml::from_str(include_str!("../paper_tables.toml"))
             .map_err(|error| StudyError::Paper(error.message().to_owned()))?;
         let unknown = || StudyError::Paper(format!("table {id:?} is not in workspace/study/paper_tables.toml"));
-        let table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
+        let mut table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
+        let is_word = |name: &str| table.source.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+        table.names = file.sources.into_iter().filter(|(name, _)| is_word(name)).collect();
         let named = |key: &String| table.columns.iter().any(|column| column.key == *key);
         match table.row.iter().flat_map(|row| row.columns.keys()).find(|key| !named(key)) {
             Some(key) => Err(StudyError::Paper(format!("table {id}: {key} is none of its columns"))),
@@ -99,6 +113,23 @@ impl PaperTable {
             texts.iter().all(|(key, text)| row.text(key) == Some(text))
                 && numbers.iter().all(|(key, number)| row.number(key) == Some(*number))
         })
+    }
+
+    /// Where its values stand, where we have them from, and how sure we are: sentences.
+    pub fn origin(&self) -> String {
+        let number = if self.number.is_empty() { String::new() } else { format!(", {}", self.number) };
+        let (sure, of) = (self.confidence.words(), self.source.trim_end_matches('.'));
+        let others = self.row.iter().filter(|row| row.confidence.is_some_and(|of| of != self.confidence)).count();
+        let others = match others {
+            0 => String::new(),
+            1 => "; 1 line is marked otherwise".to_owned(),
+            n => format!("; {n} lines are marked otherwise"),
+        };
+        let names: String = self.names.iter().map(|(name, stands_for)| format!(" {name} is {stands_for}.")).collect();
+        format!(
+            "The paper's values: {}{number}: {}. From: {of}.{names} They were {sure}{others}.",
+            self.paper, self.title
+        )
     }
 
     pub fn confidence(&self, row: &PaperRow) -> Confidence {

@@ -1,5 +1,9 @@
 //! Where a row comes from.
 
+use sandglass_ledger::{Row, Status};
+
+use crate::duration;
+
 /// What the program was built from: baked into it, for the checkout at hand may be another one.
 #[derive(Clone, Debug)]
 pub struct Build {
@@ -48,4 +52,50 @@ pub(crate) fn timestamp() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let time = chrono::DateTime::from_timestamp(since.as_secs() as i64, 0).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// All that is known of a row, as a person reads it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub id: String,
+    pub value: String,
+    pub seed: u64,
+    /// Names and texts, in reading order.
+    pub facts: Vec<(&'static str, String)>,
+    /// Runs the cell again.
+    pub command: String,
+}
+
+impl Record {
+    pub fn of(row: &Row) -> Self {
+        let value = match (row.status, row.value) {
+            (Status::Ok, Some(value)) => format!("{value} {}", row.unit).trim_end().to_owned(),
+            (status, _) => format!("{}: {}", status.word(), row.error.as_deref().unwrap_or("no reason given")),
+        };
+        let axes: Vec<String> = row.axes.iter().map(|axis| format!("{} {}", axis.name, axis.value)).collect();
+        let synthetic = if row.synthetic { " (drawn by code)" } else { "" };
+        let changes = if row.dirty { ", with changes" } else { "" };
+        let none = || "none".to_owned();
+        let mut facts = vec![
+            ("of", axes.join(", ")),
+            (
+                "metric",
+                row.part.as_ref().map_or_else(|| row.metric.clone(), |part| format!("{} of {part}", row.metric)),
+            ),
+            ("data set", format!("{}{synthetic}, n = {}", row.dataset, row.n)),
+            ("seed", row.seed.to_string()),
+            ("commit", format!("{}{changes}", row.commit)),
+            ("made by commits", row.made_by.join(", ")),
+            ("definition and recipe", row.cell_hash.clone()),
+            ("data", row.data_hash.clone()),
+            ("made from", row.made_from.clone().unwrap_or_default()),
+            ("checkpoint", row.checkpoint_hash.clone().unwrap_or_else(none)),
+            ("machine", format!("{}, {}, {} threads", row.machine, row.isa, row.threads)),
+            ("engine", row.engine.clone().unwrap_or_else(|| "the one that trains".to_owned())),
+            ("versions", row.versions.clone()),
+            ("time", format!("{}, took {}", row.started, duration(row.seconds))),
+        ];
+        facts.retain(|(_, text)| !text.is_empty());
+        Self { id: row.id(), value, seed: row.seed, facts, command: row.command.clone() }
+    }
 }

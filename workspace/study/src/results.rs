@@ -3,7 +3,7 @@
 use sandglass_ledger::{Ledger, Row, Status};
 
 use crate::opened::{Placed, Placement};
-use crate::{Experiment, Head, Profile, State};
+use crate::{Experiment, Head, Lost, Opened, Profile, State};
 
 /// A study's cells and what was measured of them.
 pub struct Results<'a, E: Experiment> {
@@ -31,14 +31,17 @@ pub struct CellResult<'a, C> {
     pub lender: Option<String>,
     /// Rows of this very definition; of a stale cell none.
     pub rows: Vec<&'a Row>,
+    /// Why there are none, where there were some.
+    pub lost: Option<Lost>,
     stale: Option<&'a Row>,
 }
 
 impl<'a, E: Experiment> Scale<'a, E> {
-    pub(crate) fn new(study: &'a str, &Placement { profile, cells }: &Placement<'a, E>, ledger: &'a Ledger) -> Self {
+    pub(crate) fn new(opened: &'a Opened<E>, &Placement { profile, cells }: &Placement<'a, E>) -> Self {
+        let (study, ledger) = (opened.head.name.as_str(), &opened.ledger);
         let is_own = |row: &&Row| cells.iter().any(|cell| !cell.is_borrowed && cell.place.cell == row.cell);
         let strangers = ledger.of(study, &profile.name).filter(|row| !is_own(row)).collect();
-        let cells = cells.iter().map(|placed| CellResult::new(placed, ledger)).collect();
+        let cells = cells.iter().map(|placed| CellResult::new(placed, ledger, opened.lost(placed))).collect();
         Self { profile, cells, strangers }
     }
 
@@ -61,7 +64,7 @@ impl<'a, E: Experiment> Scale<'a, E> {
 }
 
 impl<'a, C> CellResult<'a, C> {
-    fn new(placed: &'a Placed<C>, ledger: &'a Ledger) -> Self {
+    fn new(placed: &'a Placed<C>, ledger: &'a Ledger, lost: Option<Lost>) -> Self {
         let [study, profile, cell] = placed.place.names();
         let all: Vec<&Row> = ledger.cell(study, profile, cell).collect();
         let (rows, stale): (Vec<&Row>, Vec<&Row>) = all.iter().partition(|row| row.cell_hash == placed.keyed.hash);
@@ -71,6 +74,7 @@ impl<'a, C> CellResult<'a, C> {
             state: State::of(&all, &placed.keyed.hash),
             lender: placed.is_borrowed.then(|| format!("{study}/{profile}")),
             rows,
+            lost,
             stale: stale.first().copied(),
         }
     }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::Table;
+use crate::claim::{Count, Verdict};
 use crate::paper::Confidence;
 
 /// What a study has to say.
@@ -11,8 +12,14 @@ pub struct Section {
     pub name: String,
     pub title: String,
     pub question: String,
-    /// In reading order. The first table and the first notes are the study's headline.
+    /// Where the paper has it, and what is done differently here; sentences.
+    pub sources: Vec<String>,
+    /// In reading order.
     pub parts: Vec<Part>,
+    /// The study in one table that fits a page.
+    pub headline: Option<Table>,
+    /// What was counted and not measured, for claims.
+    pub counts: Vec<Count>,
     /// Every cell that has a row: where its number comes from.
     pub provenance: Table,
     /// What each command does, and the command.
@@ -33,6 +40,7 @@ pub enum Part {
     Notes(Vec<String>),
     Table(Table),
     Figure(Figure),
+    Drawing(Drawing),
 }
 
 /// One cell of a table: a text, and where it comes from.
@@ -42,6 +50,9 @@ pub struct Entry {
     /// Ids of the rows behind it.
     pub rows: Vec<String>,
     pub mark: Mark,
+    /// An anchor of the page that tells more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
 }
 
 /// What kind of entry it is.
@@ -60,12 +71,18 @@ pub enum Mark {
     Failed,
     Skipped,
     Stale,
+    /// There is a file of rows, and it cannot be used: it was changed, is cut, or repeats another.
+    Damaged,
+    /// There was a row once: the committed report shows it, or its checkpoint is listed.
+    Gone,
+    /// Never run.
     Missing,
+    Verdict(Verdict),
 }
 
 impl Entry {
     pub fn new(text: impl Into<String>, mark: Mark, rows: Vec<String>) -> Self {
-        Self { text: text.into(), rows, mark }
+        Self { text: text.into(), rows, mark, link: None }
     }
 }
 
@@ -93,6 +110,8 @@ pub struct Chart {
     pub x: Axis,
     pub y: Axis,
     pub series: Vec<Series>,
+    /// Its points say nothing of the question: it is drawn small, apart from the others.
+    pub is_minor: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -117,4 +136,37 @@ pub struct Point {
     pub y: f64,
     /// Half the length of the bar through it, in y's unit; none without.
     pub spread: Option<f64>,
+}
+
+/// Stacks of layers side by side: the width of a shape is its number of channels.
+#[derive(Clone, Debug, Serialize)]
+pub struct Drawing {
+    /// What its file is called.
+    pub name: String,
+    /// What it shows, for those who cannot see it.
+    pub words: String,
+    pub caption: String,
+    pub stacks: Vec<Stack>,
+}
+
+/// Layers from top to bottom.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stack {
+    pub title: String,
+    /// Coloured as the series of this name.
+    pub family: String,
+    pub layers: Vec<Layer>,
+    /// Shortcuts: from before one layer to behind another, by number.
+    pub shortcuts: Vec<(usize, usize)>,
+}
+
+/// One operation, from so many channels to so many.
+#[derive(Clone, Debug, Serialize)]
+pub struct Layer {
+    /// Beside it; may be empty.
+    pub label: String,
+    pub from: usize,
+    pub to: usize,
+    /// Each channel on its own.
+    pub is_depthwise: bool,
 }

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use sandglass_ledger::Problem;
+use sandglass_ledger::{Problem, Row};
 use serde::Deserialize;
 
 use crate::borrow::Lent;
+use crate::claim::Evidence;
 use crate::file::read_toml;
 use crate::{Build, Experiment, Opened, PlanArgs, Project, RunArgs, Section, StudyError, TableArgs, Verify, tell};
 
@@ -152,6 +153,12 @@ pub trait Study {
     /// Row files and rows of the whole project that are not used, and why.
     fn problems(&self) -> &[Problem];
 
+    /// Every sound row of the project, whoever's it is.
+    fn rows(&self) -> &[Row];
+
+    /// The rows that are the study's, of cells as they are defined today; borrowed ones under the profile that borrows.
+    fn evidence(&self) -> Vec<Evidence<'_>>;
+
     /// Rows of the project whose study is none of `known`.
     fn strangers(&self, known: &[&str]) -> Vec<String>;
 
@@ -189,6 +196,14 @@ impl<E: Experiment> Study for Opened<E> {
 
     fn problems(&self) -> &[Problem] {
         &self.ledger.problems
+    }
+
+    fn rows(&self) -> &[Row] {
+        &self.ledger.rows
+    }
+
+    fn evidence(&self) -> Vec<Evidence<'_>> {
+        self.seen()
     }
 
     fn strangers(&self, known: &[&str]) -> Vec<String> {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use sandglass_ledger::{Row, Status};
 
 use crate::opened::Placed;
+use crate::paper::PaperTable;
 use crate::run::{RunError, Tally, run};
 use crate::{Experiment, Headline, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
 
@@ -99,6 +100,7 @@ impl<E: Experiment> Opened<E> {
         section.name = name.clone();
         section.title = self.head.title.clone();
         section.question = self.head.question.clone();
+        section.sources = self.sources()?;
         section.problems.extend(results.scales.iter().flat_map(|scale| scale.problems()));
         section.problems.extend(self.rows_of_no_profile());
         section.provenance = self.provenance(only);
@@ -111,6 +113,18 @@ impl<E: Experiment> Opened<E> {
             (what, format!("sandglass run {name} --profile {}", profile.name))
         }));
         Ok(section)
+    }
+
+    /// Where the paper has it, and what is done otherwise.
+    fn sources(&self) -> Result<Vec<String>, StudyError> {
+        let mut sources = Vec::new();
+        if let Some(id) = &self.head.paper_table {
+            sources.push(PaperTable::find(id)?.origin());
+        }
+        if !self.head.differs.is_empty() {
+            sources.push(format!("Done differently here: {}", self.head.differs));
+        }
+        Ok(sources)
     }
 
     fn rows_of_no_profile(&self) -> Vec<String> {
@@ -204,7 +218,7 @@ fn text(section: &Section) -> String {
                 text.push('\n');
                 notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
             }
-            Part::Prose(_) | Part::Figure(_) => {}
+            Part::Prose(_) | Part::Figure(_) | Part::Drawing(_) => {}
         }
     }
     text

@@ -25,10 +25,23 @@ fn the_official_recipe_warms_up_and_cools_down() {
     assert_eq!([recipe.lr_at(200, 0, 2500), recipe.lr_at(209, 2499, 2500)], [1e-5; 2]);
 }
 
+/// MobileNeXt's official code for networks in EfficientNet's frame: x0.97 every 2.4 epochs, which change at whole ones.
+#[test]
+fn the_official_recipe_of_gated_networks_decays_in_steps() {
+    let recipe = built_in("imagenet-se");
+    let rate = |epoch: u64| recipe.lr_at(epoch, 0, 2502);
+    assert_eq!((rate(0), rate(3)), (1e-6, 0.12 * 0.97));
+    assert!((rate(24) / (0.12 * 0.97f64.powi(10)) - 1.0).abs() < 1e-12);
+    assert_eq!((recipe.dropout, recipe.drop_connect, recipe.ema.map(|ema| ema.decay)), (0.2, 0.2, Some(0.9999)));
+    // Left out of what is hashed where nothing is dropped.
+    assert!(recipe.canonical().unwrap().contains("\"drop_connect\":0.2"));
+    assert!(!built_in("imagenet").canonical().unwrap().contains("drop_connect"));
+}
+
 #[test]
 fn built_in_recipes_are_valid() {
     let names: Vec<_> = Recipe::built_in_names().collect();
-    assert_eq!(names.len(), 6);
+    assert_eq!(names.len(), 7);
     names.into_iter().for_each(|name| drop(built_in(name)));
     assert!(Recipe::built_in("smokes").is_none());
 }
@@ -105,6 +118,7 @@ fn hashes_of_built_in_recipes_are_pinned() {
     let pinned = [
         ("smoke", "17ca5a6d1acec3de"),
         ("cifar10", "c6fa4c5e17ba35de"),
+        ("imagewoof", "d6ab63b40b7e4cdf"),
         ("tiny-imagenet", "877c763e805e1a82"),
         ("imagenet", "1efcff210f1f0f21"),
         ("imagenet-official", "b31034e9d3d703c6"),

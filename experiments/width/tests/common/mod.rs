@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use sandglass_ledger::{Axis, Row, Status, write_cell};
-use sandglass_report::Report;
-use sandglass_study::{Axes, Build, Experiment, Section, Shelf, Study, StudyFile, hash};
+use sandglass_report::{Content, Report};
+use sandglass_study::{Axes, Build, Experiment, Record, Section, Shelf, Study, StudyFile, hash};
 use sandglass_width::Width;
 
 pub const STUDY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
@@ -23,7 +23,13 @@ pub fn report(root: &Path) -> (Section, Report) {
     let section = study.section().unwrap();
     let problems: Vec<String> = study.problems().iter().map(ToString::to_string).collect();
     let title = "Sandglass: MobileNeXt and MobileNetV2 reproduced";
-    let report = sandglass_report::build(title, std::slice::from_ref(&section), &problems).unwrap();
+    let report = sandglass_report::build(&Content {
+        title,
+        sections: std::slice::from_ref(&section),
+        problems: &problems,
+        records: &study.rows().iter().map(|row| (row.id(), Record::of(row))).collect(),
+    })
+    .unwrap();
     (section, report)
 }
 

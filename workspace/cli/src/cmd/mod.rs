@@ -1,5 +1,6 @@
 pub mod cost;
 pub mod detect;
+pub mod diff;
 pub mod eval;
 pub mod export;
 pub mod golden;
@@ -22,10 +23,10 @@ use serde_json::{Value, json};
 const STUDIES: &[StudyEntry] = &[
     sandglass_width::STUDY,
     sandglass_quant_study::STUDY,
-    sandglass_identity::STUDY,
     sandglass_extra_depthwise::STUDY,
-    sandglass_memory::STUDY,
     sandglass_efficientnet::STUDY,
+    sandglass_identity::STUDY,
+    sandglass_memory::STUDY,
     sandglass_width_resolution::STUDY,
 ];
 

@@ -6,6 +6,10 @@ use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{Object, VOC_CLASSES};
 
+/// Signs of equality in a file, which are at least as many as its attributes and namespaces: the time that reading takes grows
+/// with the third power of these. An annotation has hardly any.
+const MOST_ATTRIBUTES: usize = 256;
+
 /// Characters of what a file holds that an error shows.
 const SHOWN: usize = 40;
 
@@ -50,6 +54,9 @@ impl Annotation {
         })?;
         if text.trim().is_empty() {
             return Err(at_line(1, "the file is empty".to_string()));
+        }
+        if bytes.iter().filter(|byte| **byte == b'=').count() > MOST_ATTRIBUTES {
+            return Err(at_line(1, format!("the file holds more than {MOST_ATTRIBUTES} attributes, and is not read")));
         }
         // Without a document type there are no entities that could grow.
         let options = ParsingOptions { allow_dtd: false, ..ParsingOptions::default() };

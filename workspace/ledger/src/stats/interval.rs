@@ -37,14 +37,33 @@ pub fn mean(values: &[f64]) -> Option<Interval> {
 /// The mean of the groups' means, each group counting once however many values it has; the spread is that within groups,
 /// pooled, so that groups may differ in their means. None without values, or where no group has two.
 pub fn pooled<G: AsRef<[f64]>>(groups: &[G]) -> Option<Interval> {
-    let groups = groups.iter().map(|group| Summary::of(group.as_ref())).collect::<Option<Vec<_>>>()?;
-    let count = groups.len() as f64;
-    let effect = groups.iter().map(|group| group.mean).sum::<f64>() / count;
-    let freedom: usize = groups.iter().map(|group| group.n - 1).sum();
-    let squares: f64 = groups.iter().map(|group| group.sd.unwrap_or(0.0).powi(2) * (group.n - 1) as f64).sum();
-    let t = t_quantile(0.975, freedom)?;
-    let variance = squares / freedom as f64 * groups.iter().map(|group| 1.0 / group.n as f64).sum::<f64>();
-    Some(Interval::around(effect, t * variance.sqrt() / count))
+    let Pool { effect, error, freedom } = Pool::of(groups)?;
+    Some(Interval::around(effect, t_quantile(0.975, freedom)? * error))
+}
+
+/// The smallest true effect that [`pooled`] shows in four of five repetitions, as [`super::smallest_effect`] has it.
+pub fn smallest_pooled<G: AsRef<[f64]>>(groups: &[G]) -> Option<f64> {
+    let Pool { error, freedom, .. } = Pool::of(groups)?;
+    Some((t_quantile(0.975, freedom)? + t_quantile(0.8, freedom)?) * error)
+}
+
+/// The mean of groups' means, its standard error and the degrees of freedom of that.
+struct Pool {
+    effect: f64,
+    error: f64,
+    freedom: usize,
+}
+
+impl Pool {
+    fn of<G: AsRef<[f64]>>(groups: &[G]) -> Option<Self> {
+        let groups = groups.iter().map(|group| Summary::of(group.as_ref())).collect::<Option<Vec<_>>>()?;
+        let count = groups.len() as f64;
+        let effect = groups.iter().map(|group| group.mean).sum::<f64>() / count;
+        let freedom: usize = groups.iter().map(|group| group.n - 1).sum();
+        let squares: f64 = groups.iter().map(|group| group.sd.unwrap_or(0.0).powi(2) * (group.n - 1) as f64).sum();
+        let variance = squares / freedom as f64 * groups.iter().map(|group| 1.0 / group.n as f64).sum::<f64>();
+        Some(Self { effect, error: variance.sqrt() / count, freedom })
+    }
 }
 
 /// The slope of the least-squares line through points (x, y), by Student's t on the residuals. None for fewer than three
@@ -118,6 +137,33 @@ mod tests {
         close(slope(&points).unwrap(), [0.5001, 0.5001 - 2.2622 * 0.1179, 0.5001 + 2.2622 * 0.1179], 2e-4);
         assert_eq!(slope(&[(1.0, 1.0), (1.0, 2.0), (1.0, 3.0)]), None);
         assert_eq!(slope(&[(1.0, 1.0), (2.0, 2.0)]), None);
+    }
+
+    proptest::proptest! {
+        /// An interval moves with its values, grows with them, turns with them, and does not ask for their order.
+        #[test]
+        fn an_interval_goes_with_its_values(
+            first in proptest::collection::vec(-50.0f64..50.0, 2..7),
+            second in proptest::collection::vec(-50.0f64..50.0, 1..7),
+            by in -20.0f64..20.0,
+            times in 0.1f64..9.0,
+        ) {
+            let groups = [first, second];
+            let of = |change: &dyn Fn(f64) -> f64| {
+                pooled(&groups.each_ref().map(|group| group.iter().rev().map(|value| change(*value)).collect::<Vec<_>>())).unwrap()
+            };
+            let found = pooled(&groups).unwrap();
+            proptest::prop_assert!(found.low <= found.effect && found.effect <= found.high && found.holds(found.effect));
+            let near = |a: Interval, b: Interval| {
+                [(a.effect, b.effect), (a.low, b.low), (a.high, b.high)].iter().all(|(a, b)| (a - b).abs() < 1e-6 * (1.0 + b.abs()))
+            };
+            proptest::prop_assert!(near(of(&|value| value), found));
+            let moved = Interval { effect: found.effect + by, low: found.low + by, high: found.high + by };
+            proptest::prop_assert!(near(of(&|value| value + by), moved));
+            let grown = Interval { effect: found.effect * times, low: found.low * times, high: found.high * times };
+            proptest::prop_assert!(near(of(&|value| value * times), grown));
+            proptest::prop_assert!(near(of(&|value| -value), found.negated()));
+        }
     }
 
     /// Ranks from printed tables of the median's interval at 95 %: 1 and 6 of 6, 2 and 9 of 10, 4 and 12 of 15.

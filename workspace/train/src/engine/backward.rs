@@ -14,7 +14,7 @@ use sandglass_ops::{Activation, conv, gate, pool};
 use super::EngineError;
 use super::body::{Body, NormState, Share};
 use super::buffers::Map;
-use super::program::{Op, Place, Source, Step, Unit};
+use super::program::{Op, Place, Source, Step};
 
 /// What a backward reads, and what it writes beside maps.
 pub(super) struct Tensors<'a> {

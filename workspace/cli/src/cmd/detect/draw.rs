@@ -30,6 +30,9 @@ const COLOURS: [Colour; 10] = [
 /// Pixels of a letter, unscaled.
 const LETTER: usize = 8;
 
+/// Pixels of an image's longer side for each pixel of a letter's.
+const SIDE_PER_PIXEL: usize = 480;
+
 /// A smaller image is drawn on as many times as large as makes its longer side reach this.
 const LEAST_SIDE: usize = 448;
 
@@ -58,13 +61,15 @@ pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> 
     let mut canvas = Canvas::new(picture, times);
     let boxes: Vec<(Area, Colour)> = detections.iter().rev().map(|found| canvas.area(found, times)).collect();
     boxes.iter().for_each(|(area, colour)| canvas.frame(*area, *colour));
-    let mut labels = Vec::new();
+    // The best has the first choice of a place, and lies above what finds none.
+    let (mut places, mut labels) = (Vec::new(), Vec::new());
     for (found, (area, colour)) in detections.iter().zip(boxes.iter().rev()) {
         let text = format!("{} {:.0}%", name(found.class), 100.0 * found.score);
-        let place = canvas.label_place(&text, *area, &labels);
-        labels.push(place);
-        canvas.label(&text, place, *colour);
+        let place = canvas.label_place(&text, *area, &places);
+        places.push(place);
+        labels.push((text, place, *colour));
     }
+    labels.iter().rev().for_each(|(text, place, colour)| canvas.label(text, *place, *colour));
     canvas.encoded()
 }
 
@@ -72,7 +77,7 @@ struct Canvas {
     width: usize,
     height: usize,
     pixels: Vec<u8>,
-    /// Pixels of a letter's pixel.
+    /// Pixels of a box's rim.
     scale: usize,
 }
 
@@ -147,22 +152,27 @@ impl Canvas {
         let mut places = vec![within(of.left, of.top.saturating_sub(height)), within(of.left, of.top)];
         places.push(within(of.left, of.top + of.height));
         places.push(within((of.left + of.width).saturating_sub(width), of.top.saturating_sub(height)));
-        // Then lower and lower.
-        places.extend((1..8).map(|step| within(of.left, of.top + step * height)));
+        // Then farther and farther off.
+        for step in 1..8 {
+            places.push(within(of.left, of.top.saturating_sub((step + 1) * height)));
+            places.push(within(of.left, of.top + step * height));
+            places.push(within(of.left + of.width, of.top + (step - 1) * height));
+        }
         let free = places.iter().find(|place| !taken.iter().any(|other| other.overlaps(place)));
         free.copied().unwrap_or(places[0])
     }
 
     fn text_scale(&self) -> usize {
-        2 * self.scale
+        (self.width.max(self.height) / SIDE_PER_PIXEL).max(2)
     }
 
     /// Black letters on the colour, within a white rim in a black one.
     fn label(&mut self, text: &str, place: Area, colour: Colour) {
         self.fill(place, colour);
-        self.ring(place, 0, self.scale, BLACK);
-        self.ring(place, self.scale, self.scale.div_ceil(2), WHITE);
         let scale = self.text_scale();
+        let rim = scale / 2;
+        self.ring(place, 0, rim, BLACK);
+        self.ring(place, rim, rim, WHITE);
         let letter = LETTER * scale;
         let (mut left, top) = (place.left + letter / 2, place.top + letter / 4);
         for character in text.chars() {

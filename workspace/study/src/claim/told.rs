@@ -1,0 +1,214 @@
+//! Claims as a section: the answer in one screen, the rule, then how each verdict came about.
+
+use sandglass_ledger::Summary;
+use sandglass_ledger::stats::Interval;
+
+use super::contrast::Effect;
+use super::count::Compared;
+use super::judge::Judged;
+use super::printed::PrintedEffect;
+use super::rule::{RULE, Verdict};
+use crate::paper::LEGEND;
+use crate::{Entry, Mark, Part, Section, Table};
+
+/// Names the section, in links.
+pub const NAME: &str = "claims";
+
+/// The section on all claims; None where there are none.
+pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
+    if judged.is_empty() {
+        return None;
+    }
+    let mut table = Table::new([
+        ("claim", false),
+        ("verdict", false),
+        ("paper", true),
+        ("ours (95 % interval)", true),
+        ("on", false),
+    ]);
+    for of in judged {
+        table.push(line(of));
+    }
+    let mut parts = vec![Part::Table(table.clone()), Part::Notes(vec![tally(judged), LEGEND.to_owned()])];
+    parts.push(Part::Heading("The rule".to_owned()));
+    parts.push(Part::Notes(RULE.iter().map(|line| (*line).to_owned()).collect()));
+    for of in judged {
+        let claim = of.claim;
+        parts.push(Part::Heading(claim.id.clone()));
+        parts.push(Part::Prose(format!(
+            "{}: {}. {}; {}. Source: {}; {}. Study: {}.",
+            verdict_words(of),
+            claim.says,
+            claim.paper,
+            claim.origin.words(),
+            claim.source,
+            claim.confidence.words(),
+            claim.study
+        )));
+        parts.extend(of.parts.iter().cloned());
+    }
+    Some(Section {
+        name: NAME.to_owned(),
+        title: "What the papers claim, and what is found here".to_owned(),
+        question: String::new(),
+        parts,
+        headline: Some(table),
+        ..Section::default()
+    })
+}
+
+fn line(of: &Judged<'_>) -> [Entry; 5] {
+    let paper = match &of.paper {
+        Some((words, confidence)) => {
+            Entry::new(format!("{words}{}", confidence.mark()), Mark::Paper(*confidence), Vec::new())
+        }
+        None => Entry::from(String::new()),
+    };
+    let ours = if of.verdict == Verdict::NotTested { Mark::Missing } else { Mark::Ours };
+    [
+        Entry { link: Some(anchor(&of.claim.id)), ..Entry::from(of.claim.says.clone()) },
+        Entry::new(verdict_words(of), Mark::Verdict(of.verdict), Vec::new()),
+        paper,
+        Entry::new(of.ours.clone(), ours, of.rows.clone()),
+        of.on.clone().into(),
+    ]
+}
+
+/// Where a claim is told at length.
+fn anchor(id: &str) -> String {
+    format!("{NAME}.{id}")
+}
+
+fn verdict_words(of: &Judged<'_>) -> String {
+    let mut words = format!("{} {}", of.verdict.sign(), of.verdict.words());
+    for note in &of.notes {
+        words += &format!(", {note}");
+    }
+    words
+}
+
+fn tally(judged: &[Judged<'_>]) -> String {
+    let count = |verdict: Verdict| judged.iter().filter(|of| of.verdict == verdict).count();
+    let counts = Verdict::ALL.into_iter().map(|verdict| (count(verdict), verdict.words()));
+    let counts: Vec<String> =
+        counts.filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+    format!("{} claims: {}.", judged.len(), counts.join(", "))
+}
+
+/// Such as `+1.88 (+0.72 to +3.04) points`.
+pub(crate) fn interval(of: Interval, unit: &str) -> String {
+    interval_of(of, &format!(" {unit}"), 2)
+}
+
+pub(crate) fn interval_of(Interval { effect, low, high }: Interval, unit: &str, digits: usize) -> String {
+    format!("{effect:+.digits$} ({low:+.digits$} to {high:+.digits$}){unit}")
+}
+
+/// Without an interval.
+pub(crate) fn signed_mean(values: &[f64], unit: &str) -> String {
+    Summary::of(values).map_or_else(|| "no slope yet".to_owned(), |of| format!("{:+.2} {unit}", of.mean))
+}
+
+/// A line for each value of the axis, and one for all.
+pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> Vec<Part> {
+    let mut table = Table::new([
+        (over, true),
+        ("paper (points)", true),
+        ("ours (points)", true),
+        ("95 % interval over seeds", true),
+        ("seed by seed", false),
+        ("first seed: right by one alone", true),
+        ("McNemar's p", true),
+    ]);
+    for group in &effect.groups {
+        let at: Option<f64> = group.at.parse().ok();
+        let paper = printed.iter().find(|of| of.at == at || of.at.is_none());
+        let paper = paper.map_or_else(
+            || Entry::from("?".to_owned()),
+            |of| Entry::new(format!("{:+.2}{}", of.effect, of.confidence.mark()), Mark::Paper(of.confidence), vec![]),
+        );
+        let differences: Vec<f64> = group.differences.iter().map(|(_, difference)| *difference).collect();
+        let mean = Summary::of(&differences).map_or_else(String::new, |of| format!("{:+.2} (n={})", of.mean, of.n));
+        let seeds = group.differences.iter().map(|(seed, difference)| format!("{seed}: {difference:+.2}"));
+        let test = group.mcnemar;
+        table.push([
+            group.at.clone().into(),
+            paper,
+            Entry::new(mean, Mark::Ours, group.rows.clone()),
+            group.interval.map_or_else(|| "one seed".to_owned(), |of| range(of)).into(),
+            seeds.collect::<Vec<_>>().join(", ").into(),
+            test.map_or_else(String::new, |of| format!("{} lost, {} won", of.lost, of.won)).into(),
+            test.map_or_else(String::new, |of| p_value(of.p)).into(),
+        ]);
+    }
+    let mut notes = Vec::new();
+    match (effect.one_seed, effect.interval) {
+        (true, Some(of)) => notes.push(format!("Over images, for there is one seed: {}.", interval(of, "points"))),
+        (false, Some(of)) => {
+            notes.push(format!("All, each {over} once, by seeds: {}. This decides.", interval(of, "points")));
+            notes.extend(
+                effect
+                    .crossed
+                    .map(|of| format!("Seeds and images drawn anew at once (bootstrap): {}.", interval(of, "points"))),
+            );
+        }
+        (_, None) => notes.push("There are neither two seeds nor predictions to give an interval.".to_owned()),
+    }
+    vec![Part::Table(table), Part::Notes(notes)]
+}
+
+fn range(Interval { low, high, .. }: Interval) -> String {
+    format!("{low:+.2} to {high:+.2}")
+}
+
+fn p_value(p: f64) -> String {
+    if p < 1e-4 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
+}
+
+/// Scales that stand beside the one that decides.
+pub(crate) fn scales(beside: &[(String, Effect)]) -> Vec<Part> {
+    if beside.is_empty() {
+        return Vec::new();
+    }
+    let mut table =
+        Table::new([("beside it, deciding nothing", false), ("ours, with its interval", true), ("on", false)]);
+    for (profile, effect) in beside {
+        let ours = effect.interval.map_or_else(
+            || signed_mean(&effect.differences(), "points, no interval"),
+            |of| interval(of, if effect.one_seed { "points, over images" } else { "points" }),
+        );
+        let synthetic = if effect.synthetic { " (drawn by code)" } else { "" };
+        let mut on = format!("{} seed", effect.seeds());
+        if effect.seeds() != 1 {
+            on.push('s');
+        }
+        table.push([
+            format!("{profile}{synthetic}").into(),
+            Entry::new(ours, Mark::Ours, effect.rows()),
+            format!("{on}, {} images", effect.images).into(),
+        ]);
+    }
+    vec![Part::Table(table)]
+}
+
+/// Every comparison of a claim on counts.
+pub(crate) fn counts(all: &[Compared]) -> Vec<Part> {
+    let mut table = Table::new([("of", false), ("count", false), ("ours", true), ("against", true), ("holds", false)]);
+    for of in all {
+        let with = match of.confidence {
+            Some(confidence) => {
+                Entry::new(format!("{} printed{}", of.with, confidence.mark()), Mark::Paper(confidence), Vec::new())
+            }
+            None => of.with.clone().into(),
+        };
+        let holds = if of.holds { "yes" } else { "no" };
+        table.push([
+            of.subject.clone().into(),
+            of.what.clone().into(),
+            of.counted.clone().into(),
+            with,
+            holds.to_owned().into(),
+        ]);
+    }
+    vec![Part::Table(table)]
+}
