@@ -53,7 +53,7 @@ fn text(study: &dyn Study) -> String {
 fn every_scale_has_its_cells() {
     // f32, eleven schemes, four observers, two schemes on fewer images: 22 of each network at the first seed.
     assert_eq!(cells("smoke").len(), 2 * 22);
-    assert_eq!(cells("imagenet-subset").len(), 2 * 22);
+    assert_eq!(cells("imagenet-subset").len(), 3 * 22);
     // Further seeds: f32 and two schemes; four of two widths, two of two.
     assert_eq!(cells("imagewoof").len(), 2 * (5 * 22 + (2 * 4 + 2 * 2) * 3));
     let woof = cells("imagewoof");

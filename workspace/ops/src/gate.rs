@@ -46,14 +46,14 @@ pub fn backward(
     let mut sums = vec![0f64; images * channels];
     let shared = Shared::new(&mut sums);
     sink_from(runtime, sink, shape, |image, out| {
-        let g = gradient[image * area * channels..].as_ptr();
-        let by = by[image * channels..].as_ptr();
+        let (first, start) = (image * area, image * channels);
         scratch::for_task(TILE * channels.next_multiple_of(16), |tile| {
             // SAFETY: lengths are checked, an image's sums are its own, and the runtime has its instructions.
             unsafe {
-                let sums = shared.at(image * channels);
-                let first = image * area;
-                image_back(runtime.isa(), &x, first, area, channels, by, g, out.as_mut_ptr(), sums, tile.as_mut_ptr());
+                let sums = shared.at(start);
+                let (g, by) = (gradient[first * channels..].as_ptr(), by[start..].as_ptr());
+                let image = Image { x: &x, first, g, by, out: out.as_mut_ptr(), sums };
+                image_back(runtime.isa(), &image, area, channels, tile.as_mut_ptr());
             }
         });
     })?;
@@ -86,16 +86,25 @@ kernel! {
     }
 }
 
+/// One image of a backward: what it reads, and where its gradients go.
+struct Image<'a> {
+    x: &'a Operand<'a>,
+    /// The image's first pixel of the operand.
+    first: usize,
+    g: *const f32,
+    by: *const f32,
+    out: *mut f32,
+    sums: *mut f64,
+}
+
 kernel! {
-    /// One image: `out` = `g` times `by`; to `sums` is added that of `g` times `x` over the pixels, in tiles.
+    /// `out` = `g` times `by`; to `sums` is added that of `g` times `x` over the pixels, in tiles.
     ///
     /// # Safety
-    /// The operand was checked and has `area` pixels from `first` on; `g` and `out` have as many, `by` and `sums` the
-    /// channels, `tile` room for a tile of whole vectors.
-    unsafe fn image_back<V>(
-        x: &Operand<'_>, first: usize, area: usize, channels: usize, by: *const f32, g: *const f32, out: *mut f32,
-        sums: *mut f64, tile: *mut f32,
-    ) {
+    /// The operand was checked and has the `area` pixels; `g` and `out` have as many, `by` and `sums` the channels, `tile`
+    /// room for a tile of whole vectors.
+    unsafe fn image_back<V>(image: &Image<'_>, area: usize, channels: usize, tile: *mut f32) {
+        let Image { x, first, g, by, out, sums } = *image;
         let pitch = channels.next_multiple_of(16);
         for start in (0..area).step_by(TILE) {
             let pixels = TILE.min(area - start);

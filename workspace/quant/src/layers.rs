@@ -190,7 +190,7 @@ impl Product {
         Self { from: from.zero_point, by: by.zero_point, output: (output.zero_point, Multiplier::of(real)) }
     }
 
-    /// `map` [pixels, channels], `by` [channels].
+    /// `map` is [pixels, channels]; `by` has a value for each channel.
     pub fn apply(&self, map: &[i8], by: &[i8]) -> Vec<i8> {
         let (zero_point, multiplier) = self.output;
         let of = |(&q, &by): (&i8, &i8)| {

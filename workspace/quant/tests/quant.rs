@@ -304,10 +304,11 @@ fn observers_of_maps_are_those_of_values() {
 fn what_is_not_built_is_named() {
     let mut g = GraphBuilder::new(3).unwrap();
     let x = g.images();
-    let y = g.conv_norm(Conv::pointwise(3, 8), ["a".into(), "an".into()], Activation::Silu, x).unwrap();
-    let graph = g.finish(vec![y]).unwrap();
+    let y = g.conv_norm(Conv::pointwise(3, 3), ["a".into(), "an".into()], Activation::Silu, x).unwrap();
+    let sum = g.add("sum", (y, x), 3, Activation::Silu).unwrap();
+    let graph = g.finish(vec![sum]).unwrap();
     let error = Net::new(&graph, &weights(&graph)).unwrap_err();
-    assert_eq!(error, QuantError::NotBuilt { node: "a".into(), what: "this activation" });
+    assert_eq!(error, QuantError::NotBuilt { node: "sum".into(), what: "this activation" });
     assert!(Scheme::built_in("per-chanel").unwrap_err().to_string().contains("per-channel, "));
     for name in ["per-channel", "per-tensor-equalised-corrected", "per-channel-percentile", "activations-only"] {
         Scheme::built_in(name).unwrap().check().unwrap();

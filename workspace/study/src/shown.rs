@@ -2,6 +2,7 @@
 //! could tell a cell that is gone from one that was never run.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use sandglass_ledger::Row;
@@ -54,10 +55,10 @@ impl Shown {
         }
         for row in rows {
             let name = format!("{}/{}/{}", row.study, row.profile, row.cell);
-            if !shown.cells.contains_key(&name) {
-                let path = project.rows().join(format!("{name}.parquet"));
+            let path = project.rows().join(format!("{name}.parquet"));
+            if let Entry::Vacant(cell) = shown.cells.entry(name) {
                 let bytes = std::fs::read(&path).map_err(StudyError::io(&path))?;
-                shown.cells.insert(name, blake3::hash(&bytes).to_hex().chars().take(16).collect());
+                cell.insert(blake3::hash(&bytes).to_hex().chars().take(16).collect());
             }
         }
         Ok(shown)

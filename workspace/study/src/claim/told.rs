@@ -135,7 +135,7 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
             group.at.clone().into(),
             paper,
             Entry::new(mean, Mark::Ours, group.rows.clone()),
-            group.interval.map_or_else(|| "one seed".to_owned(), |of| range(of)).into(),
+            group.interval.map_or_else(|| "one seed".to_owned(), range).into(),
             seeds.collect::<Vec<_>>().join(", ").into(),
             test.map_or_else(String::new, |of| format!("{} lost, {} won", of.lost, of.won)).into(),
             test.map_or_else(String::new, |of| p_value(of.p)).into(),
