@@ -47,6 +47,10 @@ pub enum DataError {
     #[error("{}: {reason}", path.display())]
     Layout { path: PathBuf, reason: String },
 
+    /// There is no such set, neither as a path nor below a data root.
+    #[error("{what}: {reason}")]
+    Nowhere { what: String, reason: String },
+
     /// A set has no part to be scored, or none of its own; another is never taken in its place.
     #[error("{}: has no validation part: {reason}", path.display())]
     NoPart { path: PathBuf, reason: String },

@@ -26,6 +26,9 @@ pub trait Examples: Clone + Send + 'static {
     /// Number of images.
     fn count(&self) -> usize;
 
+    /// Of all images and what they come with, the same on every machine.
+    fn hash(&self) -> &str;
+
     /// Ranges of indices that are cheap to read together; one range where any order is as good.
     fn runs(&self) -> Vec<Range<usize>>;
 
@@ -56,6 +59,10 @@ impl Examples for Dataset {
 
     fn count(&self) -> usize {
         self.len()
+    }
+
+    fn hash(&self) -> &str {
+        self.hash()
     }
 
     fn runs(&self) -> Vec<Range<usize>> {
@@ -133,6 +140,11 @@ impl<S: Examples> Loader<S> {
             Some(_) => self.set.count() / self.batch,
             None => self.set.count().div_ceil(self.batch),
         }
+    }
+
+    /// The images that batches are made of.
+    pub fn set(&self) -> &S {
+        &self.set
     }
 
     /// Height and width of the images in a batch.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +11,7 @@ use polars::prelude::*;
 
 use crate::dataset::Source;
 use crate::loader::WINDOW;
-use crate::{DataError, Dataset, footer};
+use crate::{DataError, Dataset, extents};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
@@ -63,6 +64,10 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
+        let chunks = read(path, chunks)?;
+        let mut file = File::open(path).map_err(DataError::io(path))?;
+        extents::check_pages(&mut file, &chunks)
+            .map_err(|reason| wrong(format!("not a readable parquet file: {reason}")))?;
         let header = read(path, |reader| header(reader, bytes))?;
         for rows in header.group_rows {
             let row = source.groups.last().filter(|last| last.shard == source.shards.len());
@@ -217,7 +222,7 @@ fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wron
     let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
     let damaged =
         |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));
-    footer::check(&mut file).map_err(damaged)?;
+    extents::check(&mut file).map_err(damaged)?;
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
     match sandglass_files::catch(|| call(reader)) {
@@ -233,6 +238,12 @@ struct Header {
     group_rows: Vec<usize>,
     labels: Labels,
     class_names: Option<Vec<String>>,
+}
+
+/// Where the columns of each row group lie in the file.
+fn chunks(mut reader: ParquetReader<File>) -> Result<Vec<Range<u64>>, Wrong> {
+    let groups = &reader.get_metadata()?.row_groups;
+    Ok(groups.iter().flat_map(|group| group.parquet_columns()).map(|column| column.byte_range()).collect())
 }
 
 fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> {
@@ -346,6 +357,28 @@ mod tests {
         ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
         assert!(std::fs::metadata(&path).unwrap().len() < 100_000);
         assert!(reason(&path).ends_with("it says that it has more images than bytes"), "{}", reason(&path));
+    }
+
+    /// The page of labels says that it holds two gigabytes.
+    #[test]
+    fn a_page_that_asks_for_more_memory_than_the_file_can_fill_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
+        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
+        let labels = Column::new("label".into(), vec![0_i64, 1, 2]);
+        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        assert!(open("set", std::slice::from_ref(&path), None).is_ok());
+        let mut file = std::fs::read(&path).unwrap();
+        let chunk = read(&path, chunks).unwrap().pop().unwrap();
+        // The kind of page, then the size, a number that ends with the first byte below 0x80.
+        let at = chunk.start as usize;
+        assert_eq!((file[at], file[at + 2]), (0x15, 0x15));
+        let size = file[at + 3..].iter().position(|byte| *byte < 0x80).unwrap() + 1;
+        file.splice(at + 3..at + 3 + size, [0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        std::fs::write(&path, file).unwrap();
+        assert!(reason(&path).contains("a page says that it holds 2147483647 bytes"), "{}", reason(&path));
     }
 
     /// Each image would read its row group anew before it fails.

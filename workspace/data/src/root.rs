@@ -64,7 +64,7 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
 
 pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
     let reason = format!("no such folder, nor below the data root {}{advice}", listed(&data_roots()));
-    DataError::layout(Path::new(what), reason)
+    DataError::Nowhere { what: what.to_owned(), reason }
 }
 
 fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {

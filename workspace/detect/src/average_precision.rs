@@ -9,6 +9,10 @@ pub struct Curve {
     pub hits: Vec<bool>,
     /// Its score.
     pub scores: Vec<f32>,
+    /// The image that it is in.
+    pub images: Vec<usize>,
+    /// Objects that count, by image.
+    pub objects: Vec<usize>,
 }
 
 /// After some detections, how many of them found an object.
@@ -19,6 +23,22 @@ struct Point {
 }
 
 impl Curve {
+    /// Of images drawn anew, such as for a bootstrap: image `i` is there `times[i]` times, and not at all beyond their end.
+    pub fn drawn(&self, times: &[usize]) -> Self {
+        let times = |image: usize| times.get(image).copied().unwrap_or(0);
+        let mut drawn = Self::default();
+        for ((&hit, &score), &image) in self.hits.iter().zip(&self.scores).zip(&self.images) {
+            for _ in 0..times(image) {
+                drawn.hits.push(hit);
+                drawn.scores.push(score);
+                drawn.images.push(image);
+            }
+        }
+        drawn.objects = self.objects.iter().enumerate().map(|(image, objects)| times(image) * objects).collect();
+        drawn.positives = drawn.objects.iter().sum();
+        drawn
+    }
+
     /// Recall and precision after each detection.
     pub fn points(&self) -> Vec<(f64, f64)> {
         self.counted().into_iter().map(|point| (point.recall, point.precision)).collect()

@@ -1,11 +1,11 @@
 //! What detectors name: Pascal VOC's classes, COCO's, and which of them are one.
 
+use sandglass_data::DetectionSet;
 /// Pascal VOC's twenty, in its order.
-#[rustfmt::skip]
-pub const VOC: [&str; 20] = [
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
-    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-];
+pub use sandglass_data::VOC_CLASSES as VOC;
+use sandglass_models::DetectorConfig;
+
+use crate::DetectError;
 
 /// COCO's id of each of Pascal VOC's classes, parallel to [`VOC`].
 pub const COCO_IDS: [usize; 20] = [5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72];
@@ -35,4 +35,70 @@ pub fn coco_name(class: usize) -> Option<&'static str> {
 /// Pascal VOC's class of a class that counts as COCO's ids do; none where VOC has none.
 pub fn voc_of_coco(class: usize) -> Option<usize> {
     COCO_IDS.iter().position(|id| *id == class + 1)
+}
+
+/// What a detector's classes are called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassNames {
+    config: DetectorConfig,
+    /// As a card has them; empty where there is none.
+    given: Vec<String>,
+}
+
+impl ClassNames {
+    /// `given`: as a card has them; empty where there is none.
+    ///
+    /// # Errors
+    /// Other than one for each class.
+    pub fn new(config: DetectorConfig, given: Vec<String>) -> Result<Self, DetectError> {
+        match given.is_empty() || given.len() + 1 == config.classes {
+            true => Ok(Self { config, given }),
+            false => {
+                let (named, outputs) = (given.len() + 1, config.classes);
+                Err(DetectError::Names(format!("{named} classes with the background, not {outputs}")))
+            }
+        }
+    }
+
+    /// A class's name; its number where nobody has named it.
+    pub fn name(&self, class: usize) -> String {
+        let known = match self.given.get(class) {
+            Some(name) => return name.clone(),
+            None if self.is_coco() => coco_name(class),
+            None if self.config.classes == VOC.len() + 1 => VOC.get(class).copied(),
+            None => None,
+        };
+        known.map_or_else(|| format!("class {class}"), str::to_owned)
+    }
+
+    /// For each class the set's; none for one that the set does not know. By names, never by position alone.
+    ///
+    /// # Errors
+    /// Classes of which it is not known which of the set's they are.
+    pub fn in_set(&self, set: &DetectionSet) -> Result<Vec<Option<usize>>, DetectError> {
+        let all = 0..self.config.classes - 1;
+        if self.given == set.classes() {
+            return Ok(all.map(Some).collect());
+        }
+        if !is_voc(set.classes()) {
+            let reason = format!("{}: its classes are neither the detector's nor Pascal VOC's", set.name());
+            return Err(DetectError::Names(reason));
+        }
+        if self.is_coco() {
+            return Ok(all.map(voc_of_coco).collect());
+        }
+        match (self.given.is_empty() || is_voc(&self.given)) && self.config.classes == VOC.len() + 1 {
+            true => Ok(all.map(Some).collect()),
+            false => Err(DetectError::Names(format!("{}: its classes are not Pascal VOC's", self.config))),
+        }
+    }
+
+    /// Whether classes count as COCO's ids do.
+    fn is_coco(&self) -> bool {
+        self.given.is_empty() && self.config.name.is_tf() && self.config.classes == 91
+    }
+}
+
+fn is_voc(classes: &[String]) -> bool {
+    classes.iter().map(String::as_str).eq(VOC)
 }

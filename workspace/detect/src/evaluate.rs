@@ -1,5 +1,6 @@
 //! Detections against what is there: average precision by class.
 
+use sandglass_data::{DetectionSet, Object};
 use serde::Serialize;
 
 use crate::boxes::iou;
@@ -34,6 +35,28 @@ pub struct ScoredImage {
     pub truth: Vec<Truth>,
 }
 
+impl ScoredImage {
+    /// Image `index` of a set: `detections` are shares of its sides and become pixels, objects are as Pascal VOC's annotations
+    /// have them. Panics where it is not below the set's length, as slices do.
+    pub fn of(set: &DetectionSet, index: usize, detections: impl IntoIterator<Item = Detection>) -> Self {
+        let (height, width) = set.size(index);
+        let pixels = |found: Detection| {
+            let [left, top, right, bottom] = found.bbox;
+            let (width, height) = (width as f32, height as f32);
+            Detection { bbox: [left * width, top * height, right * width, bottom * height], ..found }
+        };
+        let truth = |object: &Object| Truth {
+            class: object.class as usize,
+            bbox: object.voc_bounds((height, width)).map(|corner| corner as f32),
+            difficult: object.difficult,
+        };
+        Self {
+            detections: detections.into_iter().map(pixels).collect(),
+            truth: set.objects(index).iter().map(truth).collect(),
+        }
+    }
+}
+
 /// Average precision, in 0..1.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MeanAp {
@@ -57,6 +80,11 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Pascal VOC 2007's mean of images drawn anew: see [`Curve::drawn`].
+    pub fn drawn(&self, times: &[usize]) -> Option<f64> {
+        MeanAp::of(self.curves.iter().map(|curve| eleven_points(&curve.drawn(times))).collect()).map
+    }
+
     /// COCO's mean over its thresholds; none where there is nothing to find.
     pub fn coco_map(&self) -> Option<f64> {
         let means = self.coco.iter().map(|at| at.map).collect::<Option<Vec<f64>>>()?;
@@ -143,7 +171,8 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
             Objects { found: vec![false; truth.len()], truth }
         })
         .collect();
-    let positives = objects.iter().flat_map(|of| &of.truth).filter(|truth| !truth.difficult).count();
+    let to_find = |of: &Objects| of.truth.iter().filter(|truth| !truth.difficult).count();
+    let by_image: Vec<usize> = objects.iter().map(to_find).collect();
     let mut detections: Vec<(usize, &Detection)> = Vec::new();
     for (image, scored) in images.iter().enumerate() {
         let mut own: Vec<&Detection> = scored.detections.iter().filter(|found| found.class == class).collect();
@@ -155,7 +184,7 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
     }
     detections.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
 
-    let mut curve = Curve { positives, ..Curve::default() };
+    let mut curve = Curve { positives: by_image.iter().sum(), objects: by_image, ..Curve::default() };
     for (image, found) in detections {
         let outcome = match *rule {
             Rule::Voc => objects[image].voc(found.bbox),
@@ -164,6 +193,7 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
         if outcome != Outcome::Neither {
             curve.hits.push(outcome == Outcome::Hit);
             curve.scores.push(found.score);
+            curve.images.push(image);
         }
     }
     curve

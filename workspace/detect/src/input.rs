@@ -1,8 +1,48 @@
 //! From an image's bytes to a detector's input. The whole image is brought to the input's size, whatever its shape.
 
+use sandglass_data::{DetectionTransform, Draws, Picture, Protocol, Purpose};
 use sandglass_models::DetectorName;
 
 use crate::DetectError;
+
+/// How a detector sees an image.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Eye {
+    /// As the published code has it.
+    Published(Input),
+    /// As images came while it was trained here.
+    Trained(DetectionTransform),
+}
+
+impl Eye {
+    /// Of inputs of `side` x `side` pixels; by `trained`'s mean and standard deviation, or as published.
+    ///
+    /// # Errors
+    /// A side or a protocol that the transform does not take.
+    pub fn new(name: DetectorName, side: usize, trained: Option<&Protocol>) -> Result<Self, DetectError> {
+        Ok(match trained {
+            None => Self::Published(Input { height: side, width: side, ..Input::published(name) }),
+            Some(protocol) => Self::Trained(DetectionTransform::evaluation(side, protocol).map_err(DetectError::eye)?),
+        })
+    }
+
+    /// An image as the network's input, [side, side, 3].
+    ///
+    /// # Errors
+    /// As for [`Input::read`].
+    pub fn read(&self, picture: &Picture) -> Result<Vec<f32>, DetectError> {
+        match self {
+            Self::Published(input) => input.read(&picture.pixels, (picture.width, picture.height)),
+            Self::Trained(transform) => {
+                let (height, width) = transform.size();
+                let mut input = vec![0.0; height * width * 3];
+                // Nothing is drawn where nothing is augmented.
+                transform.apply(picture, &[], &mut Draws::new(0, Purpose::Augment, 0, 0), &mut input);
+                Ok(input)
+            }
+        }
+    }
+}
 
 /// Where a pixel of the input lies in the image. Both are bilinear and neither smooths what shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +80,6 @@ impl Input {
                 Self { height, width, sampling: Sampling::Centres, scale: [1.0; 3], shift }
             }
         }
-    }
-
-    /// What a backbone was trained on: `mean` and `std` of bytes as shares of 255.
-    #[must_use]
-    pub fn normalised(self, mean: [f32; 3], std: [f32; 3]) -> Self {
-        let scale = std.map(|std| 1.0 / (255.0 * std));
-        Self { scale, shift: [0, 1, 2].map(|channel| -mean[channel] / std[channel]), ..self }
     }
 
     /// `pixels` [height, width, 3] of an image as the network's [height, width, 3].

@@ -1,5 +1,5 @@
-//! What stands around the network of a detector: the boxes that it is read against, the loss that it is trained by, and
-//! how its detections are chosen and scored. SSD (ECCV 2016), in the forms of MobileNeXt's official detection code and of
+//! What stands around the network of a detector: the boxes that it is read against, how it is trained, and how its
+//! detections are chosen and scored. SSD (ECCV 2016), in the forms of MobileNeXt's official detection code and of
 //! TensorFlow's SSDLite.
 //!
 //! A box is `[xmin, ymin, xmax, ymax]`. Where nothing else is said these are shares of the image's width and height; a
@@ -32,14 +32,15 @@ mod postprocess;
 mod priors;
 mod reading;
 mod tf_anchors;
+mod training;
 
 pub use average_precision::{Curve, all_points, eleven_points, hundred_and_one_points};
 pub use boxes::{area, centred, corners, iou};
-pub use classes::{COCO_IDS, VOC, coco_name, voc_of_coco};
+pub use classes::{COCO_IDS, ClassNames, VOC, coco_name, voc_of_coco};
 pub use coder::Coder;
 pub use error::DetectError;
 pub use evaluate::{COCO_THRESHOLDS, Evaluation, MeanAp, ScoredImage, Truth, evaluate};
-pub use input::{Input, Sampling};
+pub use input::{Eye, Input, Sampling};
 pub use loss::{MultiBox, MultiBoxLoss};
 pub use matching::match_priors;
 pub use nms::nms;
@@ -47,3 +48,4 @@ pub use postprocess::{Detection, Postprocess};
 pub use priors::{PriorLevel, priors};
 pub use reading::{Reading, Scores};
 pub use tf_anchors::tf_anchors;
+pub use training::{ObjectDetection, Pretrained};

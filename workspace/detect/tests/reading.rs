@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use sandglass_detect::{Coder, DetectError, Input, Reading, Sampling, centred, corners, iou, match_priors};
+use sandglass_data::{Picture, Protocol};
+use sandglass_detect::{Coder, DetectError, Eye, Input, Reading, Sampling, centred, corners, iou, match_priors};
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_models::{DetectorConfig, DetectorName};
 
@@ -181,8 +182,13 @@ fn inputs_are_read_by_corners_or_by_centres() {
     let tf = Input::published(DetectorName::SsdliteTfMobileNetV2).read(&[0, 255, 51], (1, 1)).unwrap();
     assert_eq!(tf.len(), 300 * 300 * 3);
     near(tf[tf.len() - 3..].to_vec(), [-1.0, 1.0, -0.6]);
-    let normal = Input { height: 1, width: 1, ..input.normalised([0.5, 0.25, 0.0], [0.5, 0.25, 1.0]) };
-    near(normal.read(&[255, 255, 51], (1, 1)).unwrap(), [1.0, 3.0, 0.2]);
+    // One that was trained here sees images as it did then.
+    let protocol = Protocol { mean: [0.5, 0.25, 0.0], std: [0.5, 0.25, 1.0], ..Protocol::default() };
+    let eye = Eye::new(DetectorName::SsdliteMobileNeXt, 2, Some(&protocol)).unwrap();
+    let seen = eye.read(&Picture { height: 1, width: 3, pixels: [255, 255, 51].repeat(3) }).unwrap();
+    assert_eq!(seen.len(), 12);
+    near(seen[9..].to_vec(), [1.0, 3.0, 0.2]);
+    assert!(Eye::new(DetectorName::SsdliteMobileNeXt, 0, Some(&protocol)).is_err());
     assert!(matches!(input.read(&ramp, (8, 3)), Err(DetectError::Image { .. })));
     assert!(matches!(input.read(&[], (0, 3)), Err(DetectError::Image { .. })));
 }

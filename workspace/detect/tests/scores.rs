@@ -39,7 +39,7 @@ proptest! {
     fn averages_are_what_they_say(hits in proptest::collection::vec(any::<bool>(), 0..30), more in 0usize..4) {
         let found = hits.iter().filter(|hit| **hit).count();
         let positives = found + more;
-        let curve = Curve { positives, scores: vec![0.0; hits.len()], hits: hits.clone() };
+        let curve = Curve { positives, scores: vec![0.0; hits.len()], hits: hits.clone(), ..Curve::default() };
         let best_from = |least: usize| {
             (1..=hits.len())
                 .filter(|&seen| hits[..seen].iter().filter(|hit| **hit).count() >= least)
@@ -68,7 +68,7 @@ proptest! {
 /// 3 of 10 is no 0.30000000000000004.
 #[test]
 fn recalls_are_compared_as_the_official_evaluation_compares_them() {
-    let curve = |positives| Curve { positives, hits: vec![true; 3], scores: vec![0.5; 3] };
+    let curve = |positives| Curve { positives, hits: vec![true; 3], scores: vec![0.5; 3], ..Curve::default() };
     assert_eq!(eleven_points(&curve(10)), Some(3.0 / 11.0));
     assert_eq!(eleven_points(&curve(15)), Some(3.0 / 11.0));
     assert_eq!(eleven_points(&curve(6)), Some(6.0 / 11.0));
@@ -104,6 +104,26 @@ fn difficult_objects_count_neither_way_and_a_second_hit_is_a_miss() {
     assert_eq!(score.voc07.ap, [Some(1.0), None, None]);
     assert_eq!(score.voc10.map, Some(1.0));
     assert_eq!(score.coco_map(), Some(1.0));
+}
+
+/// Drawn anew, an image counts as often as it was drawn, whole.
+#[test]
+fn images_drawn_anew_are_scored_as_often_as_they_are_drawn() {
+    let image = |at: usize| ScoredImage {
+        detections: (0..6)
+            .map(|k| found(k % 2, 0.9 - 0.013 * (7 * at + k) as f32, if (at + k).is_multiple_of(3) { A } else { B }))
+            .collect(),
+        truth: vec![truth(at % 2, A, false), truth(1 - at % 2, B, at == 2)],
+    };
+    let images: Vec<ScoredImage> = (0..5).map(image).collect();
+    let score = evaluate(&images, 2).unwrap();
+    assert_eq!(score.drawn(&[1; 5]), score.voc07.map);
+    for times in [[0, 2, 1, 0, 2], [5, 0, 0, 0, 0], [1, 1, 3, 0, 0]] {
+        let drawn: Vec<ScoredImage> =
+            images.iter().zip(times).flat_map(|(image, times)| vec![image.clone(); times]).collect();
+        assert_eq!(score.drawn(&times), evaluate(&drawn, 2).unwrap().voc07.map, "{times:?}");
+    }
+    assert_eq!(score.drawn(&[0; 5]), None);
 }
 
 /// Inclusive pixels: a box of 10 x 10 pixels and one of 10 x 5 in it have an IoU of one half, where corners between pixels

@@ -48,7 +48,7 @@ pub enum Compiled {
 }
 
 fn foreign(error: impl std::error::Error + Send + Sync + 'static) -> TrainError {
-    TrainError::Predict(Box::new(error))
+    TrainError::Foreign(Box::new(error))
 }
 
 impl EngineName {

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandglass_data::{DataError, Dataset, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
+use sandglass_data::{DataError, Dataset, Examples, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_study::{Again, Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
-use sandglass_train::{LogRow, Observer, Outcome, Recipe, TrainConfig, TrainError, evaluate, train};
+use sandglass_train::{
+    Classification, LogRow, Observer, Outcome, Recipe, Task, TrainConfig, TrainError, evaluate, train,
+};
 
 use crate::{Card, Classifier, EngineName, Given, Signal, Work};
 
@@ -42,6 +44,22 @@ pub struct Lab {
     /// Data sets that cells share, by name, part and number of classes.
     opened: RefCell<BTreeMap<(String, Part, usize), Dataset>>,
     signal: OnceCell<Signal>,
+}
+
+/// The training of a cell.
+pub struct Job<'a, T: Task> {
+    /// For whoever watches it.
+    pub name: String,
+    pub task: &'a T,
+    pub recipe: &'a Recipe,
+    pub seed: u64,
+    /// Epochs from one look to the next.
+    pub evaluate_every: u64,
+    pub training: &'a T::Set,
+    /// For the log alone.
+    pub looked_at: &'a T::Set,
+    /// What the checkpoint must be scored with.
+    pub card: Card,
 }
 
 /// What a cell trains on, and what it is scored on.
@@ -117,21 +135,42 @@ impl Lab {
                 sets.copies.join(", ")
             ));
         }
-        let config = TrainConfig {
-            network: cell.network,
-            recipe: recipe.clone(),
-            input: Some(cell.input),
-            protocol: cell.evaluation.clone(),
+        let task = Classification { network: cell.network, input: Some(cell.input), protocol: cell.evaluation.clone() };
+        let job = Job {
+            name: cell.to_string(),
+            task: &task,
+            recipe,
             seed: cell.seed,
+            evaluate_every: cell.evaluate_every,
+            training: &sets.training,
+            looked_at: &sets.scored,
+            card: card(cell, &sets.training),
+        };
+        let mut artefact = self.run(job, folder)?;
+        if cell.drop_copies {
+            let (left_out, of) = (sets.copies.len() as f64, sets.training.len() as u64);
+            artefact.values.push(once("copies_left_out", "images", left_out, of));
+        }
+        Ok(artefact)
+    }
+
+    /// Trains in `folder`, going on from what lies there; the checkpoint is rounded to f16, and its card lies beside it.
+    ///
+    /// # Errors
+    /// `Busy` where another process trains there, `Interrupted` by a signal.
+    pub fn run<T: Task>(&self, job: Job<'_, T>, folder: &Path) -> Result<Artefact, CellError> {
+        let config = TrainConfig {
+            recipe: job.recipe.clone(),
+            seed: job.seed,
             threads: self.threads,
             out: folder.into(),
             save_every: SAVE_EVERY,
-            evaluate_every: cell.evaluate_every,
+            evaluate_every: job.evaluate_every,
             commit: self.commit.clone(),
         };
         let signal = self.signal()?;
-        let mut epochs = Epochs { cell: cell.to_string(), all: recipe.epochs };
-        let trained = train(&config, &sets.training, Some(&sets.scored), &mut epochs, signal.stop());
+        let mut epochs = Epochs { cell: job.name, all: job.recipe.epochs };
+        let trained = train(job.task, &config, job.training, Some(job.looked_at), &mut epochs, signal.stop());
         let trained = trained.map_err(|error| match error {
             TrainError::Busy(_) => CellError::Busy,
             error => CellError::failed(error),
@@ -141,24 +180,19 @@ impl Lab {
         }
         let path = folder.join(MODEL);
         checkpoint::save(&path, &trained.weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)?;
-        let beside = card(cell, &sets.training).write(&path).map_err(CellError::failed)?;
-        let images = sets.training.len() as u64;
-        let once = |metric, unit, value| Value { again: Again::Once, ..Value::exact(metric, unit, value, images) };
+        let beside = job.card.write(&path).map_err(CellError::failed)?;
         let losses: Vec<(f64, f64)> = trained.log.iter().map(|row| (row.epoch as f64, row.train_loss)).collect();
         let last = losses.last().map_or(0.0, |(_, loss)| *loss);
-        let mut values = vec![Value { samples: losses, ..once("train_loss", "nats", last) }];
-        if cell.drop_copies {
-            values.push(once("copies_left_out", "images", sets.copies.len() as f64));
-        }
-        let history = trained.log.iter().filter_map(|row| Some((row.epoch as f64, row.eval_top1?)));
+        let loss = once("train_loss", "nats", last, job.training.count() as u64);
+        let history = trained.log.iter().filter_map(|row| Some((row.epoch as f64, row.eval_top1.or(row.eval_map)?)));
         Ok(Artefact {
             path,
             beside: Some(beside),
             history: history.collect(),
             seconds: Some(trained.seconds),
             made_by: trained.made_by,
-            made_from: Some(sets.training.hash().to_owned()),
-            values,
+            made_from: Some(job.training.hash().to_owned()),
+            values: vec![Value { samples: losses, ..loss }],
         })
     }
 
@@ -282,6 +316,11 @@ impl Lab {
     }
 }
 
+/// What only the making of a file knows.
+fn once(metric: &'static str, unit: &'static str, value: f64, n: u64) -> Value {
+    Value { again: Again::Once, ..Value::exact(metric, unit, value, n) }
+}
+
 /// What a checkpoint of the cell must be scored with; the set's classes are the classifier's.
 fn card(cell: &Classifier, set: &Dataset) -> Card {
     Card {
@@ -306,13 +345,21 @@ impl Given {
     /// # Errors
     /// `Skipped` where it is not at hand; another file than the one that is meant.
     pub fn find(&self) -> Result<Artefact, CellError> {
-        let path = find_data(&self.weights).filter(|path| path.is_file());
-        let path = path.ok_or_else(|| CellError::Skipped(format!("{} is not {}", self.weights, below())))?;
-        let hash = sha256_file(&path).map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
-        match hash.eq_ignore_ascii_case(&self.sha256) {
-            true => Ok(Artefact::found(path)),
-            false => Err(CellError::Failed(format!("{} has SHA-256 {hash}, not {}", self.weights, self.sha256))),
-        }
+        find_weights(&self.weights, &self.sha256)
+    }
+}
+
+/// A file of weights below a data root; its hash is compared before anything is done with it.
+///
+/// # Errors
+/// `Skipped` where it is not at hand; another file than the one that is meant.
+pub fn find_weights(weights: &str, sha256: &str) -> Result<Artefact, CellError> {
+    let path = find_data(weights).filter(|path| path.is_file());
+    let path = path.ok_or_else(|| CellError::Skipped(format!("{weights} is not {}", below())))?;
+    let hash = sha256_file(&path).map_err(|error| CellError::Failed(format!("{}: {error}", path.display())))?;
+    match hash.eq_ignore_ascii_case(sha256) {
+        true => Ok(Artefact::found(path)),
+        false => Err(CellError::Failed(format!("{weights} has SHA-256 {hash}, not {sha256}"))),
     }
 }
 
@@ -324,9 +371,13 @@ struct Epochs {
 
 impl Observer for Epochs {
     fn epoch(&mut self, row: &LogRow) {
-        let top1 = row.eval_top1.map_or_else(String::new, |top1| format!(", validation top-1 {top1:.2} %"));
+        let seen = match (row.eval_top1, row.eval_map) {
+            (Some(top1), _) => format!(", validation top-1 {top1:.2} %"),
+            (None, Some(map)) => format!(", mAP {map:.2} %"),
+            (None, None) => String::new(),
+        };
         let LogRow { epoch, train_loss, images_per_s, .. } = row;
         let (cell, all) = (&self.cell, self.all);
-        tell(format_args!("{cell}: epoch {epoch} of {all}, loss {train_loss:.4}{top1}, {images_per_s:.0} images/s"));
+        tell(format_args!("{cell}: epoch {epoch} of {all}, loss {train_loss:.4}{seen}, {images_per_s:.0} images/s"));
     }
 }

@@ -269,17 +269,7 @@ impl ImageSetup {
     fn recipes(&self, network: &str, known: &Recipes) -> Result<Vec<(Option<String>, Recipe)>, StudyError> {
         let name = self.own_recipe.get(network).or(self.recipe.as_ref());
         let name = name.ok_or_else(|| StudyError::refused(format!("own_recipe has none for {network}")))?;
-        let base = changed(&recipe(name, known)?, &self.set)
-            .map_err(|error| StudyError::refused(format!("set, recipe {name}: {error}")))?;
-        if self.vary.is_empty() {
-            return Ok(vec![(None, base)]);
-        }
-        let varied = self.vary.iter().map(|Variation { name: variation, set }| {
-            let varied = changed(&base, set);
-            let wrong = |error| StudyError::refused(format!("variation {variation} of recipe {name}: {error}"));
-            Ok((Some(variation.clone()), varied.map_err(wrong)?))
-        });
-        varied.collect()
+        varied(name, known, &self.set, &self.vary)
     }
 
     /// A crop of the padded image would follow a centre crop, of which no network has seen the border.
@@ -307,6 +297,28 @@ impl ImageSetup {
         let is_trained = matches!(cell.work, Work::Train(_));
         is_trained && self.keep.iter().filter(matching).any(|keep| keep.seeds == KeptSeeds::All || first)
     }
+}
+
+/// A recipe with the keys of `set` changed, and each variation of it by its name; without variations that recipe alone.
+///
+/// # Errors
+/// A recipe that there is not, or that no training can use.
+pub fn varied(
+    name: &str,
+    known: &Recipes,
+    set: &toml::Table,
+    vary: &[Variation],
+) -> Result<Vec<(Option<String>, Recipe)>, StudyError> {
+    let base = changed(&recipe(name, known)?, set)
+        .map_err(|error| StudyError::refused(format!("set, recipe {name}: {error}")))?;
+    if vary.is_empty() {
+        return Ok(vec![(None, base)]);
+    }
+    let variation = |Variation { name: variation, set }: &Variation| {
+        let wrong = |error| StudyError::refused(format!("variation {variation} of recipe {name}: {error}"));
+        Ok((Some(variation.clone()), changed(&base, set).map_err(wrong)?))
+    };
+    vary.iter().map(variation).collect()
 }
 
 /// A recipe of the study, or one that comes with the program.

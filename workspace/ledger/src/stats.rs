@@ -4,7 +4,7 @@ mod bootstrap;
 mod interval;
 mod paired;
 
-pub use bootstrap::bootstrap;
+pub use bootstrap::{bootstrap, percentiles, resamples};
 pub use interval::{Interval, mean, median, pooled, slope, smallest_pooled};
 pub use paired::{McNemar, interpolate};
 

@@ -39,9 +39,9 @@ pub enum TrainError {
         differences.join(", ")
     )]
     OtherRun { path: PathBuf, differences: Vec<String> },
-    /// Of an engine that is none of this crate's.
+    /// Of an engine or a task that is none of this crate's.
     #[error(transparent)]
-    Predict(Box<dyn std::error::Error + Send + Sync>),
+    Foreign(Box<dyn std::error::Error + Send + Sync>),
     #[error("gives logits that are no numbers")]
     Logits,
     #[error("a line of the log cannot be written or read: {0}")]

@@ -24,6 +24,20 @@ fn tensor(spec: &TensorSpec, mut draws: Draws) -> Vec<f32> {
     }
 }
 
+/// Draws anew the convolutions whose names `chosen` takes: Xavier's uniform distribution, within sqrt(6 / (in + out)) of 0,
+/// where the fans are those of a filter and of all filters, as PyTorch has them also of grouped convolutions.
+pub fn xavier_uniform(weights: &mut Weights, seed: u64, chosen: impl Fn(&str) -> bool) {
+    for (place, (spec, values)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+        if !matches!(spec.role, Role::ConvWeight | Role::DepthwiseWeight) || !chosen(&spec.name) {
+            continue;
+        }
+        let area: usize = spec.shape[2..].iter().product();
+        let bound = (6.0 / ((spec.shape[0] + spec.shape[1]) * area) as f64).sqrt();
+        let mut draws = Draws::new(seed, Purpose::Init, 0, place as u64);
+        values.iter_mut().for_each(|value| *value = draws.between(-bound, bound) as f32);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +70,29 @@ mod tests {
             assert!((got / want - 1.0).abs() < 0.03, "{}: {got} not {want}", weights.specs[at].name);
         }
         assert_eq!(weights.values[3..], [vec![1.0; 3], vec![0.0; 3], vec![0.0; 3], vec![1.0; 3], vec![0.0; 2]]);
+    }
+
+    /// A uniform distribution's standard deviation is its bound by the root of 3.
+    #[test]
+    fn xavier_is_the_chosen_ones_alone() {
+        let mut weights = initialise(
+            vec![
+                spec("head.pw.weight", &[126, 96, 1, 1], Role::ConvWeight),
+                spec("head.dw.weight", &[576, 1, 3, 3], Role::DepthwiseWeight),
+                spec("head.pw.bias", &[126], Role::ConvBias),
+                spec("features.pw.weight", &[126, 96, 1, 1], Role::ConvWeight),
+            ],
+            5,
+        );
+        let before = weights.clone();
+        xavier_uniform(&mut weights, 5, |name| name.starts_with("head."));
+        for (at, fans) in [(0, 222.0), (1, 9.0 * 577.0)] {
+            let bound = (6.0f64 / fans).sqrt();
+            let largest = weights.values[at].iter().fold(0.0f32, |most, value| most.max(value.abs()));
+            assert!(f64::from(largest) <= bound && f64::from(largest) > 0.99 * bound, "{largest} of {bound}");
+            assert!((std(&weights.values[at]) / bound * 3.0f64.sqrt() - 1.0).abs() < 0.03);
+        }
+        assert_eq!(weights.values[2..], before.values[2..]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The compiled network, optimisers, schedules, the loop, and resume.
 //!
-//! [`train`] is the whole of it: a [`Recipe`], a network, a data set and a seed decide the bits of the checkpoint that it
+//! [`train`] is the whole of it: a [`Task`], a [`Recipe`], a data set and a seed decide the bits of the checkpoint that it
 //! ends with, whatever the machine, the number of threads and the interruptions.
 
 mod clip;
@@ -17,6 +17,7 @@ mod recipe;
 mod schedule;
 mod state;
 mod store;
+mod task;
 mod trainer;
 
 pub use clip::{clip_scale, gradient_norm};
@@ -25,11 +26,13 @@ pub use ema::{Ema, EmaForm};
 pub use engine::{BackwardOut, Drop, Engine, EngineError, Outputs};
 pub use error::TrainError;
 pub use evaluate::{Predict, Score, evaluate};
-pub use init::initialise;
+pub use init::{initialise, xavier_uniform};
 pub use log::{LogRow, Observer, Progress};
 pub use optim::{Optimizer, OptimizerConfig};
 pub use recipe::{Recipe, RecipeError, SchedulePlan};
 pub use sandglass_ops::loss::{Loss, cross_entropy, rank, top1};
 pub use schedule::Schedule;
+pub use state::Identity;
 pub use store::StoreError;
+pub use task::{BatchLoss, Classification, LabelOf, Seen, Task, TransformOf};
 pub use trainer::{Outcome, TrainConfig, Trained, train};

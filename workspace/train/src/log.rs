@@ -11,13 +11,17 @@ pub struct LogRow {
     pub lr: f64,
     /// Mean over the epoch's steps, with label smoothing, dropout and augmentation.
     pub train_loss: f64,
-    /// Percent of the training images, in training mode.
-    pub train_top1: f64,
+    /// Percent of the training images, in training mode; of classifiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_top1: Option<f64>,
     /// What was evaluated after the epoch.
     pub evaluated: Option<String>,
     pub eval_loss: Option<f64>,
-    /// Percent.
+    /// Percent; of classifiers.
     pub eval_top1: Option<f64>,
+    /// Mean average precision in percent; of detectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eval_map: Option<f64>,
     pub images_per_s: f64,
     /// Of training, without evaluation.
     pub seconds: f64,

@@ -1,6 +1,6 @@
 //! A recipe: everything that decides how a network is trained, but for the network, the data and the seed.
 
-use sandglass_data::Augment;
+use sandglass_data::{Augment, DetectionAugment};
 use sandglass_files::{TomlError, from_toml};
 use sandglass_models::Role;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct Recipe {
     pub dropout: f64,
     /// Share of the images whose branch is dropped in the last block, growing from 0 at the first; of networks that have a
     /// place for it (EfficientNet's).
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub drop_connect: f64,
     /// Largest norm of all gradients together.
     #[serde(default)]
@@ -45,6 +45,9 @@ pub struct Recipe {
     pub ema: Option<Ema>,
     #[serde(default)]
     pub augment: Augment,
+    /// Of images with objects in boxes, in place of `augment`: a detector's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detection: DetectionAugment,
 }
 
 /// A [`Schedule`] as a recipe states it: in epochs, from `lr` on, ending with the recipe's last epoch.
@@ -75,18 +78,19 @@ pub enum RecipeError {
     Unwritable(String),
     #[error("{key} = {value}: use {allowed}")]
     Value { key: &'static str, value: f64, allowed: &'static str },
+    #[error("{key}: {whose} has no use for it; leave it out")]
+    Useless { key: &'static str, whose: &'static str },
 }
 
 /// A key that was added later is left out of what is hashed while it is at its default.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
-fn is_zero(value: &f64) -> bool {
-    *value == 0.0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 const MAX_EPOCHS: u64 = 100_000;
 
 /// The recipes that come with the program.
-const BUILT_IN: [(&str, &str); 7] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("smoke", include_str!("../recipes/smoke.toml")),
     ("cifar10", include_str!("../recipes/cifar10.toml")),
     ("imagewoof", include_str!("../recipes/imagewoof.toml")),
@@ -94,6 +98,8 @@ const BUILT_IN: [(&str, &str); 7] = [
     ("imagenet", include_str!("../recipes/imagenet.toml")),
     ("imagenet-official", include_str!("../recipes/imagenet-official.toml")),
     ("imagenet-se", include_str!("../recipes/imagenet-se.toml")),
+    ("voc", include_str!("../recipes/voc.toml")),
+    ("voc-official", include_str!("../recipes/voc-official.toml")),
 ];
 
 impl Recipe {
@@ -152,6 +158,17 @@ impl Recipe {
             return error("learning rate of the schedule", lr, "numbers that keep it at 0 or more");
         }
         Ok(())
+    }
+
+    /// An error for the first of these keys that is set, for it would do nothing, in silence.
+    ///
+    /// # Errors
+    /// See there.
+    pub fn leaves_out(&self, whose: &'static str, keys: &[(&'static str, bool)]) -> Result<(), RecipeError> {
+        match keys.iter().find(|(_, is_set)| *is_set) {
+            Some(&(key, _)) => Err(RecipeError::Useless { key, whose }),
+            None => Ok(()),
+        }
     }
 
     /// Hex BLAKE3 of [`Recipe::canonical`]: two texts that mean the same have one hash.

@@ -20,8 +20,8 @@ pub(crate) struct Record {
     pub step: u64,
     /// Sum of the losses of those steps, as the bits of an f64.
     pub loss_bits: u64,
-    /// Of the images of those steps, how many were named right.
-    pub correct: u64,
+    /// Of the images of those steps, how many were named right; none before the first step, or where naming is not the task.
+    pub correct: Option<u64>,
     /// Seconds that those steps took.
     pub seconds: f64,
     /// Steps of the whole run.

@@ -9,8 +9,8 @@ use sandglass_data::{Augment, Dataset, Embedded, Loader, Part, Protocol, Transfo
 use sandglass_models::{NetworkConfig, NetworkName, Role};
 use sandglass_ops::Runtime;
 use sandglass_train::{
-    Engine, LogRow, Observer, Outcome, Progress, Recipe, TrainConfig, TrainError, Trained, cross_entropy, evaluate,
-    initialise, train,
+    Classification, Engine, LogRow, Observer, Outcome, Progress, Recipe, RecipeError, TrainConfig, TrainError, Trained,
+    cross_entropy, evaluate, initialise, train,
 };
 use tempfile::TempDir;
 
@@ -26,12 +26,17 @@ fn images(count: usize) -> Dataset {
     Embedded { size: 16, train: count, ..Embedded::default() }.open(Part::Train).unwrap()
 }
 
-fn config(name: NetworkName, out: &TempDir, recipe: &str) -> TrainConfig {
-    TrainConfig {
+fn task(name: NetworkName) -> Classification {
+    Classification {
         network: NetworkConfig { width: 0.1, classes: 10, stem_stride: 1, ..NetworkConfig::new(name) },
-        recipe: Recipe::from_toml(recipe).unwrap(),
         input: None,
         protocol: Protocol::default(),
+    }
+}
+
+fn config(out: &TempDir, recipe: &str) -> TrainConfig {
+    TrainConfig {
+        recipe: Recipe::from_toml(recipe).unwrap(),
         seed: 3,
         threads: 1,
         out: out.path().join("run"),
@@ -41,8 +46,8 @@ fn config(name: NetworkName, out: &TempDir, recipe: &str) -> TrainConfig {
     }
 }
 
-fn run(config: &TrainConfig, set: &Dataset) -> Result<Trained, TrainError> {
-    train(config, set, Some(set), &mut (), &AtomicBool::new(false))
+fn run(task: &Classification, config: &TrainConfig, set: &Dataset) -> Result<Trained, TrainError> {
+    train(task, config, set, Some(set), &mut (), &AtomicBool::new(false))
 }
 
 /// Log rows without what depends on the clock.
@@ -57,9 +62,9 @@ fn both_families_learn_a_few_images_by_heart() {
         let out = TempDir::new().unwrap();
         let recipe = "epochs = 120\nbatch = 32\nlr = 0.03\n[optimizer.sgd]\nmomentum = 0.9\nnesterov = true\n\
             [schedule.linear_warmup_cosine]\nwarmup_epochs = 10\n";
-        let mut config = config(name, &out, recipe);
-        config.network.width = 0.25;
-        let trained = run(&config, &set).unwrap();
+        let mut task = task(name);
+        task.network.width = 0.25;
+        let trained = run(&task, &config(&out, recipe), &set).unwrap();
         let last = trained.log.last().unwrap();
         assert!(trained.log[0].train_loss > 2.0 && last.eval_top1 > Some(80.0), "{name}: {last:?}");
     }
@@ -69,10 +74,10 @@ fn both_families_learn_a_few_images_by_heart() {
 #[test]
 fn steps_are_the_recipes() {
     let (set, out) = (images(32), TempDir::new().unwrap());
-    let config = config(NetworkName::MobileNeXt, &out, SGD);
-    let trained = run(&config, &set).unwrap();
+    let task = task(NetworkName::MobileNeXt);
+    let trained = run(&task, &config(&out, SGD), &set).unwrap();
 
-    let network = config.network.build().unwrap();
+    let network = task.network.build().unwrap();
     let mut weights = initialise(network.tensors(), 3);
     let start = weights.clone();
     let transform = Transform::training(&set, &Augment::default(), None, &Protocol::default()).unwrap();
@@ -122,20 +127,22 @@ impl Observer for StopAfter<'_> {
 fn a_run_stopped_after_any_step_ends_with_the_same_bytes() {
     let set = images(34);
     let out = TempDir::new().unwrap();
-    let straight_config = config(NetworkName::MobileNetV2, &out, EVERYTHING);
-    let straight = run(&straight_config, &set).unwrap();
+    let task = task(NetworkName::MobileNetV2);
+    let straight_config = config(&out, EVERYTHING);
+    let straight = run(&task, &straight_config, &set).unwrap();
     assert_eq!((straight.outcome, straight.log.len()), (Outcome::Finished, 2));
     let bytes = fs::read(&straight.model).unwrap();
 
     for steps in 1..=8 {
         let out = TempDir::new().unwrap();
-        let mut config = config(NetworkName::MobileNetV2, &out, EVERYTHING);
+        let mut config = config(&out, EVERYTHING);
         let stop = AtomicBool::new(false);
-        let stopped = train(&config, &set, Some(&set), &mut StopAfter { left: steps, stop: &stop }, &stop).unwrap();
+        let stopped =
+            train(&task, &config, &set, Some(&set), &mut StopAfter { left: steps, stop: &stop }, &stop).unwrap();
         assert_eq!((stopped.outcome, stopped.log.len()), (Outcome::Stopped, (steps - 1) / 4), "{steps}");
         assert!(!stopped.model.exists());
         config.threads = 1 + steps % 2;
-        let resumed = run(&config, &set).unwrap();
+        let resumed = run(&task, &config, &set).unwrap();
         assert!(fs::read(&resumed.model).unwrap() == bytes, "stopped after {steps} steps");
         assert_eq!(timeless(&resumed.log), timeless(&straight.log));
         let lines = fs::read_to_string(config.out.join("log.jsonl")).unwrap();
@@ -144,7 +151,7 @@ fn a_run_stopped_after_any_step_ends_with_the_same_bytes() {
     }
 
     fs::remove_file(&straight.model).unwrap();
-    assert_eq!(run(&straight_config, &set).unwrap().outcome, Outcome::AlreadyFinished);
+    assert_eq!(run(&task, &straight_config, &set).unwrap().outcome, Outcome::AlreadyFinished);
     assert!(fs::read(&straight.model).unwrap() == bytes);
 }
 
@@ -152,9 +159,9 @@ fn a_run_stopped_after_any_step_ends_with_the_same_bytes() {
 #[test]
 fn the_average_is_what_a_run_ends_with() {
     let (set, out) = (images(32), TempDir::new().unwrap());
-    let config = config(NetworkName::MobileNetV2, &out, EVERYTHING);
-    let trained = run(&config, &set).unwrap();
-    let network = config.network.build().unwrap();
+    let task = task(NetworkName::MobileNetV2);
+    let trained = run(&task, &config(&out, EVERYTHING), &set).unwrap();
+    let network = task.network.build().unwrap();
     let saved = sandglass_models::checkpoint::load(&trained.model, network.tensors()).unwrap();
     assert_eq!(saved, trained.weights);
     let mut engine = Engine::new(Arc::new(Runtime::new(1).unwrap()), &network, 16, 16, 5).unwrap();
@@ -167,18 +174,26 @@ fn the_average_is_what_a_run_ends_with() {
 
     let plain = EVERYTHING.replace("[ema]\ndecay = 0.99\nform = \"tf_warmup\"\n", "");
     let other = TempDir::new().unwrap();
-    let plain = run(&self::config(NetworkName::MobileNetV2, &other, &plain), &set).unwrap();
+    let plain = run(&task, &config(&other, &plain), &set).unwrap();
     assert_ne!(plain.weights, trained.weights);
 }
 
 #[test]
 fn a_folder_serves_one_process_at_a_time() {
     let (set, out) = (images(32), TempDir::new().unwrap());
-    let config = config(NetworkName::MobileNetV2, &out, SGD);
+    let (task, config) = (task(NetworkName::MobileNetV2), config(&out, SGD));
     fs::create_dir_all(&config.out).unwrap();
     let lock = File::create(config.out.join("lock")).unwrap();
     lock.lock().unwrap();
-    assert!(matches!(run(&config, &set), Err(TrainError::Busy(_))));
+    assert!(matches!(run(&task, &config, &set), Err(TrainError::Busy(_))));
     drop(lock);
-    run(&config, &set).unwrap();
+    run(&task, &config, &set).unwrap();
+}
+
+#[test]
+fn a_recipe_for_boxes_trains_no_classifier() {
+    let (set, out) = (images(32), TempDir::new().unwrap());
+    let config = config(&out, &format!("{SGD}[detection]\nflip = true\n"));
+    let refused = run(&task(NetworkName::MobileNetV2), &config, &set).unwrap_err();
+    assert!(matches!(refused, TrainError::Recipe(RecipeError::Useless { key: "detection", .. })), "{refused}");
 }

@@ -69,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for (image, place) in args.images.iter().zip(places) {
         let mut found = detect(&mut detector, image, args.score).with_context(|| image.display().to_string())?;
         if let Some(place) = place {
-            let name = |class| detector.class_name(class);
+            let name = |class| detector.classes.name(class);
             let png = draw::png(&found.picture, &found.detections, name)?;
             sandglass_files::write(&place, &png).with_context(|| place.display().to_string())?;
             found.drawn = Some(place);
@@ -118,7 +118,7 @@ fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Re
     };
     let picture = sandglass_data::decode(&fs::read(image)?)?;
     let decode = lap();
-    let input = detector.input.read(&picture.pixels, (picture.width, picture.height))?;
+    let input = detector.read(&picture)?;
     let resize = lap();
     let maps = detector.maps(&input)?;
     let network = lap();
@@ -152,7 +152,7 @@ impl Found {
         let detections = self.detections.iter().map(|found| {
             json!({
                 "class": found.class,
-                "name": detector.class_name(found.class),
+                "name": detector.classes.name(found.class),
                 "score": found.score,
                 "box": found.bbox,
             })
@@ -175,7 +175,7 @@ impl Found {
         for found in &self.detections {
             let corners = found.bbox.map(|corner| format!("{corner:.0}"));
             table.push_record(
-                [detector.class_name(found.class), format!("{:.3}", found.score)].into_iter().chain(corners),
+                [detector.classes.name(found.class), format!("{:.3}", found.score)].into_iter().chain(corners),
             );
         }
         let mut table = table.build();

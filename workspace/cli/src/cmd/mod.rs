@@ -25,6 +25,7 @@ const STUDIES: &[StudyEntry] = &[
     sandglass_quant_study::STUDY,
     sandglass_extra_depthwise::STUDY,
     sandglass_efficientnet::STUDY,
+    sandglass_voc::STUDY,
     sandglass_identity::STUDY,
     sandglass_memory::STUDY,
     sandglass_width_resolution::STUDY,

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sandglass_data::{DataError, Dataset, Part, Protocol};
 use sandglass_lab::{Card, Signal, default_threads};
 use sandglass_models::NetworkConfig;
-use sandglass_train::{LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
+use sandglass_train::{Classification, LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
 use serde_json::json;
 
 #[derive(clap::Args)]
@@ -112,11 +112,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     recipe.epochs = args.epochs.unwrap_or(recipe.epochs);
     recipe.batch = args.batch.unwrap_or(recipe.batch);
 
+    let task = Classification { network, input: args.input, protocol: Protocol::default() };
     let config = TrainConfig {
-        network,
         recipe,
-        input: args.input,
-        protocol: Protocol::default(),
         seed: args.seed,
         threads: args.threads.unwrap_or_else(default_threads),
         out: args.out,
@@ -125,11 +123,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         commit: super::build().named(),
     };
     let mut bar = Bar::new();
-    let trained = sandglass_train::train(&config, &training, evaluation.as_ref(), &mut bar, signal.stop());
+    let trained = sandglass_train::train(&task, &config, &training, evaluation.as_ref(), &mut bar, signal.stop());
     bar.0.finish_and_clear();
     let trained = trained?;
     if trained.outcome != Outcome::Stopped {
-        card(&config, &training).write(&trained.model)?;
+        card(&task, &training).write(&trained.model)?;
     }
     let sets = json!({
         "model": trained.model.display().to_string(),
@@ -150,15 +148,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// What `eval` needs to know of the checkpoint.
-fn card(config: &TrainConfig, training: &Dataset) -> Card {
-    let network = &config.network;
+fn card(task: &Classification, training: &Dataset) -> Card {
+    let network = &task.network;
     Card {
         network: network.to_string(),
         width: network.width,
         stem_stride: network.stem_stride,
-        input: config.input.or(training.size().filter(|(height, width)| height == width).map(|(side, _)| side)),
+        input: task.input.or(training.size().filter(|(height, width)| height == width).map(|(side, _)| side)),
         classes: training.classes().to_vec(),
-        evaluation: config.protocol.clone(),
+        evaluation: task.protocol.clone(),
     }
 }
 
@@ -225,7 +223,10 @@ impl Observer for Bar {
 
     fn epoch(&mut self, row: &LogRow) {
         let LogRow { epoch, train_loss, train_top1, images_per_s, .. } = row;
-        let mut line = format!("epoch {epoch}: loss {train_loss:.4}, train {train_top1:.2} %");
+        let mut line = format!("epoch {epoch}: loss {train_loss:.4}");
+        if let Some(top1) = train_top1 {
+            line += &format!(", train {top1:.2} %");
+        }
         if let (Some(set), Some(top1)) = (&row.evaluated, row.eval_top1) {
             line += &format!(", {set} {top1:.2} %");
         }

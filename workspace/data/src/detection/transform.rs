@@ -82,6 +82,10 @@ impl Examples for DetectionSet {
         self.len()
     }
 
+    fn hash(&self) -> &str {
+        self.hash()
+    }
+
     fn runs(&self) -> Vec<Range<usize>> {
         self.runs()
     }

@@ -4,6 +4,19 @@ use super::Interval;
 
 const REPLICATES: usize = 1000;
 
+/// For what is no mean over images, such as average precision: how often each of `images` is drawn, for each of a thousand
+/// replicates. The same on every machine, so that what two networks come to on one replicate is paired.
+pub fn resamples(images: usize) -> impl Iterator<Item = Vec<usize>> {
+    let mut draws = Draws(0);
+    (0..REPLICATES).map(move |_| draws.times(images))
+}
+
+/// The percentile interval of an effect, given what it came to on each replicate; None without replicates.
+pub fn percentiles(effect: f64, mut replicates: Vec<f64>) -> Option<Interval> {
+    replicates.sort_by(f64::total_cmp);
+    Some(Interval { effect, low: quantile(&replicates, 0.025)?, high: quantile(&replicates, 0.975)? })
+}
+
 /// The mean over groups of the mean over seeds and images, with the percentile interval of a bootstrap: each replicate draws
 /// images anew, the same for all, and, where a group has several seeds, seeds within it. `groups` are, such as for each
 /// width, the seeds' effects image by image. With one seed each it is the paired bootstrap.
@@ -16,20 +29,14 @@ pub fn bootstrap(groups: &[Vec<Vec<f64>>]) -> Option<Interval> {
         return None;
     }
     let mut draws = Draws(0);
-    let mut effects: Vec<f64> = (0..REPLICATES).map(|_| replicate(groups, images, &mut draws)).collect();
-    effects.sort_by(f64::total_cmp);
-    let once = vec![1.0; images];
+    let effects = (0..REPLICATES).map(|_| replicate(groups, images, &mut draws)).collect();
+    let once = vec![1; images];
     let means = groups.iter().map(|group| average(group.iter().map(|seed| weighted(seed, &once))));
-    Some(Interval { effect: average(means), low: quantile(&effects, 0.025)?, high: quantile(&effects, 0.975)? })
+    percentiles(average(means), effects)
 }
 
 fn replicate(groups: &[Vec<Vec<f64>>], images: usize, draws: &mut Draws) -> f64 {
-    let mut times = vec![0.0; images];
-    for _ in 0..images {
-        if let Some(count) = times.get_mut(draws.below(images)) {
-            *count += 1.0;
-        }
-    }
+    let times = draws.times(images);
     let of_group = |group: &Vec<Vec<f64>>| {
         let seeds: Vec<f64> = group.iter().map(|seed| weighted(seed, &times)).collect();
         average((0..seeds.len()).filter_map(|_| seeds.get(draws.below(seeds.len())).copied()).collect::<Vec<_>>())
@@ -37,8 +44,8 @@ fn replicate(groups: &[Vec<Vec<f64>>], images: usize, draws: &mut Draws) -> f64 
     average(groups.iter().map(of_group).collect::<Vec<_>>())
 }
 
-fn weighted(values: &[f64], times: &[f64]) -> f64 {
-    values.iter().zip(times).map(|(value, count)| value * count).sum::<f64>() / values.len() as f64
+fn weighted(values: &[f64], times: &[usize]) -> f64 {
+    values.iter().zip(times).map(|(value, count)| value * *count as f64).sum::<f64>() / values.len() as f64
 }
 
 fn average(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -48,7 +55,7 @@ fn average(values: impl IntoIterator<Item = f64>) -> f64 {
 
 /// Between order statistics, in proportion.
 fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
-    let place = p * (sorted.len() - 1) as f64;
+    let place = p * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted.get(place.floor() as usize)?, sorted.get(place.ceil() as usize)?);
     Some(below + place.fract() * (above - below))
 }
@@ -57,6 +64,17 @@ fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
 struct Draws(u64);
 
 impl Draws {
+    /// How often each of so many is drawn when as many are drawn.
+    fn times(&mut self, images: usize) -> Vec<usize> {
+        let mut times = vec![0; images];
+        for _ in 0..images {
+            if let Some(count) = times.get_mut(self.below(images)) {
+                *count += 1;
+            }
+        }
+        times
+    }
+
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -98,6 +116,20 @@ mod tests {
         let seeds = [0.0, 3.0, 6.0].map(|effect| vec![effect; 10]).to_vec();
         let found = bootstrap(&[seeds]).unwrap();
         assert_eq!((found.effect, found.low, found.high), (3.0, 0.0, 6.0));
+    }
+
+    /// The mean over images that are drawn anew is the bootstrap's.
+    #[test]
+    fn resamples_are_the_bootstraps_draws() {
+        let effects: Vec<f64> = (0..50).map(f64::from).collect();
+        let mean = |times: Vec<usize>| {
+            assert_eq!(times.iter().sum::<usize>(), 50);
+            weighted(&effects, &times)
+        };
+        let drawn = percentiles(24.5, resamples(50).map(mean).collect()).unwrap();
+        let whole = bootstrap(&[vec![effects.clone()]]).unwrap();
+        assert!((drawn.low - whole.low).abs() < 0.5 && (drawn.high - whole.high).abs() < 0.5, "{drawn:?} {whole:?}");
+        assert_eq!(percentiles(0.0, Vec::new()), None);
     }
 
     #[test]

@@ -134,6 +134,11 @@ impl DetectorName {
         plan(self).input
     }
 
+    /// The classifier whose features its backbone has.
+    pub fn backbone(self) -> NetworkName {
+        plan(self).backbone.network()
+    }
+
     /// Whether it is TensorFlow's: SAME padding, an eps of 1e-3, sigmoid scores and anchors of its own.
     pub fn is_tf(self) -> bool {
         matches!(plan(self).extras, Extras::Conv { .. })

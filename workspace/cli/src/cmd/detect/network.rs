@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use sandglass_detect::{Detection, Input, Reading, VOC, coco_name, voc_of_coco};
+use sandglass_data::Picture;
+use sandglass_detect::{ClassNames, Detection, Eye, Reading};
 use sandglass_infer::{InferError, Options, Plan};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::checkpoint::{Checkpoint, CheckpointError, FittedDetector};
@@ -66,14 +67,14 @@ enum Engine {
 /// A detector with its weights on one engine, for images one at a time.
 pub struct LoadedDetector {
     pub config: DetectorConfig,
-    /// What an image becomes.
-    pub input: Input,
+    /// Height and width of the input, in pixels.
+    size: (usize, usize),
+    eye: Eye,
     reading: Reading,
     engine: Engine,
     /// Whose names the checkpoint has.
     names: &'static str,
-    /// As a card has them; empty where there is none.
-    classes: Vec<String>,
+    pub classes: ClassNames,
 }
 
 /// Pixels of an input's side that memory still holds the maps of.
@@ -85,23 +86,17 @@ impl DetectorArgs {
     pub fn load(&self) -> anyhow::Result<LoadedDetector> {
         let card = Card::read(&self.weights)?;
         let FittedDetector { config, weights, names } = self.fitted(card.as_ref())?;
-        let mut input = Input::published(config.name);
-        let mut classes = Vec::new();
-        if let Some(card) = card {
-            let Card { input: side, evaluation, classes: names, .. } = card;
-            let place = Card::beside(&self.weights);
-            let (named, outputs) = (names.len() + 1, config.classes);
-            ensure!(named == outputs, "{}: {named} classes with the background, not {outputs}", place.display());
-            input = input.normalised(evaluation.mean, evaluation.std);
-            (input.height, input.width) = side.map_or((input.height, input.width), |side| (side, side));
-            classes = names;
-        }
-        (input.height, input.width) = self.input.map_or((input.height, input.width), |side| (side, side));
-        ensure!((1..=LARGEST).contains(&input.height), "an input of {} pixels: use 1 to {LARGEST}", input.height);
+        let side = |card: Option<usize>| self.input.or(card).unwrap_or(config.name.input());
+        let side = side(card.as_ref().and_then(|card| card.input));
+        ensure!((1..=LARGEST).contains(&side), "an input of {side} pixels: use 1 to {LARGEST}");
+        let size = (side, side);
+        let eye = Eye::new(config.name, side, card.as_ref().map(|card| &card.evaluation))?;
+        let classes = ClassNames::new(config, card.map_or_else(Vec::new, |card| card.classes))
+            .with_context(|| Card::beside(&self.weights).display().to_string())?;
         let graph = config.build()?.graph;
-        let reading = Reading::new(&config, (input.height, input.width))?;
-        let engine = self.engine(&graph, &weights, &input)?;
-        Ok(LoadedDetector { config, input, reading, engine, names, classes })
+        let reading = Reading::new(&config, size)?;
+        let engine = self.engine(&graph, &weights, size)?;
+        Ok(LoadedDetector { config, size, eye, reading, engine, names, classes })
     }
 
     fn fitted(&self, card: Option<&Card>) -> anyhow::Result<FittedDetector> {
@@ -144,10 +139,9 @@ impl DetectorArgs {
         }
     }
 
-    fn engine(&self, graph: &Graph, weights: &Weights, input: &Input) -> anyhow::Result<Engine> {
+    fn engine(&self, graph: &Graph, weights: &Weights, size: (usize, usize)) -> anyhow::Result<Engine> {
         let plan = || {
             let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
-            let size = (input.height, input.width);
             anyhow::Ok(Plan::new(runtime, graph, weights, size, Options::default()))
         };
         match self.engine {
@@ -173,6 +167,11 @@ fn candle(graph: &Graph, weights: &Weights) -> anyhow::Result<Engine> {
 }
 
 impl LoadedDetector {
+    /// An image as the network's input.
+    pub fn read(&self, picture: &Picture) -> anyhow::Result<Vec<f32>> {
+        Ok(self.eye.read(picture)?)
+    }
+
     /// The heads' maps of one image, each [height, width, channels].
     pub fn maps(&mut self, image: &[f32]) -> anyhow::Result<Vec<Vec<f32>>> {
         match &mut self.engine {
@@ -182,7 +181,7 @@ impl LoadedDetector {
                 (0..count).map(|at| Ok(outputs.get(at).context("a map of a plan")?.to_vec())).collect()
             }
             Engine::Candle(network) => {
-                let Input { height, width, .. } = self.input;
+                let (height, width) = self.size;
                 let image = Tensor::from_slice(image, (1, height, width, 3), &Device::Cpu)?.permute((0, 3, 1, 2))?;
                 let maps = network.outputs(&image.contiguous()?, false)?.into_iter();
                 let maps = maps.map(|map| map.permute((0, 2, 3, 1))?.flatten_all()?.to_vec1());
@@ -196,40 +195,6 @@ impl LoadedDetector {
         Ok(self.reading.detections(&maps.iter().map(Vec::as_slice).collect::<Vec<_>>())?)
     }
 
-    /// Names of the classes as a card has them; empty where there is none.
-    pub fn classes(&self) -> &[String] {
-        &self.classes
-    }
-
-    /// Whether classes count as COCO's ids do.
-    fn is_coco(&self) -> bool {
-        self.classes.is_empty() && self.config.name.is_tf() && self.config.classes == 91
-    }
-
-    /// A class's name; its number where nobody has named it.
-    pub fn class_name(&self, class: usize) -> String {
-        let known = match self.classes.get(class) {
-            Some(name) => return name.clone(),
-            None if self.is_coco() => coco_name(class),
-            None if self.config.classes == VOC.len() + 1 => VOC.get(class).copied(),
-            None => None,
-        };
-        known.map_or_else(|| format!("class {class}"), str::to_owned)
-    }
-
-    /// Which of Pascal VOC's classes a class is; none where VOC has none.
-    ///
-    /// # Errors
-    /// A detector whose classes are not known to be VOC's or COCO's.
-    pub fn voc_class(&self, class: usize) -> anyhow::Result<Option<usize>> {
-        if self.is_coco() {
-            return Ok(voc_of_coco(class));
-        }
-        let named = self.classes.is_empty() || self.classes.iter().map(String::as_str).eq(VOC);
-        ensure!(named && self.config.classes == VOC.len() + 1, "{}: its classes are not Pascal VOC's", self.config);
-        Ok(Some(class))
-    }
-
     fn engine_name(&self) -> DetectorEngine {
         match self.engine {
             Engine::Infer(_) => DetectorEngine::Infer,
@@ -238,7 +203,7 @@ impl LoadedDetector {
     }
 
     pub fn as_json(&self) -> Value {
-        let Input { height, width, .. } = self.input;
+        let (height, width) = self.size;
         json!({
             "network": self.config.to_string(),
             "width": self.config.width,
@@ -251,7 +216,7 @@ impl LoadedDetector {
 
     /// One line.
     pub fn as_text(&self) -> String {
-        let Input { height, width, .. } = self.input;
+        let (height, width) = self.size;
         let (config, engine, names) = (&self.config, self.engine_name(), self.names);
         let (scale, classes) = (config.width, config.classes);
         format!(

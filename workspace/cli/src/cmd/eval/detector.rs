@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use sandglass_data::{DetectionSet, Split};
-use sandglass_detect::{Detection, Evaluation, MeanAp, ScoredImage, Truth, VOC, evaluate};
+use sandglass_detect::{Detection, Evaluation, MeanAp, ScoredImage, evaluate};
 use serde_json::{Map, Value, json};
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -25,7 +25,7 @@ impl DetectorEval {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let set = sandglass_data::open_detection(&self.data, self.split)?;
         let mut detector = self.detector.load()?;
-        let classes = classes(&detector, &set)?;
+        let classes = detector.classes.in_set(&set)?;
         let images = (0..set.len())
             .map(|index| scored(&mut detector, &set, index, &classes).with_context(|| set.image_name(index)))
             .collect::<anyhow::Result<Vec<ScoredImage>>>()?;
@@ -40,45 +40,19 @@ impl DetectorEval {
     }
 }
 
-/// For each class of the detector the set's; none for one that the set does not know. By names, never by position alone.
-fn classes(detector: &LoadedDetector, set: &DetectionSet) -> anyhow::Result<Vec<Option<usize>>> {
-    let all = 0..detector.config.classes - 1;
-    if detector.classes() == set.classes() {
-        return Ok(all.map(Some).collect());
-    }
-    let is_voc = set.classes().iter().map(String::as_str).eq(VOC);
-    ensure!(is_voc, "{}: its classes are neither the detector's nor Pascal VOC's", set.name());
-    all.map(|class| detector.voc_class(class)).collect()
-}
-
-/// Detections are shares of the sides times their pixels, and objects as Pascal VOC's annotations have them.
 fn scored(
     detector: &mut LoadedDetector,
     set: &DetectionSet,
     index: usize,
     classes: &[Option<usize>],
 ) -> anyhow::Result<ScoredImage> {
-    let picture = set.picture(index)?;
-    let (height, width) = (picture.height, picture.width);
-    let input = detector.input.read(&picture.pixels, (width, height))?;
+    let input = detector.read(&set.picture(index)?)?;
     let maps = detector.maps(&input)?;
-    let pixels = |[left, top, right, bottom]: [f32; 4]| {
-        let (width, height) = (width as f32, height as f32);
-        [left * width, top * height, right * width, bottom * height]
-    };
     let known = |found: Detection| {
         let class = classes.get(found.class).copied().flatten()?;
-        Some(Detection { class, bbox: pixels(found.bbox), ..found })
+        Some(Detection { class, ..found })
     };
-    let truth = set.objects(index).iter().map(|object| Truth {
-        class: object.class as usize,
-        bbox: object.voc_bounds((height, width)).map(|corner| corner as f32),
-        difficult: object.difficult,
-    });
-    Ok(ScoredImage {
-        detections: detector.detections(&maps)?.into_iter().filter_map(known).collect(),
-        truth: truth.collect(),
-    })
+    Ok(ScoredImage::of(set, index, detector.detections(&maps)?.into_iter().filter_map(known)))
 }
 
 struct Report {

@@ -1,0 +1,195 @@
+//! Training a detector, and its average precision.
+
+use std::path::Path;
+
+use sandglass_data::{DataError, DetectionSet, EmbeddedDetection, Protocol, Split, open_voc};
+use sandglass_detect::{
+    ClassNames, Evaluation, Eye, MeanAp, ObjectDetection, Pretrained, Reading, ScoredImage, evaluate,
+};
+use sandglass_files::sha256_file;
+use sandglass_infer::{Options, Plan};
+use sandglass_lab::{Card, Job, Kept, Lab, find_weights};
+use sandglass_ledger::stats::resamples;
+use sandglass_models::checkpoint::{self, Checkpoint};
+use sandglass_models::{DetectorConfig, NetworkConfig, Weights};
+use sandglass_study::{Artefact, CellError, Facts, Measurement, Project, Value};
+
+use crate::cell::{Cell, Start, Work};
+
+/// What scores detectors: a compiled plan, of the same bits as the engine that trains.
+pub(crate) const ENGINE: &str = "infer";
+
+/// The file of a cell: trained in `folder`, going on from what lies there, or found below a data root.
+pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) -> Result<Artefact, CellError> {
+    let (on, start, recipe) = match &cell.work {
+        Work::Score(given) => return find_weights(&given.weights, &given.sha256),
+        Work::Train { on, start, recipe } => (*on, start, recipe),
+    };
+    let config = cell.config().map_err(CellError::failed)?;
+    let lists: Vec<(&str, Split)> = cell.data.iter().map(|data| (data.as_str(), on)).collect();
+    let training = open(&lists)?.without_difficult();
+    let looked_at = scored(cell)?;
+    if training.hash() == looked_at.hash() {
+        return Err(CellError::Skipped(format!("{}: what it trains on is what is scored", training.name())));
+    }
+    let pretrained = pretrained(project, cell, config, start)?;
+    let task = ObjectDetection::new(config, cell.input, cell.evaluation.clone(), pretrained);
+    let task = task.map_err(CellError::failed)?;
+    let card = card(cell, &training);
+    let job = Job {
+        name: cell.to_string(),
+        task: &task,
+        recipe,
+        seed: cell.seed,
+        evaluate_every: cell.evaluate_every,
+        training: &training,
+        looked_at: &looked_at,
+        card,
+    };
+    lab.run(job, folder)
+}
+
+/// The classifier whose features a detector starts from; it must have seen images as the detector will.
+fn pretrained(
+    project: &Project,
+    cell: &Cell,
+    config: DetectorConfig,
+    start: &Start,
+) -> Result<Option<Pretrained>, CellError> {
+    let Start::Kept(from) = start else { return Ok(None) };
+    let (study, profile) = from.split_once('/').unwrap_or((from, ""));
+    let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
+    let path = Kept { study, profile, cell: &name }.find(project)?.path;
+    let place = || path.display();
+    let card = Card::read(&path).map_err(CellError::failed)?;
+    let card = card.ok_or_else(|| CellError::Failed(format!("{}: has no card", place())))?;
+    let values = |of: &Protocol| (of.mean, of.std);
+    if !cell.other_values && values(&card.evaluation) != values(&cell.evaluation) {
+        let reason = "its classifier was trained on another mean or standard deviation than the detector is fed";
+        return Err(CellError::Failed(format!("{}: {reason}", place())));
+    }
+    let network: NetworkConfig = card.network.parse().map_err(CellError::failed)?;
+    let classes = card.classes.len();
+    let network = NetworkConfig { width: card.width, stem_stride: card.stem_stride, classes, ..network };
+    let graph = network.build().map_err(CellError::failed)?;
+    let weights = checkpoint::load(&path, graph.tensors()).map_err(CellError::failed)?;
+    let hash = sha256_file(&path).map_err(CellError::failed)?;
+    Ok(Some(Pretrained { weights, hash }))
+}
+
+/// What a checkpoint must be scored with.
+fn card(cell: &Cell, set: &DetectionSet) -> Card {
+    Card {
+        network: cell.network.clone(),
+        width: cell.width,
+        stem_stride: 2,
+        input: Some(cell.input),
+        classes: set.classes().to_vec(),
+        evaluation: cell.evaluation.clone(),
+    }
+}
+
+/// The images of the first set that are scored.
+fn scored(cell: &Cell) -> Result<DetectionSet, CellError> {
+    let first = cell.data.first().map_or("", String::as_str);
+    open(&[(first, cell.score)])
+}
+
+fn open(lists: &[(&str, Split)]) -> Result<DetectionSet, CellError> {
+    let set = match lists {
+        [("embedded", split)] => EmbeddedDetection::default().open(*split),
+        lists => open_voc(lists),
+    };
+    set.map_err(|error| match error {
+        error @ DataError::Nowhere { .. } => CellError::Skipped(error.to_string()),
+        error => CellError::failed(error),
+    })
+}
+
+/// Average precision by Pascal VOC's eleven points, in percent: the mean, each class, and the mean on images drawn anew,
+/// from which whoever compares two detectors has paired intervals; the mean by two other protocols.
+pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact) -> Result<Measurement, CellError> {
+    let config = cell.config().map_err(CellError::failed)?;
+    let set = scored(cell)?;
+    let (weights, trained) = match &cell.work {
+        Work::Score(_) => (found(file, config)?, None),
+        Work::Train { .. } => {
+            let there = Card::read(&file.path).map_err(CellError::failed)?;
+            if there.is_some_and(|there| there != card(cell, &set)) {
+                let path = Card::beside(&file.path);
+                return Err(CellError::Failed(format!("{}: is not the card of {cell}", path.display())));
+            }
+            let graph = config.build().map_err(CellError::failed)?.graph;
+            (checkpoint::load(&file.path, graph.tensors()).map_err(CellError::failed)?, Some(&cell.evaluation))
+        }
+    };
+    let named = if trained.is_some() { set.classes().to_vec() } else { Vec::new() };
+    let classes = ClassNames::new(config, named).and_then(|names| names.in_set(&set)).map_err(CellError::failed)?;
+    let eye = Eye::new(config.name, cell.input, trained).map_err(CellError::failed)?;
+    let images = detect(lab, &set, (config, &weights), (&eye, cell.input), &classes)?;
+    let score = evaluate(&images, set.classes().len()).map_err(CellError::failed)?;
+    values(&set, &score, file)
+}
+
+fn found(file: &Artefact, config: DetectorConfig) -> Result<Weights, CellError> {
+    let fitted = Checkpoint::open(&file.path).and_then(|mut checkpoint| checkpoint.detector(config, None));
+    Ok(fitted.map_err(CellError::failed)?.weights)
+}
+
+fn detect(
+    lab: &Lab,
+    set: &DetectionSet,
+    (config, weights): (DetectorConfig, &Weights),
+    (eye, side): (&Eye, usize),
+    classes: &[Option<usize>],
+) -> Result<Vec<ScoredImage>, CellError> {
+    let graph = config.build().map_err(CellError::failed)?.graph;
+    let reading = Reading::new(&config, (side, side)).map_err(CellError::failed)?;
+    let plan = Plan::new(lab.pool()?, &graph, weights, (side, side), Options::default());
+    let mut plan = plan.map_err(CellError::failed)?;
+    let mut images = Vec::with_capacity(set.len());
+    for index in 0..set.len() {
+        let picture = set.picture(index).map_err(CellError::failed)?;
+        let input = eye.read(&picture).map_err(CellError::failed)?;
+        let outputs = plan.run(&input).map_err(CellError::failed)?;
+        let maps: Vec<&[f32]> = (0..).map_while(|at| outputs.get(at)).collect();
+        let found = reading.detections(&maps);
+        let found = found.map_err(|error| CellError::Failed(format!("{}: {error}", set.image_name(index))))?;
+        let of_set = found.into_iter().filter_map(|found| {
+            let class = classes.get(found.class).copied().flatten()?;
+            Some(sandglass_detect::Detection { class, ..found })
+        });
+        images.push(ScoredImage::of(set, index, of_set));
+    }
+    Ok(images)
+}
+
+fn values(set: &DetectionSet, score: &Evaluation, file: &Artefact) -> Result<Measurement, CellError> {
+    let n = set.len() as u64;
+    let nothing = || CellError::Failed(format!("{}: has no object to be found", set.name()));
+    let percent =
+        |metric: &'static str, value: Option<f64>| Ok(Value::exact(metric, "%", 100.0 * value.ok_or_else(nothing)?, n));
+    let mut values = vec![
+        Value { samples: file.history.clone(), ..percent("map", score.voc07.map)? },
+        percent("map_all_points", score.voc10.map)?,
+        percent("map_coco", score.coco_map())?,
+    ];
+    let MeanAp { ap, map } = &score.voc07;
+    for ((name, ap), curve) in set.classes().iter().zip(ap).zip(&score.curves) {
+        if let Some(ap) = ap {
+            let value = Value::exact("ap", "%", 100.0 * ap, curve.positives as u64);
+            values.push(Value { part: Some(name.clone()), ..value });
+        }
+    }
+    // A draw without any object has no mean; it would take one of few images.
+    let drawn = resamples(set.len()).zip(1u32..);
+    let drawn = drawn.filter_map(|(times, at)| Some((f64::from(at), 100.0 * score.drawn(&times)?)));
+    values.push(Value { samples: drawn.collect(), ..percent("map_drawn", *map)? });
+    Ok(Measurement {
+        data: Facts { hash: set.hash().to_owned(), synthetic: set.synthetic() },
+        engine: Some(ENGINE.to_owned()),
+        values,
+        predictions: Vec::new(),
+        summary: format!("mAP {:.2} % on {n} images", 100.0 * map.unwrap_or_default()),
+    })
+}

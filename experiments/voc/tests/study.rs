@@ -1,0 +1,118 @@
+//! The study's own file, and its smoke scale in a project of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sandglass_ledger::Ledger;
+use sandglass_study::{Build, Experiment, RunArgs, Shelf, StudyFile, hash};
+use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
+use tempfile::TempDir;
+
+fn own() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("study.toml")
+}
+
+fn cells(profile: &str) -> Vec<Cell> {
+    let file: StudyFile<Design, Setup> = StudyFile::read(&own()).unwrap();
+    let setup = &file.profile(Some(profile)).unwrap().setup;
+    Voc::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+}
+
+fn names(profile: &str) -> Vec<String> {
+    cells(profile).iter().map(Cell::to_string).collect()
+}
+
+#[test]
+fn what_is_compared_comes_together_and_the_first_seed_first() {
+    assert_eq!(
+        names("voc"),
+        [
+            "ssdlite_mobilenetv2-w1.0-s0-tiny-imagenet",
+            "ssdlite_mobilenext-w1.0-s0-tiny-imagenet",
+            "ssdlite_mobilenetv2-w1.0-s1-tiny-imagenet",
+            "ssdlite_mobilenext-w1.0-s1-tiny-imagenet",
+            "ssdlite_mobilenetv2_tap576-w1.0-s0-tiny-imagenet-tap",
+            "ssdlite_mobilenetv2-w1.0-s0-scratch",
+            "ssdlite_mobilenext-w1.0-s0-scratch",
+            "ssdlite_tf_mobilenetv2-w1.0-coco",
+        ]
+    );
+    let search = names("voc-search");
+    assert_eq!(search.len(), 8);
+    assert_eq!(
+        search[..2],
+        ["mobilenetv2", "mobilenext"].map(|of| format!("ssdlite_{of}-w1.0-s0-tiny-imagenet-lr-low"))
+    );
+    assert_eq!(names("paper").len(), 2);
+}
+
+/// Rows that are there stay valid only while these stay.
+#[test]
+fn a_cells_hash_is_pinned() {
+    let hashes: Vec<String> = cells("voc").iter().map(|cell| hash(cell).unwrap()[..16].to_owned()).collect();
+    assert_eq!([&hashes[0], &hashes[7]], ["PIN0", "PIN7"]);
+}
+
+fn project(change: impl Fn(String) -> String) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("experiments/voc");
+    fs::create_dir_all(&to).unwrap();
+    fs::write(to.join("study.toml"), change(fs::read_to_string(own()).unwrap())).unwrap();
+    folder
+}
+
+fn run(folder: &TempDir, profile: &str, cell: &str) -> Result<(), String> {
+    let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(2));
+    let study =
+        shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).map_err(|error| error.to_string())?;
+    let args = RunArgs { profile: Some(profile.to_owned()), cell: Some(cell.to_owned()), threads: None };
+    study.run(&args).map(drop).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_detector_is_trained_scored_and_told() {
+    let folder = project(|text| text.replace("epochs = 24", "epochs = 1"));
+    for cell in ["ssdlite_mobilenetv2-w0.35-s0-scratch", "ssdlite_mobilenext-w0.35-s0-scratch"] {
+        run(&folder, "smoke", cell).unwrap();
+    }
+    let ledger = Ledger::read(&folder.path().join("results/rows"));
+    let of = |metric: &str| ledger.rows.iter().filter(|row| row.metric == metric).collect::<Vec<_>>();
+    assert_eq!(of("map").len(), 2);
+    for (map, drawn) in of("map").into_iter().zip(of("map_drawn")) {
+        assert_eq!((map.n, map.synthetic, map.engine.as_deref()), (200, true, Some("infer")));
+        assert_eq!((drawn.value, drawn.samples.len()), (map.value, 1000));
+        let ap: Vec<f64> = of("ap").iter().filter(|row| row.cell == map.cell).filter_map(|row| row.value).collect();
+        assert_eq!(ap.len(), 5);
+        assert!((ap.iter().sum::<f64>() / 5.0 - map.value.unwrap()).abs() < 1e-9);
+    }
+    let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(1));
+    let section = shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).unwrap().section().unwrap();
+    let text = serde_json::to_string(&section.parts).unwrap();
+    // Printed, counted, and measured.
+    for expected in ["71.7", "3,425,988", "14,776,629", "1.25", "(n=1)", "200 images", "drawn anew"] {
+        assert!(text.contains(expected), "no {expected} in {text}");
+    }
+}
+
+#[test]
+fn what_is_not_at_hand_is_skipped_and_said() {
+    let folder = project(|text| text.replace("VOCdevkit/VOC2007", "nowhere/VOC2007"));
+    run(&folder, "voc", "ssdlite_mobilenetv2-w1.0-s0-scratch").unwrap();
+    let ledger = Ledger::read(&folder.path().join("results/rows"));
+    let error = ledger.rows[0].error.clone().unwrap();
+    assert!(ledger.rows[0].value.is_none() && error.contains("nowhere/VOC2007: no such folder"), "{error}");
+}
+
+#[test]
+fn a_study_that_contradicts_itself_is_refused_when_it_is_read() {
+    for (from, to, says) in [
+        ("start = { kept = \"width/tiny-imagenet\" }", "start = { kept = \"width\" }", "use \"study/profile\""),
+        ("networks = [\"ssdlite_mobilenetv2_tap576\"]", "networks = [\"ssdlite_mobilenet\"]", "no detector"),
+        ("input = 256", "input = 0", "use 1 to"),
+        ("recipe = \"voc\"", "recipe = \"vok\"", "no recipe \"vok\""),
+    ] {
+        let folder = project(|text| text.replace(from, to));
+        let error = run(&folder, "voc", "ssdlite_mobilenetv2-w1.0-s0-scratch").unwrap_err();
+        assert!(error.contains(says), "{says}: {error}");
+    }
+}
