@@ -8,7 +8,7 @@ ALL := --release --workspace
 
 .DEFAULT_GOAL := help
 .PHONY: help build test report check-report test-browser lint data-cifar10 data-efficientnet-lite0 bench-train bench-load \
-	bench-infer peers test-export
+	bench-infer bench-quant peers test-export
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z0-9%-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,11 @@ peers: $(INFER_VENV)/bin/python ## Install ONNX Runtime in a Python of its own, 
 
 $(INFER_VENV)/bin/python:
 	python3 -m venv $(INFER_VENV)
-	$(INFER_VENV)/bin/pip install --quiet onnxruntime onnx numpy
+	$(INFER_VENV)/bin/pip install --quiet onnxruntime onnx numpy pillow pyarrow
 
 bench-infer: $(INFER_VENV)/bin/python ## Latency of one image beside ONNX Runtime in one interleaved run; JSON=1 for JSON
 	@$(CARGO) build $(ALL) --example latency --quiet
 	@$(INFER_VENV)/bin/python bench/infer.py --latency $(TARGET)/release/examples/latency $(BENCH_JSON) $(ARGS)
+
+bench-quant: build $(INFER_VENV)/bin/python ## Right answers in 8 bits beside ONNX Runtime's own static quantisation
+	@$(INFER_VENV)/bin/python bench/quant.py --sandglass $(SANDGLASS) $(BENCH_JSON)

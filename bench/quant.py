@@ -1,0 +1,141 @@
+"""Right answers in 8 bits beside ONNX Runtime's own static quantisation, on the same images. `make bench-quant` sets it up.
+
+Ours are the committed predictions of the quantisation study's `imagenet-subset` scale. Theirs: the same checkpoint by our own
+f32 export, quantised on the same 512 images (QDQ, activations u8, weights s8 and per channel, min-max), run with
+`session.x64quantprecision`, so that CPUs without VNNI do not saturate. In f32 both sides must name the same images right.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import onnxruntime
+import pyarrow.parquet
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from PIL import Image
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+HALF = ([0.5] * 3, [0.5] * 3)
+LITE = ([127 / 255] * 3, [128 / 255] * 3)
+
+# Network, who made it, weights, whether it pads as TensorFlow does, how it resizes, and its mean and standard deviation.
+SUBJECTS = [
+    ("mobilenetv2", "torchvision", "mobilenet_v2_1.0_imagenet.safetensors", False, Image.BILINEAR, IMAGENET),
+    ("mobilenetv2", "tensorflow", "mobilenet_v2_1.0_imagenet_tf2ptq.safetensors", True, Image.BILINEAR, HALF),
+    ("efficientnet_lite0", "efficientnet-lite0", "efficientnet_lite0_imagenet.pth", True, Image.BICUBIC, LITE),
+]
+INPUT, SHORT_SIDE, BATCH = 224, 256, 16
+
+
+def find(roots, name):
+    for root in roots:
+        path = os.path.join(root, name)
+        if os.path.exists(path):
+            return path
+    return None
+
+
+def read(path, interpolation, mean, std):
+    image = Image.open(path).convert("RGB")
+    scale = SHORT_SIDE / min(image.size)
+    image = image.resize([round(side * scale) for side in image.size], interpolation)
+    left, top = [(side - INPUT) // 2 for side in image.size]
+    pixels = numpy.asarray(image.crop((left, top, left + INPUT, top + INPUT)), dtype=numpy.float32) / 255
+    return ((pixels - numpy.float32(mean)) / numpy.float32(std)).transpose(2, 0, 1)
+
+
+class Calibration(CalibrationDataReader):
+    def __init__(self, name, images):
+        self.batches = iter({name: image[None]} for image in images)
+
+    def get_next(self):
+        return next(self.batches, None)
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def predict(path, images):
+    network = session(path)
+    name = network.get_inputs()[0].name
+    chosen = [network.run(None, {name: images[at : at + BATCH]})[0].argmax(1) for at in range(0, len(images), BATCH)]
+    return numpy.concatenate(chosen)
+
+
+def compare(options, subject, folder):
+    network, maker, weights, same, interpolation, (mean, std) = subject
+    cell = f"{network}-w1.0-{maker}"
+    rows = "results/predictions/quant/imagenet-subset"
+    ours = {}
+    for scheme in ("f32", "per-channel"):
+        path = os.path.join(rows, f"{cell}-{scheme}.parquet")
+        if not os.path.exists(path):
+            return f"not run: {cell}-{scheme}; sandglass run quant --profile imagenet-subset --cell {cell}-{scheme}"
+        ours[scheme] = pyarrow.parquet.read_table(path).to_pydict()
+    weights, data, calibration = (find(options.data, name) for name in (f"weights/{weights}", "imagenet_val_910/val", "imagenet_train_512/train"))
+    if None in (weights, data, calibration):
+        return "weights or images are not below " + " or ".join(options.data)
+
+    fp32, int8 = (os.path.join(folder, f"{cell}-{kind}.onnx") for kind in ("fp32", "int8"))
+    padding = ["--same-padding"] if same else []
+    subprocess.run([options.sandglass, "export", network, "--weights", weights, "--onnx", fp32] + padding, check=True)
+    labels, names = numpy.array(ours["f32"]["label"]), ours["f32"]["name"]
+    images = numpy.stack([read(os.path.join(data, name), interpolation, mean, std) for name in names])
+    paths = sorted(os.path.join(at, name) for at, _, found in os.walk(calibration) for name in found)
+    seen = [read(path, interpolation, mean, std) for path in paths]
+    reader = Calibration(session(fp32).get_inputs()[0].name, seen)
+    quantize_static(
+        fp32, int8, reader, quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+    )
+    right = {
+        "ours f32": numpy.array(ours["f32"]["prediction"]) == labels,
+        "ours int8": numpy.array(ours["per-channel"]["prediction"]) == labels,
+        "theirs f32": predict(fp32, images) == labels,
+        "theirs int8": predict(int8, images) == labels,
+    }
+    counts = {side: int(of.sum()) for side, of in right.items()}
+    if (right["ours f32"] != right["theirs f32"]).sum() > 1:
+        sys.exit(f"bench-quant: {cell}: in f32 the sides differ on {(right['ours f32'] != right['theirs f32']).sum()} images: {counts}")
+    difference = right["ours int8"].astype(int) - right["theirs int8"]
+    error = math.sqrt(len(difference) * difference.var())
+    return {"n": len(labels), "calibrated on": len(paths), **counts, "difference": int(difference.sum()), "standard error": error}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sandglass", required=True)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    roots = os.environ.get("SANDGLASS_DATA")
+    options.data = roots.split(":") if roots else ["data", "../shared/data"]
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for subject in SUBJECTS:
+            found[f"{subject[0]}, {subject[1]}"] = compare(options, subject, folder)
+    if options.json:
+        print(json.dumps({"onnxruntime": onnxruntime.__version__, "subjects": found}))
+    else:
+        print(f"ONNX Runtime {onnxruntime.__version__}")
+        for name, of in found.items():
+            if isinstance(of, str):
+                print(f"{name}: {of}")
+                continue
+            print(
+                f"{name}: of {of['n']}, in f32 {of['ours f32']} and {of['theirs f32']} right; in 8 bits {of['ours int8']}, theirs "
+                f"{of['theirs int8']}: {of['difference']:+d}, standard error of the pairs {of['standard error']:.1f}"
+            )
+    worse = [name for name, of in found.items() if not isinstance(of, str) and of["difference"] < -of["standard error"]]
+    if worse:
+        sys.exit(f"bench-quant: fewer right answers than ONNX Runtime's: {', '.join(worse)}")
+
+
+main()
