@@ -60,19 +60,18 @@ fn pretrained(
     let (study, profile) = from.split_once('/').unwrap_or((from, ""));
     let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
     let path = Kept { study, profile, cell: &name }.find(project)?.path;
-    let place = || path.display();
+    // The oldest checkpoints have no card, and were trained on the default's values.
     let card = Card::read(&path).map_err(CellError::failed)?;
-    let card = card.ok_or_else(|| CellError::Failed(format!("{}: has no card", place())))?;
+    let of_classifier = card.map_or_else(Protocol::default, |card| card.evaluation);
     let values = |of: &Protocol| (of.mean, of.std);
-    if !cell.other_values && values(&card.evaluation) != values(&cell.evaluation) {
+    if !cell.other_values && values(&of_classifier) != values(&cell.evaluation) {
         let reason = "its classifier was trained on another mean or standard deviation than the detector is fed";
-        return Err(CellError::Failed(format!("{}: {reason}", place())));
+        return Err(CellError::Failed(format!("{}: {reason}", path.display())));
     }
-    let network: NetworkConfig = card.network.parse().map_err(CellError::failed)?;
-    let classes = card.classes.len();
-    let network = NetworkConfig { width: card.width, stem_stride: card.stem_stride, classes, ..network };
-    let graph = network.build().map_err(CellError::failed)?;
-    let weights = checkpoint::load(&path, graph.tensors()).map_err(CellError::failed)?;
+    let network = NetworkConfig { width: config.width, ..NetworkConfig::new(config.name.backbone()) };
+    let mut checkpoint = Checkpoint::open(&path).map_err(CellError::failed)?;
+    let fitted = checkpoint.fit(network, None).and_then(|fit| checkpoint.fitted(&fit));
+    let weights = fitted.map_err(CellError::failed)?;
     let hash = sha256_file(&path).map_err(CellError::failed)?;
     Ok(Some(Pretrained { weights, hash }))
 }

@@ -47,6 +47,22 @@ plus = [{ network = "b" }]
 minus = [{ network = "a" }]
 
 [[claim]]
+id = "precision"
+says = "B is more precise"
+paper = "P"
+origin = "derived"
+source = "a table"
+confidence = "seen"
+study = "s"
+[claim.test.lead]
+profile = "precise"
+metric = "map"
+drawn = "map_drawn"
+over = "width"
+plus = [{ network = "b" }]
+minus = [{ network = "a" }]
+
+[[claim]]
 id = "half"
 says = "Half of a second's time is saved"
 paper = "P"
@@ -218,6 +234,32 @@ fn one_seed_is_judged_over_images_and_says_so() {
         rows.iter().map(|row| Row { checkpoint_hash: Some("another".into()), ..row.clone() }).collect();
     assert_eq!(bench.verdict(&other, "lead").0, Verdict::TooFew);
     assert!(bench.folder.path().join("results/predictions/s/real").is_dir());
+}
+
+/// Of a metric that is no mean over images: 39 of 40 draws lie between the quantiles, so that they are the second and the
+/// last but one.
+#[test]
+fn one_seed_of_a_precision_is_judged_over_images_drawn_anew() {
+    let bench = Bench::new();
+    let leads: Vec<f64> = (0..41).map(|at| 1.0 + 0.1 * f64::from(at)).collect();
+    let of = |network: &str, metric: &str, value: f64, samples: Vec<f64>| Row {
+        metric: metric.into(),
+        samples_at: (0..samples.len()).map(|at| at as f64).collect(),
+        samples,
+        ..row("precise", network, "1.0", 0, value)
+    };
+    let a: Vec<f64> = (0..41).map(|at| 40.0 + f64::from(at * at % 7)).collect();
+    let b: Vec<f64> = a.iter().zip(&leads).map(|(a, lead)| a + lead).collect();
+    let mut rows = vec![of("a", "map", 42.0, vec![]), of("b", "map", 45.0, vec![])];
+    assert_eq!(bench.verdict(&rows, "precision").0, Verdict::TooFew, "no draws, no interval");
+    rows.extend([of("a", "map_drawn", 42.0, a), of("b", "map_drawn", 45.0, b)]);
+    let judged = bench.judge(&rows).unwrap();
+    let precision = judged.iter().find(|of| of.claim.id == "precision").unwrap();
+    assert_eq!(precision.ours, "+3.00 (+1.10 to +4.90) points");
+    assert_eq!((precision.verdict, precision.notes.join(", ").as_str()), (Verdict::SameDirection, "one seed"));
+    // Draws of other images pair nothing.
+    rows[3].data_hash = "other".into();
+    assert_eq!(bench.verdict(&rows, "precision").0, Verdict::TooFew);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sandglass_ledger::stats::{Interval, McNemar, bootstrap, interpolate, mean, pooled};
+use sandglass_ledger::stats::{Interval, McNemar, bootstrap, interpolate, mean, percentiles, pooled};
 use sandglass_ledger::{Row, Status, read_predictions};
 use serde::Deserialize;
 
@@ -30,6 +30,10 @@ pub struct Contrast {
     /// A count, such as multiply-adds: what is taken off is read from the lines through its points, at the same count.
     #[serde(default)]
     pub at_equal: Option<String>,
+    /// Of a metric that is no mean over images, the metric whose samples are its values on images that are drawn anew, the
+    /// same for all cells; for intervals over images.
+    #[serde(default)]
+    pub drawn: Option<String>,
     /// The profile in which each family is trained by its own best recipe.
     #[serde(default)]
     pub own_best: Option<String>,
@@ -98,8 +102,10 @@ impl Contrast {
         counts: &[Count],
         project: &Project,
     ) -> Result<Option<Effect>, String> {
-        let rows = evidence.iter().filter(|of| of.study == study && of.profile == profile).map(|of| of.row);
-        let rows: Vec<&Row> = rows.filter(|row| row.metric == self.metric && row.status == Status::Ok).collect();
+        let here = evidence.iter().filter(|of| of.study == study && of.profile == profile).map(|of| of.row);
+        let here: Vec<&Row> = here.filter(|row| row.status == Status::Ok).collect();
+        let of = |metric: &str| here.iter().filter(|row| row.metric == metric).copied().collect::<Vec<&Row>>();
+        let rows = of(&self.metric);
         let units = match &self.at_equal {
             None => self.units(&rows)?,
             Some(count) => self.units_at_equal(&rows, count, counts)?,
@@ -107,7 +113,11 @@ impl Contrast {
         for unit in &units {
             unit.check()?;
         }
-        Ok(effect(&units, project))
+        let over_images = match &self.drawn {
+            None => Images::Predicted(project),
+            Some(metric) => Images::Drawn(of(metric)),
+        };
+        Ok(effect(&units, &over_images))
     }
 
     fn units<'a>(&self, rows: &[&'a Row]) -> Result<Vec<Unit<'a>>, String> {
@@ -209,6 +219,22 @@ impl Unit<'_> {
         Some(sum)
     }
 
+    /// The difference on each draw of images; None where the cells have no such rows, or were drawn otherwise.
+    fn drawn(&self, rows: &[&Row]) -> Option<Vec<f64>> {
+        let mut sum: Vec<f64> = Vec::new();
+        let mut draws: Option<(&String, &Vec<f64>)> = None;
+        for (factor, row) in &self.terms {
+            let is_its = |of: &&&Row| (&of.study, &of.profile, &of.cell) == (&row.study, &row.profile, &row.cell);
+            let of = rows.iter().find(is_its)?;
+            if *draws.get_or_insert((&of.data_hash, &of.samples_at)) != (&of.data_hash, &of.samples_at) {
+                return None;
+            }
+            sum.resize(of.samples.len(), 0.0);
+            sum.iter_mut().zip(&of.samples).for_each(|(sum, value)| *sum += factor * value);
+        }
+        Some(sum)
+    }
+
     fn mcnemar(&self, project: &Project) -> Option<McNemar> {
         let [(_, second), (_, first)] = self.terms[..] else { return None };
         McNemar::of(&right(first, project)?, &right(second, project)?)
@@ -223,7 +249,52 @@ fn right(row: &Row, project: &Project) -> Option<Vec<bool>> {
     (is_of_row && row.value.is_some_and(|value| (value - share).abs() < 1e-6)).then_some(right)
 }
 
-fn effect(units: &[Unit<'_>], project: &Project) -> Option<Effect> {
+/// What is known image by image.
+enum Images<'a> {
+    /// Which are named right.
+    Predicted(&'a Project),
+    /// The metric on images drawn anew.
+    Drawn(Vec<&'a Row>),
+}
+
+impl Images<'_> {
+    /// The interval over images, and over seeds at once where images are known one by one.
+    fn interval(&self, groups: &[Vec<&Unit<'_>>]) -> Option<Interval> {
+        match self {
+            Self::Predicted(project) => {
+                let images = groups.iter().map(|group| group.iter().map(|unit| unit.images(project)).collect());
+                bootstrap(&images.collect::<Option<Vec<Vec<Vec<f64>>>>>()?)
+            }
+            Self::Drawn(rows) => {
+                let drawn = groups.iter().map(|group| group.iter().map(|unit| unit.drawn(rows)).collect());
+                let drawn: Vec<Vec<Vec<f64>>> = drawn.collect::<Option<_>>()?;
+                let replicates = drawn.first()?.first()?.len();
+                if drawn.iter().flatten().any(|unit| unit.len() != replicates) {
+                    return None;
+                }
+                let over_groups =
+                    |of: &dyn Fn(&Vec<f64>) -> f64| average(drawn.iter().map(|group| average(group.iter().map(of))));
+                let of_replicate = |at: usize| over_groups(&|unit| unit.get(at).copied().unwrap_or(f64::NAN));
+                let differences = groups.iter().map(|group| average(group.iter().map(|unit| unit.difference())));
+                percentiles(average(differences), (0..replicates).map(of_replicate).collect())
+            }
+        }
+    }
+
+    fn mcnemar(&self, unit: &Unit<'_>) -> Option<McNemar> {
+        match self {
+            Self::Predicted(project) => unit.mcnemar(project),
+            Self::Drawn(_) => None,
+        }
+    }
+}
+
+fn average(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
+fn effect(units: &[Unit<'_>], images: &Images<'_>) -> Option<Effect> {
     let (_, row) = units.first()?.terms.first()?;
     let mut groups: Vec<Vec<&Unit>> = Vec::new();
     for unit in units {
@@ -234,14 +305,13 @@ fn effect(units: &[Unit<'_>], project: &Project) -> Option<Effect> {
     }
     let values = |group: &Vec<&Unit>| group.iter().map(|unit| unit.difference()).collect::<Vec<_>>();
     let over_seeds: Vec<Vec<f64>> = groups.iter().map(values).collect();
-    let images = groups.iter().map(|group| group.iter().map(|unit| unit.images(project)).collect());
-    let crossed = images.collect::<Option<Vec<Vec<Vec<f64>>>>>().and_then(|images| bootstrap(&images));
+    let crossed = images.interval(&groups);
     let one_seed = groups.iter().all(|group| group.len() == 1);
     let of_group = |group: &Vec<&Unit>| Group {
         at: group.first().map(|unit| unit.at.clone()).unwrap_or_default(),
         differences: group.iter().map(|unit| (unit.seed, unit.difference())).collect(),
         interval: mean(&values(group)),
-        mcnemar: group.first().and_then(|unit| unit.mcnemar(project)),
+        mcnemar: group.first().and_then(|unit| images.mcnemar(unit)),
         rows: group.iter().flat_map(|unit| unit.terms.iter().map(|(_, row)| row.id())).collect(),
     };
     Some(Effect {
