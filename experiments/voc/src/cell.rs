@@ -102,6 +102,11 @@ pub enum Start {
     Scratch,
     /// `study/profile` that keeps a classifier on the same backbone at the same width: its seed 0.
     Kept(String),
+    /// A classifier from elsewhere, whose batch norms were folded into its convolutions.
+    Folded {
+        weights: String,
+        sha256: String,
+    },
 }
 
 /// A detector from elsewhere.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use sandglass_data::{DataError, DetectionSet, EmbeddedDetection, Protocol, Split, open_voc};
+use sandglass_data::{
+    DataError, DetectionSet, DetectionTransform, EmbeddedDetection, Loader, Protocol, Split, open_voc,
+};
 use sandglass_detect::{
     ClassNames, Evaluation, Eye, MeanAp, ObjectDetection, Pretrained, Reading, ScoredImage, evaluate,
 };
@@ -11,13 +13,17 @@ use sandglass_infer::{Options, Plan};
 use sandglass_lab::{Card, Job, Kept, Lab, find_weights};
 use sandglass_ledger::stats::resamples;
 use sandglass_models::checkpoint::{self, Checkpoint};
-use sandglass_models::{DetectorConfig, NetworkConfig, Weights};
+use sandglass_models::{DetectorConfig, Graph, NetworkConfig, Weights};
 use sandglass_study::{Artefact, CellError, Facts, Measurement, Project, Value};
+use sandglass_train::unfold;
 
 use crate::cell::{Cell, Start, Work};
 
 /// What scores detectors: a compiled plan, of the same bits as the engine that trains.
 pub(crate) const ENGINE: &str = "infer";
+
+/// Images from whose statistics folded batch norms are taken apart.
+const UNFOLD_IMAGES: usize = 64;
 
 /// The file of a cell: trained in `folder`, going on from what lies there, or found below a data root.
 pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) -> Result<Artefact, CellError> {
@@ -32,7 +38,7 @@ pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) 
     if training.hash() == looked_at.hash() {
         return Err(CellError::Skipped(format!("{}: what it trains on is what is scored", training.name())));
     }
-    let pretrained = pretrained(project, cell, config, start)?;
+    let pretrained = pretrained(lab, project, cell, (config, start), &training)?;
     let task = ObjectDetection::new(config, cell.input, cell.evaluation.clone(), pretrained);
     let task = task.map_err(CellError::failed)?;
     let card = card(cell, &training);
@@ -51,16 +57,23 @@ pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) 
 
 /// The classifier whose features a detector starts from; it must have seen images as the detector will.
 fn pretrained(
+    lab: &Lab,
     project: &Project,
     cell: &Cell,
-    config: DetectorConfig,
-    start: &Start,
+    (config, start): (DetectorConfig, &Start),
+    training: &DetectionSet,
 ) -> Result<Option<Pretrained>, CellError> {
-    let Start::Kept(from) = start else { return Ok(None) };
-    let (study, profile) = from.split_once('/').unwrap_or((from, ""));
-    let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
-    let path = Kept { study, profile, cell: &name }.find(project)?.path;
-    // The oldest checkpoints have no card, and were trained on the default's values.
+    let file = match start {
+        Start::Scratch => return Ok(None),
+        Start::Folded { weights, sha256 } => find_weights(weights, sha256)?,
+        Start::Kept(from) => {
+            let (study, profile) = from.split_once('/').unwrap_or((from, ""));
+            let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
+            Kept { study, profile, cell: &name }.find(project)?
+        }
+    };
+    let path = file.path;
+    // The oldest checkpoints have no card, and were trained on the default's values; so were those from elsewhere.
     let card = Card::read(&path).map_err(CellError::failed)?;
     let of_classifier = card.map_or_else(Protocol::default, |card| card.evaluation);
     let values = |of: &Protocol| (of.mean, of.std);
@@ -70,10 +83,32 @@ fn pretrained(
     }
     let network = NetworkConfig { width: config.width, ..NetworkConfig::new(config.name.backbone()) };
     let mut checkpoint = Checkpoint::open(&path).map_err(CellError::failed)?;
-    let fitted = checkpoint.fit(network, None).and_then(|fit| checkpoint.fitted(&fit));
-    let weights = fitted.map_err(CellError::failed)?;
+    let fit = checkpoint.fit(network, None).map_err(CellError::failed)?;
+    let weights = checkpoint.fitted(&fit).map_err(CellError::failed)?;
+    let weights = match start {
+        Start::Folded { .. } => {
+            let graph = fit.graph(None).map_err(CellError::failed)?;
+            unfolded(lab, cell, (&graph, &weights), training)?
+        }
+        _ => weights,
+    };
     let hash = sha256_file(&path).map_err(CellError::failed)?;
     Ok(Some(Pretrained { weights, hash }))
+}
+
+/// With the statistics of the first training images.
+fn unfolded(
+    lab: &Lab,
+    cell: &Cell,
+    (graph, weights): (&Graph, &Weights),
+    training: &DetectionSet,
+) -> Result<Weights, CellError> {
+    let transform = DetectionTransform::evaluation(cell.input, &cell.evaluation).map_err(CellError::failed)?;
+    let batch = Loader::evaluation(training, transform, UNFOLD_IMAGES, 1).epoch(0, 0).next();
+    let batch = batch.ok_or_else(|| CellError::Failed(format!("{}: has no image", training.name())))?;
+    let images = batch.map_err(CellError::failed)?.images;
+    let size = (cell.input, cell.input);
+    unfold(lab.pool()?, graph, weights, &images, size).map_err(CellError::failed)
 }
 
 /// What a checkpoint must be scored with.

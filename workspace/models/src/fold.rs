@@ -8,6 +8,18 @@ impl Graph {
     pub fn folded(&self) -> Self {
         self.map_units(|unit| Unit { after: After::Bias, ..unit.clone() })
     }
+
+    /// With this share of a step's statistics in the running ones: of 1, a step leaves its own.
+    #[must_use]
+    pub fn with_norm_momentum(&self, momentum: f32) -> Self {
+        let norm = |norm: &BatchNorm| BatchNorm { momentum, ..norm.clone() };
+        let after = |after: &After| match after {
+            After::Norm(of) => After::Norm(norm(of)),
+            After::BiasNorm(of) => After::BiasNorm(norm(of)),
+            After::Bias => After::Bias,
+        };
+        self.map_units(|unit| Unit { after: after(&unit.after), ..unit.clone() })
+    }
 }
 
 /// Why weights cannot be folded.

@@ -39,6 +39,8 @@ pub enum TrainError {
         differences.join(", ")
     )]
     OtherRun { path: PathBuf, differences: Vec<String> },
+    #[error("{0}: a batch norm that does more than add, so it was not folded")]
+    NotFolded(String),
     /// Of an engine or a task that is none of this crate's.
     #[error(transparent)]
     Foreign(Box<dyn std::error::Error + Send + Sync>),

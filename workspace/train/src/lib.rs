@@ -19,6 +19,7 @@ mod state;
 mod store;
 mod task;
 mod trainer;
+mod unfold;
 
 pub use clip::{clip_scale, gradient_norm};
 pub use drops::{Moment, drop_factors};
@@ -36,3 +37,4 @@ pub use state::Identity;
 pub use store::StoreError;
 pub use task::{BatchLoss, Classification, LabelOf, Seen, Task, TransformOf};
 pub use trainer::{Outcome, TrainConfig, Trained, train};
+pub use unfold::unfold;

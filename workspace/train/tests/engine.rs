@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use sandglass_models::blocks::{MbConv, MbConvSe, SandglassSe};
-use sandglass_models::{Activation, Conv, Graph, GraphBuilder, NetworkConfig, NetworkName, Weights};
+use sandglass_models::{Activation, Conv, Graph, GraphBuilder, NetworkConfig, NetworkName, Role, Weights, fold};
 use sandglass_ops::{Isa, Runtime};
-use sandglass_train::{Engine, EngineError, initialise};
+use sandglass_train::{Engine, EngineError, TrainError, initialise, unfold};
 
 fn images(len: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919) % 1021) as f32 / 510.0 - 1.0).collect()
@@ -126,4 +126,57 @@ fn misuse_is_an_error() {
     assert_eq!(before, weights);
     weights.values.pop();
     assert!(matches!(engine.evaluate(&weights, &images(16 * 16 * 3)), Err(EngineError::Length { .. })));
+}
+
+/// Folded by hand: each norm's scale moves into its convolution, what it adds stays.
+fn folded(graph: &Graph, weights: &Weights) -> Weights {
+    let (_, biased) = fold(graph, weights).unwrap();
+    let find = |of: &Weights, name: &str| of.specs.iter().position(|spec| spec.name == name);
+    let mut folded = weights.clone();
+    for (at, spec) in weights.specs.iter().enumerate() {
+        folded.values[at] = match spec.role {
+            Role::ConvWeight | Role::DepthwiseWeight => biased.values[find(&biased, &spec.name).unwrap()].clone(),
+            Role::NormWeight => vec![(1.0f32 + 1e-5).sqrt(); spec.len()],
+            Role::RunningMean => vec![0.0; spec.len()],
+            Role::RunningVar => vec![1.0; spec.len()],
+            _ => continue,
+        };
+    }
+    // A norm's bias follows its convolution's weight, as the folded bias does.
+    for (at, spec) in weights.specs.iter().enumerate().filter(|(_, spec)| spec.role == Role::NormBias) {
+        let before =
+            weights.specs[..at].iter().rposition(|spec| spec.name.ends_with(".weight") && spec.shape.len() == 4);
+        let conv = find(&biased, &weights.specs[before.unwrap()].name).unwrap();
+        folded.values[at] = biased.values[conv + 1].clone();
+        assert_eq!(folded.values[at].len(), spec.len());
+    }
+    folded
+}
+
+/// Evaluation is what it was; with batch statistics folded weights give something else, unfolded ones nearly the same.
+#[test]
+fn what_was_folded_trains_on_where_it_was() {
+    let graph = network("mobilenetv2", 1);
+    let runtime = Arc::new(Runtime::new(2).unwrap());
+    let images = images(8 * 32 * 32 * 3);
+    let mut weights = initialise(graph.tensors(), 3);
+    let mut engine = Engine::new(runtime.clone(), &graph, 32, 32, 8).unwrap();
+    // Statistics as after some steps.
+    for _ in 0..80 {
+        engine.forward(&mut weights, &images, None).unwrap();
+    }
+    let folded = folded(&graph, &weights);
+    let unfolded = unfold(runtime.clone(), &graph, &folded, &images, (32, 32)).unwrap();
+    let logits = |engine: &mut Engine, weights: &Weights| engine.evaluate(weights, &images).unwrap().one().unwrap();
+    let trained = |weights: &Weights| {
+        let mut engine = Engine::new(runtime.clone(), &graph, 32, 32, 8).unwrap();
+        engine.forward(&mut weights.clone(), &images, None).unwrap().one().unwrap()
+    };
+    let before = logits(&mut engine, &folded);
+    let largest = before.iter().fold(0.0f32, |most, logit| most.max(logit.abs()));
+    let off = |other: &[f32]| before.iter().zip(other).fold(0.0f32, |most, (a, b)| most.max((a - b).abs())) / largest;
+    assert!(off(&logits(&mut engine, &unfolded)) < 1e-4, "{}", off(&logits(&mut engine, &unfolded)));
+    assert!(off(&trained(&unfolded)) < 0.05, "{}", off(&trained(&unfolded)));
+    assert!(off(&trained(&folded)) > 0.5, "{}", off(&trained(&folded)));
+    assert!(matches!(unfold(runtime.clone(), &graph, &weights, &images, (32, 32)), Err(TrainError::NotFolded(_))));
 }
