@@ -31,7 +31,7 @@ pub struct EmbeddedDetection {
 
 impl Default for EmbeddedDetection {
     fn default() -> Self {
-        Self { size: 96, classes: 5, train: 600, val: 100, test: 200, seed: 0 }
+        Self { size: 96, classes: 5, train: 3000, val: 100, test: 200, seed: 0 }
     }
 }
 
