@@ -47,11 +47,11 @@ fn what_is_compared_comes_together_and_the_first_seed_first() {
     assert_eq!(names("paper").len(), 2);
 }
 
-/// Rows that are there stay valid only while these stay.
+/// The row that is there stays valid only while this stays.
 #[test]
 fn a_cells_hash_is_pinned() {
-    let hashes: Vec<String> = cells("voc").iter().map(|cell| hash(cell).unwrap()[..16].to_owned()).collect();
-    assert_eq!([&hashes[0], &hashes[8]], ["PIN0", "PIN8"]);
+    let cells = cells("voc");
+    assert_eq!(hash(cells.last().unwrap()).unwrap()[..16], *"4e7c7dc21972ffff");
 }
 
 fn project(change: impl Fn(String) -> String) -> TempDir {
