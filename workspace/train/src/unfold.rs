@@ -25,9 +25,10 @@ pub fn unfold(
 ) -> Result<Weights, TrainError> {
     let count = images.len() / (3 * height * width).max(1);
     let mut engine = Engine::new(runtime, &graph.with_norm_momentum(1.0), height, width, count)?;
+    let sizes = graph.sizes(height, width)?;
     let mut unfolded = weights.clone();
     for node in graph.nodes() {
-        let Node::Conv { unit, .. } = node else { continue };
+        let Node::Conv { unit, to, .. } = node else { continue };
         let (After::Norm(norm) | After::BiasNorm(norm)) = &unit.after else { continue };
         let [weight, bias, mean, var] = places(&unfolded, norm)?;
         let plain = (1.0 + norm.eps).sqrt();
@@ -38,7 +39,11 @@ pub fn unfold(
         }
         let mut measured = unfolded.clone();
         engine.forward(&mut measured, images, None)?;
-        let (m, v) = (measured.values[mean].clone(), measured.values[var].clone());
+        // A step divides by its values' own variance, and leaves the estimate for all values behind.
+        let (rows, columns) = sizes[to.index()];
+        let values = (count * rows * columns) as f32;
+        let v: Vec<f32> = measured.values[var].iter().map(|v| v * (values - 1.0) / values).collect();
+        let m = measured.values[mean].clone();
         unfolded.values[weight] = v.iter().map(|v| (v + norm.eps).sqrt()).collect();
         unfolded.values[bias].iter_mut().zip(&m).for_each(|(bias, m)| *bias += m);
         (unfolded.values[mean], unfolded.values[var]) = (m, v);
