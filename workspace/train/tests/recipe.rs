@@ -41,7 +41,7 @@ fn the_official_recipe_of_gated_networks_decays_in_steps() {
 #[test]
 fn built_in_recipes_are_valid() {
     let names: Vec<_> = Recipe::built_in_names().collect();
-    assert_eq!(names.len(), 7);
+    assert_eq!(names.len(), 9);
     names.into_iter().for_each(|name| drop(built_in(name)));
     assert!(Recipe::built_in("smokes").is_none());
 }
