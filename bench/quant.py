@@ -103,8 +103,9 @@ def compare(options, subject, folder):
         "theirs int8": predict(int8, images) == labels,
     }
     counts = {side: int(of.sum()) for side, of in right.items()}
-    if (right["ours f32"] != right["theirs f32"]).sum() > 1:
-        sys.exit(f"bench-quant: {cell}: in f32 the sides differ on {(right['ours f32'] != right['theirs f32']).sum()} images: {counts}")
+    differ = int((right["ours f32"] != right["theirs f32"]).sum())
+    if differ > 0:
+        sys.exit(f"bench-quant: {cell}: in f32 the sides differ on {differ} images: {counts}")
     difference = right["ours int8"].astype(int) - right["theirs int8"]
     error = math.sqrt(len(difference) * difference.var())
     return {"n": len(labels), "calibrated on": len(paths), **counts, "difference": int(difference.sum()), "standard error": error}

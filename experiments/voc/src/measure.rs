@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use sandglass_data::{
-    DataError, DetectionSet, DetectionTransform, EmbeddedDetection, Loader, Protocol, Split, open_voc,
-};
+use sandglass_data::{DataError, DetectionSet, DetectionTransform, Loader, Protocol, Split, open_detection, open_voc};
 use sandglass_detect::{
     ClassNames, Evaluation, Eye, MeanAp, ObjectDetection, Pretrained, Reading, ScoredImage, evaluate,
 };
@@ -131,7 +129,7 @@ fn scored(cell: &Cell) -> Result<DetectionSet, CellError> {
 
 fn open(lists: &[(&str, Split)]) -> Result<DetectionSet, CellError> {
     let set = match lists {
-        [("embedded", split)] => EmbeddedDetection::default().open(*split),
+        [(what, split)] => open_detection(what, *split),
         lists => open_voc(lists),
     };
     set.map_err(|error| match error {

@@ -72,7 +72,7 @@ fn run(folder: &TempDir, profile: &str, cell: &str) -> Result<(), String> {
 
 #[test]
 fn a_detector_is_trained_scored_and_told() {
-    let folder = project(|text| text.replace("epochs = 24", "epochs = 1"));
+    let folder = project(|text| text.replace("epochs = 6", "epochs = 1"));
     for cell in ["ssdlite_mobilenetv2-w0.35-s0-scratch", "ssdlite_mobilenext-w0.35-s0-scratch"] {
         run(&folder, "smoke", cell).unwrap();
     }
