@@ -8,8 +8,12 @@
 
 use crate::lanes::{Lanes, kernel};
 
-/// Vectors of a full panel of B: 8 x 3 accumulators fill 32 registers, 4 x 3 fill 16.
-pub(crate) const PANEL: usize = 3;
+/// Vectors of a full panel of B: 8 x 3 accumulators fill AVX-512's 32 registers, 6 x 2 AVX2's 16. (4 x 3 would, too, and read
+/// less; but with three vectors of B and two factors on their way there are 17, and the one that lies in memory is waited for
+/// at every step: NOTES.md.)
+pub(crate) const fn panel_vectors<V: Lanes>() -> usize {
+    if V::N == 16 { 3 } else { 2 }
+}
 
 /// A, by strides: element (r, k) lies at `data + r * row + k * step`.
 #[derive(Clone, Copy)]
@@ -22,7 +26,7 @@ pub(crate) struct Left {
 /// B in one of two forms.
 #[derive(Clone, Copy)]
 pub(crate) enum Right {
-    /// Made by `pack`: panels of `PANEL` vectors, each `depth` rows, zeros beyond the last column.
+    /// Made by `pack`: panels of [`panel_vectors`] vectors, each `depth` rows, zeros beyond the last column.
     Packed(*const f32),
     /// Rows `stride` apart, each readable up to a whole number of vectors.
     Rows(*const f32, usize),
@@ -42,8 +46,8 @@ pub(crate) const fn packed_len(depth: usize, columns: usize) -> usize {
     depth * columns.next_multiple_of(16)
 }
 
-/// Copies a matrix, element (k, j) at `from + k * step + j * column`, to panels of up to `PANEL` vectors, each `depth`
-/// rows, with zeros beyond the last column.
+/// Copies a matrix, element (k, j) at `from + k * step + j * column`, to panels of up to [`panel_vectors`] vectors, each
+/// `depth` rows, with zeros beyond the last column.
 ///
 /// # Safety
 /// The matrix can be read, and `to` has room for [`packed_len`] floats.
@@ -54,7 +58,7 @@ unsafe fn pack<V: Lanes>(from: *const f32, step: usize, column: usize, depth: us
         let mut to = to;
         let mut start = 0;
         while start < columns {
-            let width = (PANEL * V::N).min((columns - start).next_multiple_of(V::N));
+            let width = (panel_vectors::<V>() * V::N).min((columns - start).next_multiple_of(V::N));
             let filled = width.min(columns - start);
             for k in 0..depth {
                 let row = from.add(k * step + start * column);
@@ -106,7 +110,7 @@ pub(crate) unsafe fn gemm<V: Lanes>(rows: usize, columns: usize, depth: usize, a
         let mut packed = 0;
         while start < columns {
             let left = columns - start;
-            let vectors = left.div_ceil(V::N).min(PANEL);
+            let vectors = left.div_ceil(V::N).min(panel_vectors::<V>());
             let last = (left - (vectors - 1) * V::N).min(V::N);
             let (b, step) = match b {
                 Right::Packed(data) => (data.add(packed), vectors * V::N),
@@ -128,7 +132,7 @@ pub(crate) unsafe fn gemm<V: Lanes>(rows: usize, columns: usize, depth: usize, a
 }
 
 /// All rows of A by a panel of B, `NV` vectors of which the last has `last` lanes (`TAIL`: fewer than all). A tile is as tall
-/// as registers allow: 8 rows on AVX-512's 32, 4 on AVX2's 16.
+/// as registers allow: 8 rows on AVX-512's 32, 6 on AVX2's 16.
 ///
 /// # Safety
 /// As for [`gemm`].
@@ -149,6 +153,11 @@ unsafe fn panel<V: Lanes, const NV: usize, const TAIL: bool>(
             while row + 8 <= rows {
                 micro::<V, 8, NV, TAIL>(row, depth, a, b, step, c, last);
                 row += 8;
+            }
+        } else {
+            while row + 6 <= rows {
+                micro::<V, 6, NV, TAIL>(row, depth, a, b, step, c, last);
+                row += 6;
             }
         }
         while row + 4 <= rows {

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::pitch;
-use crate::gemm::PANEL;
+use crate::gemm::panel_vectors;
 use crate::lanes::{Lanes, kernel};
 use crate::map::{Finish, load, store};
 use crate::shape::product;
@@ -373,7 +373,7 @@ unsafe fn lines<V: Lanes>(call: &Direct<'_>, runs: Runs, line: Line, columns: Ra
     let (output, depth) = (call.shape.output, call.shape.weight_len() / call.shape.output);
     let mut start = columns.start;
     while start < columns.end {
-        let vectors = (columns.end - start).div_ceil(V::N).min(PANEL);
+        let vectors = (columns.end - start).div_ceil(V::N).min(panel_vectors::<V>());
         let last = (columns.end - start - (vectors - 1) * V::N).min(V::N);
         // SAFETY: the caller's; a part begins with a panel, and panels before it are `depth` rows of whole vectors.
         unsafe {
@@ -409,6 +409,11 @@ unsafe fn panel<V: Lanes, const NV: usize>(
             while done + 8 <= line.pixels {
                 tile::<V, 8, NV>(call, runs, at(done), line.pitch, b, (c, last), output);
                 done += 8;
+            }
+        } else {
+            while done + 6 <= line.pixels {
+                tile::<V, 6, NV>(call, runs, at(done), line.pitch, b, (c, last), output);
+                done += 6;
             }
         }
         while done + 4 <= line.pixels {
