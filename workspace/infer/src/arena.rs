@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-/// Floats of a cache line, at which places begin.
+/// What places begin at multiples of: the floats of a cache line, or as many bytes.
 const LINE: usize = 16;
 
-/// A map's floats, and the steps from the first that writes it to the last that reads it.
+/// A map's floats or bytes, and the steps from the first that writes it to the last that reads it.
 #[derive(Clone, Debug)]
 pub struct Life {
     pub len: usize,

@@ -11,8 +11,10 @@ mod arena;
 mod compile;
 mod describe;
 mod error;
+mod int8;
 mod plan;
 
 pub use describe::Line;
 pub use error::InferError;
+pub use int8::IntPlan;
 pub use plan::{Options, Outputs, Plan};

@@ -10,6 +10,7 @@ pub mod candle;
 pub mod conv;
 pub mod gate;
 mod gemm;
+pub mod int8;
 mod lanes;
 pub mod loss;
 pub mod map;

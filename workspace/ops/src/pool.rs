@@ -119,7 +119,7 @@ impl MaxPoolShape {
     }
 
     /// Every window has a pixel of the map: padding alone does not fill one.
-    fn check(&self, input: usize, output: usize) -> Result<(), OpError> {
+    pub(crate) fn check(&self, input: usize, output: usize) -> Result<(), OpError> {
         if self.output().is_empty() || self.padding >= self.kernel {
             return Err(OpError::MaxPool(*self));
         }
@@ -128,7 +128,7 @@ impl MaxPoolShape {
     }
 
     /// Input pixels of the window of output pixel (`oy`, `ox`), in order.
-    fn window(&self, oy: usize, ox: usize) -> impl Iterator<Item = usize> {
+    pub(crate) fn window(&self, oy: usize, ox: usize) -> impl Iterator<Item = usize> {
         let Self { height, width, kernel, stride, padding, .. } = *self;
         let rows = (oy * stride).saturating_sub(padding)..(oy * stride + kernel).saturating_sub(padding).min(height);
         let columns = (ox * stride).saturating_sub(padding)..(ox * stride + kernel).saturating_sub(padding).min(width);

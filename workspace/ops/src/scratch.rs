@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 
 #[derive(Default)]
-struct Slot(Vec<f32>);
+struct Slot<T>(Vec<T>);
 
-impl Slot {
-    /// `len` floats on a cache line; their values are whatever the last use left.
-    fn take(&mut self, len: usize) -> &mut [f32] {
+impl<T: Copy + Default> Slot<T> {
+    /// `len` numbers of four bytes on a cache line; their values are whatever the last use left.
+    fn take(&mut self, len: usize) -> &mut [T] {
         const LINE: usize = 16;
         if self.0.len() < len + LINE {
-            self.0 = vec![0.0; len + LINE];
+            self.0 = vec![T::default(); len + LINE];
         }
         let start = self.0.as_ptr().align_offset(64).min(LINE);
         &mut self.0[start..start + len]
@@ -18,8 +18,9 @@ impl Slot {
 }
 
 thread_local! {
-    static CALL: RefCell<Slot> = RefCell::default();
-    static TASK: RefCell<Slot> = RefCell::default();
+    static CALL: RefCell<Slot<f32>> = RefCell::default();
+    static TASK: RefCell<Slot<f32>> = RefCell::default();
+    static WORDS: RefCell<Slot<i32>> = RefCell::default();
 }
 
 /// For one operator call: packed weights and partial sums that its tasks share. Calls do not nest.
@@ -30,6 +31,11 @@ pub(crate) fn for_call<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
 /// For one task of a call. Tasks do not nest.
 pub(crate) fn for_task<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R {
     TASK.with_borrow_mut(|slot| f(slot.take(len)))
+}
+
+/// As [`for_task`], for kernels in 8 bits.
+pub(crate) fn words_for_task<R>(len: usize, f: impl FnOnce(&mut [i32]) -> R) -> R {
+    WORDS.with_borrow_mut(|slot| f(slot.take(len)))
 }
 
 /// A place that tasks write side by side, each its own part.

@@ -4,15 +4,16 @@ use sandglass_models::{Conv, Graph, Node, Pool, Size};
 use sandglass_ops::{Isa, Runtime};
 
 use crate::layers::{Finish, IntConv, Product, Sum, global_pool, table};
-use crate::net::{clamp, each, max_pool};
+use crate::net::{each, max_pool};
 use crate::quantise::hands_on;
 use crate::{Affine, Images, Multiplier, QuantError, Scheme, Scores};
 
 /// A convolution or a linear layer in 8 bits, as it is kept in a file.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct IntLayer {
+pub struct IntLayer {
     pub name: String,
     pub conv: Conv,
+    /// In PyTorch's order (OIHW).
     pub weight: Vec<i8>,
     /// One a channel, also where all are equal.
     pub scales: Vec<f32>,
@@ -20,6 +21,14 @@ pub(crate) struct IntLayer {
     /// The clamp that an activation is, in steps of the output.
     pub low: i32,
     pub high: Vec<i32>,
+}
+
+impl IntLayer {
+    /// What brings the layer's sums to its output's scale, one a channel.
+    pub fn multipliers(&self, input: Affine, output: Affine) -> Vec<Multiplier> {
+        let real = |&scale: &f32| f64::from(input.scale) * f64::from(scale) / f64::from(output.scale);
+        self.scales.iter().map(|scale| Multiplier::of(real(scale))).collect()
+    }
 }
 
 /// A network that computes in integers from its first layer to its scores.
@@ -69,10 +78,8 @@ impl Quantised {
             let output = affines[node.writes().index()];
             match (node, layer) {
                 (Node::Conv { from, .. } | Node::Linear { from, .. }, Some(layer)) => {
-                    let input = f64::from(affines[from.index()].scale);
-                    let real = |&scale: &f32| input * f64::from(scale) / f64::from(output.scale);
                     let finish = Finish {
-                        multipliers: layer.scales.iter().map(|scale| Multiplier::of(real(scale))).collect(),
+                        multipliers: layer.multipliers(affines[from.index()], output),
                         zero_point: output.zero_point,
                         low: layer.low,
                         high: layer.high.clone(),
@@ -82,12 +89,8 @@ impl Quantised {
                 }
                 (Node::Add { main, skip, activation, .. }, _) => {
                     let sum = Sum::new(affines[main.index()], affines[skip.index()], output);
-                    let (low, high) = clamp(*activation).unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-                    let bound = |real: f32, otherwise| match real.is_finite() {
-                        true => output.quantise(real).into(),
-                        false => otherwise,
-                    };
-                    Ok(Step::Add { sum, low: bound(low, -128), high: bound(high, 127) })
+                    let (low, high) = output.bounds(*activation);
+                    Ok(Step::Add { sum, low: low.into(), high: high.into() })
                 }
                 (Node::Gate { from, by, .. }, _) => {
                     Ok(Step::Gate(Product::new(affines[from.index()], affines[by.index()], output)))
@@ -116,7 +119,8 @@ impl Quantised {
         &self.affines
     }
 
-    pub(crate) fn layer(&self, node: usize) -> Option<&IntLayer> {
+    /// The convolution or linear layer that is node `node` of the graph.
+    pub fn layer(&self, node: usize) -> Option<&IntLayer> {
         self.layers.get(node)?.as_ref()
     }
 

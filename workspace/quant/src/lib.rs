@@ -27,14 +27,15 @@ mod quantise;
 mod scheme;
 mod store;
 
-pub use arith::{Affine, Multiplier, quantise_bias, quantise_weight, weight_scale};
+pub use arith::{Affine, quantise_bias, quantise_weight, weight_scale};
 pub use calibrate::{Calibration, calibrate};
 pub use diagnose::{LayerNoise, Noise, leave_one_out, noise};
 pub use error::{QuantError, Warning};
-pub use integer::Quantised;
+pub use integer::{IntLayer, Quantised};
 pub use model::Model;
 pub use net::{Images, Net, Scores};
 pub use observer::{Observer, Range, Seen};
 pub use quantise::{Fake, quantise};
+pub use sandglass_ops::int8::Multiplier;
 pub use scheme::{Granularity, Scheme};
 pub use store::{Facts, StoreError, bytes, is_quantised, load, save};

@@ -107,12 +107,12 @@ impl ConvShape {
     }
 
     /// What decides how the weights are packed: all but the size of the maps.
-    fn filter(&self) -> Self {
+    pub(crate) fn filter(&self) -> Self {
         Self { images: 1, height: 1, width: 1, fewer: [0; 2], ..*self }
     }
 
     /// A filter that is built. The bound on sizes keeps sums of a few of them, and their small multiples, from wrapping.
-    fn check_filter(&self) -> Result<(), OpError> {
+    pub(crate) fn check_filter(&self) -> Result<(), OpError> {
         let Self { input, output, kernel, stride, padding, fewer, depthwise, .. } = *self;
         // The backward of stride 1 turns the filter round: it needs as many places on either side.
         let centred = padding == kernel / 2 && (stride == 2 || fewer == [0; 2]);
@@ -124,7 +124,7 @@ impl ConvShape {
         if built && (!depthwise || depthwise_built) { Ok(()) } else { Err(OpError::Convolution(*self)) }
     }
 
-    fn check(&self) -> Result<(), OpError> {
+    pub(crate) fn check(&self) -> Result<(), OpError> {
         self.check_filter()?;
         let sizes = [self.images, self.height, self.width];
         let fits =

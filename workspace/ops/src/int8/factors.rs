@@ -1,0 +1,183 @@
+//! Requantisation: fixed-point factors with two roundings, gemmlowp's and TensorFlow Lite's.
+
+use super::lanes::FactorsAt;
+
+/// A real factor as `q / 2^31 * 2^shift`, with q of 31 bits: gemmlowp's and TensorFlow Lite's fixed point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multiplier {
+    pub q: i32,
+    pub shift: i32,
+}
+
+impl Multiplier {
+    /// Of a number from 0 on; 0 gives (0, 0).
+    pub fn of(real: f64) -> Self {
+        if real <= 0.0 || !real.is_finite() {
+            return Self { q: 0, shift: 0 };
+        }
+        let (mut fraction, mut shift) = (real, 0);
+        while fraction >= 1.0 {
+            fraction /= 2.0;
+            shift += 1;
+        }
+        while fraction < 0.5 {
+            fraction *= 2.0;
+            shift -= 1;
+        }
+        match (fraction * (1u64 << 31) as f64).round() as i64 {
+            q if q == 1 << 31 => Self { q: 1 << 30, shift: shift + 1 },
+            q => Self { q: q as i32, shift },
+        }
+    }
+
+    /// `x` times the factor, rounded twice: by a doubling high multiplication, and by a shift to the right.
+    #[inline]
+    pub fn apply(self, x: i32) -> i32 {
+        let left = match self.shift {
+            // What does not fit 32 bits would be clamped to 8 anyway.
+            1.. => (i64::from(x) << self.shift.min(31)).clamp(i64::from(i32::MIN), i64::from(i32::MAX)),
+            _ => i64::from(x),
+        };
+        // Towards zero with a nudge by sign, or half up: the two are the same.
+        let high = (left * i64::from(self.q) + (1 << 30)) >> 31;
+        let shift = (-self.shift).clamp(0, 62);
+        // Half away from zero: below zero, one less than a half goes on top.
+        let half = (1i64 << shift) >> 1;
+        let below = if high < 0 && shift > 0 { 1 } else { 0 };
+        ((high + half - below) >> shift) as i32
+    }
+}
+
+/// [`Multiplier`]s of many lanes, made ready for vectors: both roundings by one addition of 64 bits, one of the sign and one
+/// shift.
+///
+/// With p = x * q and s = -shift, from 1 on, `apply` is `(((p + 2^30) >> 31) + 2^(s-1) - [below 0]) >> s`. Whole multiples of 2^31 may be
+/// added before the first shift as well as after it, so that half of 2^s goes there with 2^30. Whether the product's sign is
+/// asked or x's makes no difference: they differ where `p + 2^30 >> 31` is 0, and `2^(s-1) - 1 >> s` is 0 too.
+#[derive(Clone, Debug)]
+pub(crate) struct Factors {
+    q: Vec<i32>,
+    even: Vec<i64>,
+    odd: Vec<i64>,
+    shift: Vec<i32>,
+}
+
+impl Factors {
+    /// Padded with zeros to `lanes` lanes, an even number; `largest` bounds all that they are applied to. None where 32 bits
+    /// would not do, or where there is no second rounding: for a factor of a half or more, or of less than 2^-30.
+    pub fn new(multipliers: &[Multiplier], lanes: usize, largest: i64) -> Option<Self> {
+        let fits = |m: &Multiplier| {
+            let half = (1i64 << (-m.shift).clamp(0, 62)) >> 1;
+            (-30..=-1).contains(&m.shift) && largest.saturating_add(half) < i64::from(i32::MAX)
+        };
+        if !multipliers.iter().all(fits) {
+            return None;
+        }
+        let of = |lane: usize| multipliers.get(lane).copied().unwrap_or(Multiplier { q: 0, shift: -1 });
+        let nudge = |lane: usize| (1i64 << 30) + (((1i64 << -of(lane).shift) >> 1) << 31);
+        Some(Self {
+            // One more, for vectors that begin at an odd lane.
+            q: (0..=lanes).map(|lane| of(lane).q).collect(),
+            even: (0..lanes).step_by(2).map(nudge).collect(),
+            odd: (0..lanes).step_by(2).map(|lane| nudge(lane + 1)).collect(),
+            shift: (0..lanes).map(|lane| -of(lane).shift).collect(),
+        })
+    }
+
+    /// One factor for all lanes of a vector.
+    pub fn splat(multiplier: Multiplier, largest: i64) -> Option<Self> {
+        const WIDEST: usize = 16;
+        Self::new(&[multiplier; WIDEST], WIDEST, largest)
+    }
+
+    #[inline(always)]
+    pub fn at(&self) -> FactorsAt {
+        FactorsAt { q: self.q.as_ptr(), even: self.even.as_ptr(), odd: self.odd.as_ptr(), shift: self.shift.as_ptr() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::byte_kernel;
+    use super::super::tests::{Mixed, paths};
+    use super::*;
+
+    /// gemmlowp's text: a doubling high multiplication with a nudge by sign, then a rounding shift by its remainder.
+    fn slow(Multiplier { q, shift }: Multiplier, x: i32) -> i32 {
+        let left = i128::from(x) << shift.max(0);
+        let left = left.clamp(i32::MIN.into(), i32::MAX.into());
+        let product = left * i128::from(q);
+        let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
+        let high = (product + nudge) / (1 << 31);
+        let right = (-shift).max(0);
+        let mask = (1i128 << right) - 1;
+        let (remainder, threshold) = (high & mask, (mask >> 1) + i128::from(high < 0));
+        ((high >> right) + i128::from(remainder > threshold)) as i32
+    }
+
+    #[test]
+    fn the_two_roundings_are_gemmlowps() {
+        let reals = [3e-12, 7.3e-6, 0.0003921, 0.25, 0.3, 0.5, 0.75, 0.999_999_999_9, 1.0, 1.7, 3.999, 700.0, 3e9];
+        let edges = (0..32)
+            .flat_map(|bit| [-1i64, 0, 1].map(|by| ((1i64 << bit) + by) as i32))
+            .flat_map(|x| [x, x.wrapping_neg()]);
+        let mixed = (0..2000u32).map(|at| at.wrapping_mul(0x9E37_79B9).cast_signed() >> (at % 31));
+        for x in edges.chain(mixed) {
+            for real in reals {
+                let multiplier = Multiplier::of(real);
+                assert_eq!(multiplier.apply(x), slow(multiplier, x), "{x} times {real}");
+            }
+        }
+        assert_eq!(Multiplier::of(0.0).apply(i32::MAX), 0);
+    }
+
+    byte_kernel! {
+        /// # Safety
+        /// As many numbers as factors, whole vectors.
+        unsafe fn scale_all<V>(x: &mut [i32], factors: &Factors) {
+            for at in (0..x.len()).step_by(V::N) {
+                let from = x[at..].as_mut_ptr();
+                unsafe { V::load(from).scale(factors.at().from(at)).store(from) };
+            }
+        }
+    }
+
+    #[test]
+    fn factors_of_many_lanes_are_multipliers_one_by_one() {
+        let mut mixed = Mixed(7);
+        let mut checked = 0;
+        for round in 0..40_000 {
+            // Some factors whose last bits are zero, where products meet halves exactly.
+            let multiplier = |mixed: &mut Mixed| {
+                let q = (1 << 30) + (mixed.next() >> 34) as i32;
+                let zeros = mixed.next() % 31;
+                Multiplier { q: (q >> zeros) << zeros, shift: -1 - (mixed.next() % 24) as i32 }
+            };
+            let multipliers: Vec<Multiplier> = (0..32).map(|_| multiplier(&mut mixed)).collect();
+            let largest = 1i64 << 30;
+            let factors = Factors::new(&multipliers, 32, largest).unwrap();
+            let number = |mixed: &mut Mixed| {
+                let x = (mixed.next() as i32) >> (mixed.next() % 32);
+                let edge = (1i32 << (mixed.next() % 31)).wrapping_sub((mixed.next() % 3) as i32 - 1);
+                let x = if round % 3 == 0 { edge } else { x };
+                x.clamp(-(1 << 30), 1 << 30)
+            };
+            let numbers: Vec<i32> = (0..32).map(|_| number(&mut mixed)).collect();
+            let expected: Vec<i32> = multipliers.iter().zip(&numbers).map(|(m, &x)| m.apply(x)).collect();
+            for path in paths() {
+                let mut got = numbers.clone();
+                unsafe { scale_all(path, &mut got, &factors) };
+                assert_eq!(got, expected, "{path:?}: {numbers:?} by {multipliers:?}");
+                checked += got.len();
+            }
+        }
+        assert!(checked >= 1_000_000);
+    }
+
+    #[test]
+    fn what_32_bits_do_not_hold_is_refused() {
+        let fits = |real, largest| Factors::new(&[Multiplier::of(real)], 8, largest).is_some();
+        assert!(fits(0.01, 1 << 30) && fits(0.499, 1 << 28));
+        assert!(!fits(0.5, 10) && !fits(1e-12, 10) && !fits(0.01, i64::from(i32::MAX)));
+    }
+}

@@ -1,0 +1,213 @@
+//! Convolutions in 8 bits, exact: maps are bytes `q + 128`, NHWC; weights lie in -127..=127; sums have 32 bits and wrap.
+//!
+//! What is computed are integers, so that the result is the same on every path and for any number of threads.
+//!
+//! Kernels read and write without bounds. What they rely on is checked once, in [`Conv::run`] and [`Conv::sums`]: each slice is
+//! as long as its shape says.
+
+mod dense;
+mod depthwise;
+mod factors;
+mod finish;
+mod lanes;
+mod steps;
+
+pub use factors::Multiplier;
+pub use finish::{Finish, Grid, Sum};
+pub use lanes::Path;
+pub use steps::{Rescale, add, average, gate, look_up, max_pool};
+
+use crate::scratch::{self, Shared};
+use crate::shape::product;
+use crate::{ConvShape, OpError, Runtime};
+use finish::LANES;
+use lanes::{ByteLanes, Portable};
+
+/// A convolution, packed for a path.
+#[derive(Clone, Debug)]
+pub struct Conv {
+    /// Without the sizes of maps.
+    filter: ConvShape,
+    path: Path,
+    words: Vec<i32>,
+    /// What sums begin with: biases less the share of the map's zero point; padded.
+    start: Vec<i32>,
+    /// The map's zero point, a byte.
+    zero: u8,
+    largest: i64,
+}
+
+/// A block's shortcut: its map [pixels, channels], and how it is added.
+#[derive(Clone, Copy, Debug)]
+pub struct Skip<'a> {
+    pub map: &'a [u8],
+    pub channels: usize,
+    pub sum: &'a Sum,
+}
+
+/// What a task needs to know.
+pub(crate) struct Call<'a> {
+    conv: &'a Conv,
+    shape: &'a ConvShape,
+    x: &'a [u8],
+    to: To<'a>,
+}
+
+/// What a convolution's sums become.
+#[derive(Clone, Copy)]
+enum To<'a> {
+    Sums(Shared<i32>),
+    Bytes(Shared<u8>, &'a Finish, Option<Skip<'a>>),
+}
+
+/// Calls a function generic over [`finish::Tail`] with the one that a call asks for.
+macro_rules! with_tail {
+    ($call:expr, |$tail:ident| $body:expr) => {
+        // SAFETY: the place is there while the call runs.
+        match $call.to {
+            To::Sums(out) => {
+                let $tail = ToSums { out: out.at(0), channels: $call.shape.output };
+                $body
+            }
+            To::Bytes(out, finish, skip) => {
+                let Some($tail) = ToBytes::new(out.at(0), finish) else { return };
+                match skip {
+                    None => $body,
+                    Some(skip) => {
+                        let Some($tail) = ToBlock::new($tail, &skip) else { return };
+                        $body
+                    }
+                }
+            }
+        }
+    };
+}
+use with_tail;
+
+impl Conv {
+    /// `weights` [output, input per group, kernel, kernel] and `bias`, for maps whose zero point is the byte `zero`.
+    ///
+    /// # Errors
+    /// A filter that is not built, or another number of weights or biases.
+    pub fn new(path: Path, shape: &ConvShape, weights: &[i8], bias: &[i32], zero: u8) -> Result<Self, OpError> {
+        let filter = shape.filter();
+        filter.check_filter()?;
+        OpError::length("weights", shape.weight_len(), weights.len())?;
+        OpError::length("biases", shape.output, bias.len())?;
+        let words = match path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => pack::<lanes::Avx2>(&filter, weights),
+            _ => pack::<Portable>(&filter, weights),
+        };
+        let reach = i64::from(zero.max(255 - zero));
+        let mut start = vec![0; shape.output.next_multiple_of(LANES)];
+        let mut largest = 0;
+        for ((start, bias), of_output) in
+            start.iter_mut().zip(bias).zip(weights.chunks_exact(weights.len() / bias.len()))
+        {
+            let sum: i32 = of_output.iter().map(|&w| i32::from(w)).sum();
+            let sizes: i64 = of_output.iter().map(|&w| i64::from(w.unsigned_abs())).sum();
+            *start = bias.wrapping_sub(i32::from(zero).wrapping_mul(sum));
+            largest = largest.max(i64::from(bias.unsigned_abs()) + reach * sizes);
+        }
+        Ok(Self { filter, path, words, start, zero, largest })
+    }
+
+    /// What no sum exceeds, for [`Finish::new`].
+    pub fn largest(&self) -> i64 {
+        self.largest
+    }
+
+    /// Bytes of the packed weights.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.words.as_slice()) + size_of_val(self.start.as_slice())
+    }
+
+    /// `out`, a map: sums of `x`, brought to its scale, with what a shortcut adds.
+    ///
+    /// # Errors
+    /// Maps, or a finish, that do not fit the shape; a shape of another filter, or a runtime of another path.
+    pub fn run(
+        &self,
+        runtime: &Runtime,
+        shape: &ConvShape,
+        x: &[u8],
+        finish: &Finish,
+        skip: Option<Skip<'_>>,
+        out: &mut [u8],
+    ) -> Result<(), OpError> {
+        OpError::length("output", shape.output_len(), out.len())?;
+        OpError::length("factors", shape.output, finish.channels())?;
+        if let Some(Skip { map, channels, sum }) = skip {
+            let pixels = product([shape.images, shape.out_height(), shape.out_width()]);
+            OpError::length("shortcut", product([pixels, channels]), map.len())?;
+            OpError::length("channels of the shortcut", sum.added().max(channels), channels)?;
+        }
+        if finish.is_fast() && skip.is_none_or(|skip| skip.sum.is_fast()) {
+            return self.call(runtime, shape, x, To::Bytes(Shared::new(out), finish, skip));
+        }
+        // Factors that no trained layer has: value by value.
+        let mut sums = vec![0; out.len()];
+        self.sums(runtime, shape, x, &mut sums)?;
+        for (at, (out, &sum)) in out.iter_mut().zip(&sums).enumerate() {
+            let (pixel, c) = (at / shape.output, at % shape.output);
+            *out = finish.apply(sum, c);
+            if let Some(Skip { map, channels, sum }) = skip {
+                *out = sum.apply(*out, (c < sum.added()).then(|| map[pixel * channels + c]));
+            }
+        }
+        Ok(())
+    }
+
+    /// `out` [pixels, outputs]: the sums themselves.
+    ///
+    /// # Errors
+    /// As for [`Conv::run`].
+    pub fn sums(&self, runtime: &Runtime, shape: &ConvShape, x: &[u8], out: &mut [i32]) -> Result<(), OpError> {
+        OpError::length("output", shape.output_len(), out.len())?;
+        self.call(runtime, shape, x, To::Sums(Shared::new(out)))
+    }
+
+    fn call(&self, runtime: &Runtime, shape: &ConvShape, x: &[u8], to: To<'_>) -> Result<(), OpError> {
+        shape.check()?;
+        OpError::length("input", shape.input_len(), x.len())?;
+        if shape.filter() != self.filter || Path::of(runtime.isa()) != self.path {
+            return Err(OpError::Packed { packed: self.filter, isa: runtime.isa() });
+        }
+        let call = Call { conv: self, shape, x, to };
+        let (tasks, scratch) = match self.path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => needs::<lanes::Avx2>(shape),
+            _ => needs::<Portable>(shape),
+        };
+        runtime.run(tasks, &|task| {
+            scratch::words_for_task(scratch, |scratch| {
+                // SAFETY: lengths are checked above; the packed weights are the filter's; a task has its own outputs and
+                // scratch; and a runtime is only made where the CPU has its instructions.
+                unsafe {
+                    match shape.depthwise {
+                        true => depthwise::forward(self.path, &call, task, scratch),
+                        false => dense::forward(self.path, &call, task, scratch),
+                    }
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+fn pack<V: ByteLanes>(filter: &ConvShape, weights: &[i8]) -> Vec<i32> {
+    if filter.depthwise { depthwise::pack::<V>(filter, weights) } else { dense::pack::<V>(filter, weights) }
+}
+
+/// Tasks of a call, and words of scratch of each.
+fn needs<V: ByteLanes>(shape: &ConvShape) -> (usize, usize) {
+    if shape.depthwise {
+        return (depthwise::tasks(shape), depthwise::scratch::<V>(shape));
+    }
+    let cut = dense::Cut::new::<V>(shape);
+    (cut.tasks(), cut.scratch())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What networks in 8 bits do between convolutions, value by value. Maps are bytes `q + 128`.
+
+use super::{Multiplier, Sum};
+use crate::pool::MaxPoolShape;
+use crate::scratch::Shared;
+use crate::shape::product;
+use crate::{OpError, Runtime};
+
+/// A factor and what it is brought to: `clamp(x * factor + zero)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rescale {
+    pub multiplier: Multiplier,
+    /// The output's zero point, a byte.
+    pub zero: u8,
+}
+
+impl Rescale {
+    fn apply(self, x: i32) -> u8 {
+        self.multiplier.apply(x).saturating_add(self.zero.into()).clamp(0, 255) as u8
+    }
+}
+
+/// Bytes that are worth a task of their own.
+const WORTH: usize = 1 << 14;
+
+/// Runs `part(start, place)` for parts of `out`, each whole pixels of `channels`.
+fn parts(runtime: &Runtime, out: &mut [u8], channels: usize, part: &(dyn Fn(usize, &mut [u8]) + Sync)) {
+    let pixels = out.len() / channels.max(1);
+    let tasks = (out.len() / WORTH).clamp(1, 16).min(pixels.max(1));
+    let place = Shared::new(out);
+    runtime.run(tasks, &|task| {
+        let (start, end) = (task * pixels / tasks * channels, (task + 1) * pixels / tasks * channels);
+        // SAFETY: parts do not overlap, and the last ends with the place.
+        part(start, unsafe { std::slice::from_raw_parts_mut(place.at(start), end - start) });
+    });
+}
+
+/// `main` [pixels, channels], to whose first channels those of `skip` [pixels, skip_channels] are added.
+///
+/// # Errors
+/// Maps that differ in pixels.
+pub fn add(
+    runtime: &Runtime,
+    (main, channels): (&[u8], usize),
+    (skip, skip_channels): (&[u8], usize),
+    sum: &Sum,
+    out: &mut [u8],
+) -> Result<(), OpError> {
+    OpError::length("output", main.len(), out.len())?;
+    OpError::length("shortcut", product([main.len() / channels.max(1), skip_channels]), skip.len())?;
+    OpError::length("channels of the shortcut", sum.added().max(skip_channels), skip_channels)?;
+    parts(runtime, out, channels, &|start, out| {
+        for (at, out) in (start..).zip(out) {
+            let (pixel, c) = (at / channels, at % channels);
+            *out = sum.apply(main[at], (c < sum.added()).then(|| skip[pixel * skip_channels + c]));
+        }
+    });
+    Ok(())
+}
+
+/// A gate: each channel of `x` times its one value in `by`, in one requantisation of the product. `zeros` are those of both.
+///
+/// # Errors
+/// Maps that differ in channels.
+pub fn gate(
+    runtime: &Runtime,
+    (x, by): (&[u8], &[u8]),
+    zeros: (u8, u8),
+    to: Rescale,
+    out: &mut [u8],
+) -> Result<(), OpError> {
+    OpError::length("output", x.len(), out.len())?;
+    OpError::length("gate", by.len().max(1), by.len())?;
+    OpError::length("gated map", x.len().next_multiple_of(by.len().max(1)), x.len())?;
+    parts(runtime, out, by.len(), &|start, out| {
+        for ((out, &x), &by) in out.iter_mut().zip(&x[start..]).zip(by.iter().cycle()) {
+            *out = to.apply((i32::from(x) - i32::from(zeros.0)) * (i32::from(by) - i32::from(zeros.1)));
+        }
+    });
+    Ok(())
+}
+
+/// An activation that is no clamp: what each byte becomes.
+///
+/// # Errors
+/// Maps that differ in length.
+pub fn look_up(runtime: &Runtime, x: &[u8], table: &[u8; 256], out: &mut [u8]) -> Result<(), OpError> {
+    OpError::length("output", x.len(), out.len())?;
+    parts(runtime, out, 1, &|start, out| {
+        out.iter_mut().zip(&x[start..]).for_each(|(out, &x)| *out = table[usize::from(x)]);
+    });
+    Ok(())
+}
+
+/// The mean of each channel of one map [pixels, channels], whose zero point is `zero`; `to` divides by the pixels.
+///
+/// # Errors
+/// A map of other channels.
+pub fn average(x: &[u8], zero: u8, to: Rescale, out: &mut [u8]) -> Result<(), OpError> {
+    let channels = out.len().max(1);
+    OpError::length("map", x.len().next_multiple_of(channels), x.len())?;
+    let nothing = i32::from(zero).wrapping_mul((x.len() / channels) as i32);
+    // A few channels at a time, whose sums need no memory.
+    for (block, out) in out.chunks_mut(64).enumerate() {
+        let mut sums = [0i32; 64];
+        for pixel in x.chunks_exact(channels) {
+            for (sum, &q) in sums.iter_mut().zip(&pixel[block * 64..][..out.len()]) {
+                *sum = sum.wrapping_add(i32::from(q));
+            }
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = to.apply(sum.wrapping_sub(nothing)));
+    }
+    Ok(())
+}
+
+/// The largest of each window; what lies outside never wins.
+///
+/// # Errors
+/// Maps that do not fit the shape.
+pub fn max_pool(shape: &MaxPoolShape, x: &[u8], out: &mut [u8]) -> Result<(), OpError> {
+    shape.check(x.len(), out.len())?;
+    let MaxPoolShape { height, width, channels, .. } = *shape;
+    let (out_height, out_width) = (shape.out_height(), shape.out_width());
+    for (pixel, out) in out.chunks_exact_mut(channels).enumerate() {
+        let (image, y, ox) = (pixel / (out_height * out_width), pixel / out_width % out_height, pixel % out_width);
+        out.fill(0);
+        for read in shape.window(y, ox) {
+            let from = &x[(image * height * width + read) * channels..];
+            out.iter_mut().zip(from).for_each(|(largest, &x)| *largest = x.max(*largest));
+        }
+    }
+    Ok(())
+}
