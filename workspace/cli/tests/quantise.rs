@@ -47,10 +47,43 @@ fn a_quantised_checkpoint_scores_nearly_as_before() {
     };
     let ((n, float, loss), (of, int8, loss8)) = (score(&weights()), score(&out));
     assert!(n == of && (float - int8).abs() < 0.02 * n as f64 && (loss - loss8).abs() < 0.1);
+    // Each engine scores what it is for, and says so.
+    let of = |file: &Path, engine: &str| {
+        let of = ["--weights", file.to_str().unwrap(), "--data", "embedded", "--engine", engine];
+        let output = sandglass(&[&["eval", "--model"], &NETWORK[..], &of].concat());
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (done, told) = of(&out, "int8");
+    assert!(done && told.contains("engine int8") && told.contains("integers throughout"), "{told}");
+    let (done, told) = of(&out, "infer");
+    assert!(!done && told.contains("a quantised checkpoint is scored by int8"), "{told}");
+    let (done, told) = of(&weights(), "int8");
+    assert!(!done && told.contains("`sandglass quantise` makes"), "{told}");
     // Another network's name is no way to read it.
     let other = eval(&out, &["mobilenetv2", "--width", "0.5", "--stem-stride", "1"]);
     let message = String::from_utf8(other.stderr).unwrap();
     assert!(!other.status.success() && message.contains("a quantised mobilenetv2 0.35"), "{message}");
+}
+
+#[test]
+fn a_quantised_checkpoint_is_planned_and_exported() {
+    let folder = TempDir::new().unwrap();
+    let (q, onnx) = (folder.path().join("q.safetensors"), folder.path().join("q.onnx"));
+    assert!(quantise(&weights(), "embedded", &q, &["--images", "32"]).0);
+    let of = ["--classes", "10", "--input", "32", "--weights", q.to_str().unwrap()];
+    let show = sandglass(&[&["show"], &NETWORK[..], &of, &["--plan"]].concat());
+    let table = String::from_utf8(show.stdout).unwrap();
+    assert!(show.status.success() && table.contains("3x3 depthwise /2, relu6"), "{table}");
+    // A quarter of the bytes of the same plan in f32, and a sum in an epilogue.
+    assert!(table.contains("1x1 + 8 channels"), "{table}");
+    let export = || {
+        let output = sandglass(&[&["export"], &NETWORK[..], &of, &["--onnx", onnx.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(&onnx).unwrap()
+    };
+    assert_eq!(export(), export());
+    let refused = sandglass(&[&["show"], &NETWORK[..], &of, &["--plan", "--memory-groups", "2"]].concat());
+    assert!(!refused.status.success() && refused.stderr.starts_with(b"error"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Inferences of one image, timed. `bench/infer.py` runs it beside other engines.
 //!
-//! - `latency export NETWORK WIDTH SIZE OUT`: an ONNX file of the weights that are timed.
-//! - `latency run NETWORK WIDTH SIZE THREADS`: a line of JSON with the logits of the image; then for each line on stdin, a
+//! - `latency export NETWORK WIDTH SIZE OUT [int8]`: an ONNX file of the weights that are timed.
+//! - `latency run NETWORK WIDTH SIZE THREADS [int8]`: a line of JSON with the logits of the image; then for each line on stdin, a
 //!   number of inferences, a line with the seconds of each.
 //! - `latency peak`: GFLOP/s of multiply-adds in registers on one thread, the best of many moments.
 
@@ -10,8 +10,8 @@ use std::io::BufRead;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sandglass_infer::{Options, Plan};
-use sandglass_lab::{lively_weights, pixel};
+use sandglass_infer::{InferError, IntPlan, Options, Plan};
+use sandglass_lab::{lively_int8, lively_weights, pixel};
 use sandglass_models::{Graph, NetworkConfig};
 use sandglass_ops::{Isa, Runtime};
 
@@ -22,6 +22,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["export", network, width, size, out] => {
             let (graph, size) = (graph(network, width)?, size.parse()?);
             std::fs::write(out, sandglass_onnx::encode(network, &graph, &lively_weights(&graph), (size, size))?)?;
+        }
+        ["export", network, width, size, out, "int8"] => {
+            let (graph, size) = (graph(network, width)?, size.parse()?);
+            let quantised = lively_int8(&graph, size)?;
+            std::fs::write(out, sandglass_onnx::encode_int8(network, &quantised, (size, size))?)?;
+        }
+        ["run", network, width, size, threads, "int8"] => {
+            let (graph, size): (_, usize) = (graph(network, width)?, size.parse()?);
+            let runtime = Arc::new(Runtime::new(threads.parse()?)?);
+            let isa = runtime.isa().name();
+            let mut plan = IntPlan::new(runtime, &lively_int8(&graph, size)?, (size, size))?;
+            let image: Vec<f32> = (0..size * size * 3).map(|i| pixel(i, size)).collect();
+            let logits = plan.run(&image)?;
+            let (arena, peak) = (plan.arena_bytes(), peak_mib());
+            let madds: u64 = plan.lines().iter().map(|line| line.madds).sum();
+            println!(
+                r#"{{"isa":"{isa}","madds":{madds},"arena_bytes":{arena},"peak_mib":{peak},"logits":{logits:?}}}"#
+            );
+            answer(|| plan.run(&image).map(drop))?;
         }
         ["run", network, width, size, threads] => {
             let (graph, size): (_, usize) = (graph(network, width)?, size.parse()?);
@@ -36,19 +55,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!(
                 r#"{{"isa":"{isa}","madds":{madds},"arena_bytes":{arena},"peak_mib":{peak},"logits":{logits:?}}}"#
             );
-            for line in std::io::stdin().lock().lines() {
-                let runs: usize = line?.trim().parse()?;
-                let mut seconds = Vec::with_capacity(runs);
-                for _ in 0..runs {
-                    let began = Instant::now();
-                    plan.run(&images)?;
-                    seconds.push(began.elapsed().as_secs_f64());
-                }
-                println!("{seconds:?}");
-            }
+            answer(|| plan.run(&images).map(drop))?;
         }
         ["peak"] => println!("{}", peak_gflops(Isa::from_env()?)),
-        _ => return Err("usage: latency export NETWORK WIDTH SIZE OUT | run NETWORK WIDTH SIZE THREADS | peak".into()),
+        _ => {
+            return Err(
+                "usage: latency export NETWORK WIDTH SIZE OUT [int8] | run NETWORK WIDTH SIZE THREADS [int8] | peak"
+                    .into(),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// For each line on stdin, a number of inferences, a line with the seconds of each.
+fn answer(mut run: impl FnMut() -> Result<(), InferError>) -> Result<(), Box<dyn std::error::Error>> {
+    for line in std::io::stdin().lock().lines() {
+        let runs: usize = line?.trim().parse()?;
+        let mut seconds = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let began = Instant::now();
+            run()?;
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+        println!("{seconds:?}");
     }
     Ok(())
 }

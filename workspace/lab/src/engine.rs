@@ -9,7 +9,7 @@ use sandglass_models::{Graph, Weights};
 use sandglass_ops::Runtime;
 use sandglass_train::{Engine, Predict, TrainError};
 
-/// Which engine computes logits. Those of both are the same to the bit; a row says which it was all the same.
+/// Which engine computes logits. Those of the two in f32 are the same to the bit; a row says which it was all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineName {
     /// The one that trains, in evaluation mode.
@@ -17,14 +17,22 @@ pub enum EngineName {
     Train,
     /// A compiled plan.
     Infer,
+    /// A compiled plan of integers, for quantised networks alone.
+    Int8,
 }
 
-const NAMES: [(&str, EngineName); 2] = [("train", EngineName::Train), ("infer", EngineName::Infer)];
+const NAMES: [(&str, EngineName); 3] =
+    [("train", EngineName::Train), ("infer", EngineName::Infer), ("int8", EngineName::Int8)];
 
 /// A name that no engine has.
 #[derive(Debug, thiserror::Error)]
-#[error("unknown engine {0:?}; known are train and infer")]
+#[error("unknown engine {0:?}; known are train, infer and int8")]
 pub struct UnknownEngine(String);
+
+/// Weights in f32 where integers are wanted.
+#[derive(Debug, thiserror::Error)]
+#[error("engine int8 runs quantised networks: `sandglass quantise` makes one")]
+pub struct NotQuantised;
 
 impl FromStr for EngineName {
     type Err = UnknownEngine;
@@ -55,7 +63,8 @@ impl EngineName {
     /// `batch` images at most at a time, of `height` x `width` pixels.
     ///
     /// # Errors
-    /// A graph that the engine does not build or that does not take such images, or weights that are not the graph's.
+    /// A graph that the engine does not build or that does not take such images, weights that are not the graph's, or the
+    /// engine of quantised networks.
     pub fn compile(
         self,
         runtime: Arc<Runtime>,
@@ -71,6 +80,7 @@ impl EngineName {
                 let plan = Plan::new(runtime, graph, &weights, (height, width), options).map_err(foreign)?;
                 Compiled::Infer(Box::new(plan))
             }
+            Self::Int8 => return Err(foreign(NotQuantised)),
         })
     }
 }

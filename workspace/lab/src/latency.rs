@@ -9,6 +9,7 @@ use sandglass_files::{sha256, sha256_file};
 use sandglass_infer::{Options, Plan};
 use sandglass_models::{Graph, NetworkConfig, Role, Weights};
 use sandglass_ops::Runtime;
+use sandglass_quant::{Images, Net, QuantError, Quantised, Scheme, quantise};
 use sandglass_study::{
     Again, Artefact, Axes, CellError, CellResult, Facts, Headline, Measurement, Project, StudyError, Value,
 };
@@ -408,6 +409,20 @@ pub fn lively_weights(graph: &Graph) -> Weights {
         values.iter_mut().enumerate().for_each(|(i, value)| *value = of_value * *value + noise * pattern(31 * i));
     }
     weights
+}
+
+/// [`lively_weights`] in 8 bits, by the default scheme, calibrated on the image of [`pixel`]s.
+///
+/// # Errors
+/// A graph that is not built in integers or does not take such an image.
+pub fn lively_int8(graph: &Graph, size: usize) -> Result<Quantised, QuantError> {
+    let net = Net::new(graph, &lively_weights(graph))?;
+    let image: Vec<f32> = (0..size * size * 3).map(|i| pixel(i, size)).collect();
+    let images = Images { values: &image, height: size, width: size };
+    let (scheme, runtime) =
+        (Scheme::default(), Runtime::new(1).map_err(|error| QuantError::Scheme(error.to_string()))?);
+    let calibration = scheme.calibrate(&runtime, &net, &images)?;
+    Ok(quantise(&net, &calibration, &scheme)?.0)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub use classifier::{Classifier, Given, Work};
 pub use engine::{Compiled, EngineName, UnknownEngine};
 pub use kept::Kept;
 pub use lab::{BATCH, Job, Lab, default_threads, find_weights};
-pub use latency::{CONTROL, Latency, LatencySetup, PeerTimes, Subject, Times, lively_weights, pixel};
+pub use latency::{CONTROL, Latency, LatencySetup, PeerTimes, Subject, Times, lively_int8, lively_weights, pixel};
 pub use quantised::{ScoreError, calibration_images, score_model};
 pub use setup::{Compared, ImageSetup, Keep, KeptSeeds, Recipes, Variant, Variation, varied};
 pub use signal::Signal;

@@ -1,6 +1,9 @@
 //! Calibrating and scoring networks in 8 bits, and their f32 forms by the same loops.
 
+use std::sync::Arc;
+
 use sandglass_data::{DataError, Dataset, Draws, Loader, Purpose, Transform};
+use sandglass_infer::{InferError, IntPlan};
 use sandglass_ops::{OpError, Runtime};
 use sandglass_quant::{Images, Model, QuantError};
 use sandglass_train::{Score, cross_entropy};
@@ -14,6 +17,8 @@ pub enum ScoreError {
     Data(#[from] DataError),
     #[error(transparent)]
     Quant(#[from] QuantError),
+    #[error(transparent)]
+    Infer(#[from] InferError),
     #[error(transparent)]
     Op(#[from] OpError),
     #[error("scores that are no numbers: the network is broken")]
@@ -46,17 +51,26 @@ pub fn calibration_images(
     Ok((images, order.len()))
 }
 
-/// Scores a network on all images of an evaluation loader; equal scores go to the lower class.
+/// Scores a network on all images of an evaluation loader; equal scores go to the lower class. Integers run as a compiled
+/// plan, which gives the same scores as they do themselves, but where their scheme saturates.
 ///
 /// # Errors
 /// A batch that cannot be had, images that the network does not take, or scores that are no numbers.
-pub fn score_model(model: &Model, runtime: &Runtime, loader: &Loader) -> Result<Score, ScoreError> {
+pub fn score_model(model: &Model, runtime: &Arc<Runtime>, loader: &Loader) -> Result<Score, ScoreError> {
     let (height, width) = loader.size();
+    let mut plan = match model {
+        Model::Integer(network) if !network.scheme().saturate => {
+            Some(IntPlan::new(runtime.clone(), network, (height, width))?)
+        }
+        _ => None,
+    };
     let mut score = Score::default();
     for batch in loader.epoch(0, 0) {
         let batch = batch?;
-        let images = Images { values: &batch.images, height, width };
-        let all = model.scores(runtime, &images)?;
+        let all = match &mut plan {
+            Some(plan) => plan.scores(&batch.images)?,
+            None => model.scores(runtime, &Images { values: &batch.images, height, width })?,
+        };
         let logits: Vec<f32> = all.iter().flatten().map(|&score| score as f32).collect();
         let classes = all.first().map_or(0, Vec::len);
         score.loss += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * all.len() as f64;

@@ -1,7 +1,8 @@
-//! Graphs and their weights as ONNX files, in f32: batch norms folded, maps NCHW, names those of the graph.
+//! Graphs and their weights as ONNX files: batch norms folded, maps NCHW, names those of the graph; in f32, or in 8 bits.
 //!
 //! The bytes are a function of the graph, its weights and the input size.
 
+mod int8;
 pub mod proto;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,8 @@ use prost::Message;
 use sandglass_models::{
     Activation, FoldError, Graph, MapId, ModelError, Node, Pool, TensorSpec, Unit, Weights, Window, fold,
 };
+
+pub use int8::encode_int8;
 
 use proto::{
     AttributeProto, Dimension, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
@@ -56,26 +59,31 @@ pub fn encode(
     for node in folded.nodes() {
         writer.node(node, &sizes)?;
     }
+    Ok(model(name, writer, &sizes).encode_to_vec())
+}
+
+/// What was written, as a file's message.
+fn model(name: &str, writer: Writer<'_>, sizes: &[(usize, usize)]) -> ModelProto {
+    let Writer { graph, maps, flat, nodes, initializer, .. } = writer;
     let value = |map: MapId| {
-        let ((height, width), channels) = (sizes[map.index()], folded.maps()[map.index()].channels);
+        let ((height, width), channels) = (sizes[map.index()], graph.maps()[map.index()].channels);
         let shape = [channels, height, width];
-        value_info(&writer.maps[map.index()], &shape[..if writer.flat[map.index()] { 1 } else { 3 }])
+        value_info(&maps[map.index()], &shape[..if flat[map.index()] { 1 } else { 3 }])
     };
     let graph = GraphProto {
         name: name.to_owned(),
-        input: vec![value(folded.images())],
-        output: folded.outputs().iter().map(|&map| value(map)).collect(),
-        node: writer.nodes,
-        initializer: writer.initializer,
+        input: vec![value(graph.images())],
+        output: graph.outputs().iter().map(|&map| value(map)).collect(),
+        node: nodes,
+        initializer,
     };
-    let model = ModelProto {
+    ModelProto {
         ir_version: IR_VERSION,
         producer_name: "sandglass".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
         opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
-    };
-    Ok(model.encode_to_vec())
+    }
 }
 
 /// Names of values, each given once.
@@ -239,21 +247,16 @@ fn attributes(window: &Window, (height, width): (usize, usize)) -> Vec<Attribute
 }
 
 fn floats(name: &str, shape: &[usize], values: &[f32]) -> TensorProto {
-    TensorProto {
-        dims: shape.iter().map(|&side| side as i64).collect(),
-        data_type: FLOAT,
-        name: name.to_owned(),
-        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-    }
+    raw(name, shape, FLOAT, values.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 fn integers(name: &str, value: usize) -> TensorProto {
-    TensorProto {
-        dims: vec![1],
-        data_type: INT64,
-        name: name.to_owned(),
-        raw_data: (value as i64).to_le_bytes().to_vec(),
-    }
+    raw(name, &[1], INT64, (value as i64).to_le_bytes().to_vec())
+}
+
+/// Little-endian bytes of numbers of type `data_type`.
+fn raw(name: &str, shape: &[usize], data_type: i32, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto { dims: shape.iter().map(|&side| side as i64).collect(), data_type, name: name.to_owned(), raw_data }
 }
 
 /// A value of any number of images.

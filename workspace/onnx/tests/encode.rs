@@ -45,7 +45,7 @@ fn check(graph: &GraphProto) {
     assert!(graph.output.iter().all(|output| known.contains(&output.name)));
     for tensor in &graph.initializer {
         let len: i64 = tensor.dims.iter().product();
-        let size = if tensor.data_type == 1 { 4 } else { 8 };
+        let size = [0, 4, 1, 1, 0, 0, 4, 8][tensor.data_type as usize];
         assert_eq!(tensor.raw_data.len() as i64, size * len, "{}", tensor.name);
     }
 }

@@ -3,7 +3,6 @@
 mod detector;
 
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::detect::network::{DetectorArgs, DetectorEngine};
 use super::protocol::{self, Chosen, ProtocolArgs};
-use super::weights::{Loaded, WeightsArgs};
+use super::weights::{Loaded, WeightsArgs, quantised};
 use detector::DetectorEval;
 
 #[derive(clap::Args)]
@@ -47,8 +46,8 @@ pub struct Args {
     /// Of a detector's data: train, val, trainval or test; unset: test
     #[arg(long)]
     split: Option<Split>,
-    /// What computes the logits: train (the engine that trains) or infer (a compiled plan); unset: train, and for a detector
-    /// infer, or plain candle where no plan is built yet
+    /// What computes the logits: train (the engine that trains), infer (a compiled plan) or int8 (a compiled plan of a
+    /// quantised checkpoint's integers); unset: train, for a detector infer, and for a quantised checkpoint int8
     #[arg(long, value_name = "ENGINE")]
     engine: Option<EngineName>,
     /// Threads; unset: all
@@ -70,14 +69,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return detector(args)?.run();
     }
     ensure!(args.split.is_none(), "--split is of a detector's data");
-    let engine = args.engine.unwrap_or_default();
     let card = Card::read(&args.weights.weights)?;
     let config = network(&args, card.as_ref())?;
     let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
-        true => quantised(&args.weights.weights, config)?,
+        true => {
+            let (network, config) = quantised(&args.weights.weights, config)?;
+            Subject::Quantised(config, Model::Integer(network))
+        }
         false => Subject::Float(args.weights.load(config, padding)?),
     };
+    let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
     let set = sandglass_data::open(&args.data, Part::Scored, Some(classes));
     let set = args.weights.with_hint(classes, set)?;
@@ -122,7 +124,7 @@ fn detector(args: Args) -> anyhow::Result<DetectorEval> {
     let engine = match args.engine {
         None => None,
         Some(EngineName::Infer) => Some(DetectorEngine::Infer),
-        Some(EngineName::Train) => bail!("--engine train: a detector is scored by infer"),
+        Some(other) => bail!("--engine {other}: a detector is scored by infer"),
     };
     let (weights, state) = args.weights.of_detector()?;
     let detector = DetectorArgs {
@@ -154,18 +156,19 @@ fn network(args: &Args, card: Option<&Card>) -> anyhow::Result<NetworkConfig> {
     Ok(config)
 }
 
-/// A checkpoint that `sandglass quantise` wrote; it knows its network.
-fn quantised(path: &Path, config: NetworkConfig) -> anyhow::Result<Subject> {
-    let (quantised, facts) = sandglass_quant::load(path)?;
-    let same =
-        config.to_string() == facts.network && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
-    let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
-    anyhow::ensure!(same, "{}: a quantised {of}, not {config} {}", path.display(), config.width);
-    let config = NetworkConfig { classes: facts.classes, ..config };
-    Ok(Subject::Quantised(config, Model::Integer(quantised)))
-}
-
 impl Subject {
+    /// What scores it: what was asked for, if it can.
+    fn engine(&self, asked: Option<EngineName>) -> anyhow::Result<EngineName> {
+        match (self, asked) {
+            (Self::Float(_), Some(EngineName::Int8)) => {
+                bail!("--engine int8: these weights are not quantised; `sandglass quantise` makes a checkpoint that is")
+            }
+            (Self::Float(_), asked) => Ok(asked.unwrap_or_default()),
+            (Self::Quantised(..), None | Some(EngineName::Int8)) => Ok(EngineName::Int8),
+            (Self::Quantised(..), Some(other)) => bail!("--engine {other}: a quantised checkpoint is scored by int8"),
+        }
+    }
+
     fn config(&self) -> &NetworkConfig {
         match self {
             Self::Float(loaded) => &loaded.config,
@@ -183,6 +186,9 @@ impl Subject {
     fn as_text(&self) -> String {
         match self {
             Self::Float(loaded) => loaded.as_text(),
+            Self::Quantised(_, Model::Integer(network)) if network.scheme().saturate => {
+                "weights: quantised, integers throughout, which saturate as its scheme has it".to_owned()
+            }
             Self::Quantised(..) => "weights: quantised, integers throughout".to_owned(),
         }
     }

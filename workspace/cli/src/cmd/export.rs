@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sandglass_models::PaddingRule;
 use sandglass_models::checkpoint::Checkpoint;
 
@@ -13,18 +13,28 @@ use super::cost::NetworkArgs;
 pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Checkpoint: .safetensors or .pth; its classifier says how many classes there are
+    /// Checkpoint: .safetensors or .pth, or a quantised one; its classifier says how many classes there are
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
     /// Convolutions pad as TensorFlow's SAME, where the names of the checkpoint's tensors do not say so
     #[arg(long)]
     same_padding: bool,
-    /// The ONNX file to write: f32, batch norms folded, images [batch, 3, height, width]
+    /// The ONNX file to write: batch norms folded, images [batch, 3, height, width] in f32; a quantised checkpoint becomes a
+    /// QDQ file
     #[arg(long, value_name = "OUT")]
     onnx: PathBuf,
 }
 
 pub fn run(Args { network, weights, same_padding, onnx }: Args) -> anyhow::Result<ExitCode> {
+    if sandglass_quant::is_quantised(&weights) {
+        ensure!(!same_padding, "--same-padding: a quantised checkpoint knows its padding");
+        let (quantised, config) = super::weights::quantised(&weights, network.config()?)?;
+        let name = format!("{config}_w{}_int8", config.width);
+        let bytes = sandglass_onnx::encode_int8(&name, &quantised, (network.input, network.input))
+            .with_context(|| weights.display().to_string())?;
+        sandglass_files::write(&onnx, &bytes).with_context(|| onnx.display().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut checkpoint = Checkpoint::open(&weights)?;
     let fit = checkpoint.fit(network.config()?, None)?;
     let padding = same_padding.then_some(PaddingRule::Same);

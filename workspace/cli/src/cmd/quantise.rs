@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sandglass_data::{Part, Transform};
 use sandglass_lab::{Card, calibration_images, default_threads};
-use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
+use sandglass_models::{NetworkConfig, PaddingRule};
 use sandglass_ops::Runtime;
 use sandglass_quant::{Facts, Images, Model, Net, Scheme};
 use sandglass_study::tell;
+
+use super::protocol::{Chosen, ProtocolArgs};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -26,12 +28,11 @@ pub struct Args {
     /// Inverse of the identity tensor multiplier
     #[arg(long)]
     identity_div: Option<usize>,
-    /// Convolutions pad as TensorFlow's SAME
-    #[arg(long)]
+    /// The same as --padding same
+    #[arg(long, conflicts_with = "padding")]
     same_padding: bool,
-    /// Height and width of the network's input; unset: the checkpoint's card, else as eval has it
-    #[arg(long)]
-    input: Option<usize>,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// Checkpoint: .safetensors or .pth
     #[arg(long)]
     weights: PathBuf,
@@ -64,24 +65,24 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut checkpoint = Checkpoint::open(&args.weights)?;
     let fit = checkpoint.fit(config, None)?;
     config.classes = fit.config.classes;
+    let card = Card::read(&args.weights)?;
+    let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
+    let padding = if args.same_padding { Some(PaddingRule::Same) } else { padding };
     let mut facts = Facts {
         network: config.to_string(),
         width: config.width,
         classes: config.classes,
         stem_stride: config.stem_stride,
-        same_padding: args.same_padding,
+        same_padding: fit.padding(padding) == Some(PaddingRule::Same),
         scheme: scheme.clone(),
         calibrated_on: 0,
     };
-    let graph = facts.graph()?;
+    let graph = fit.graph(padding)?;
     let weights = checkpoint.fitted(&fit)?;
     let of_weights = || args.weights.display().to_string();
     let net = scheme.shape(Net::new(&graph, &weights).with_context(of_weights)?);
 
     let set = sandglass_data::open(&args.calibration, Part::Train, Some(config.classes))?;
-    let card = Card::read(&args.weights)?;
-    let input = args.input.or(card.as_ref().and_then(|card| card.input));
-    let protocol = card.as_ref().map(|card| card.evaluation.clone()).unwrap_or_default();
     let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let (height, width) = transform.size();

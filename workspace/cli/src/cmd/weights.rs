@@ -1,10 +1,11 @@
 //! A checkpoint from anywhere as a network that can be scored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
 use sandglass_models::checkpoint::{Checkpoint, Fit};
 use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
+use sandglass_quant::Quantised;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -19,6 +20,16 @@ pub struct WeightsArgs {
     /// Output of the background class, which is left out: 0 in TensorFlow's networks of 1001 outputs
     #[arg(long, value_name = "OUTPUT")]
     background: Option<usize>,
+}
+
+/// A checkpoint that `sandglass quantise` wrote; it knows its network, which must be that of `config`.
+pub fn quantised(path: &Path, config: NetworkConfig) -> anyhow::Result<(Quantised, NetworkConfig)> {
+    let (quantised, facts) = sandglass_quant::load(path)?;
+    let same =
+        config.to_string() == facts.network && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
+    let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
+    ensure!(same, "{}: a quantised {of}, not {config} {}", path.display(), config.width);
+    Ok((quantised, NetworkConfig { classes: facts.classes, ..config }))
 }
 
 /// A network with its weights, and what was found out about them.

@@ -32,6 +32,11 @@ impl Fit {
         }
     }
 
+    /// `given`, else what the names imply; none where they leave it to the network.
+    pub fn padding(&self, given: Option<PaddingRule>) -> Option<PaddingRule> {
+        given.or(self.dialect.padding())
+    }
+
     /// The network as the names imply it; another padding than theirs where one is given.
     ///
     /// # Errors
@@ -41,7 +46,7 @@ impl Fit {
         if let Some(eps) = self.dialect.norm_eps() {
             graph = graph.with_norm_eps(eps);
         }
-        match padding.or(self.dialect.padding()) {
+        match self.padding(padding) {
             Some(rule) => Ok(graph.with_padding(rule)),
             None => Ok(graph),
         }

@@ -70,7 +70,7 @@ fn slow(shape: &ConvShape, x: &[u8], zero: u8, weights: &[i8], bias: &[i32]) -> 
 }
 
 fn shapes(mixed: &mut Mixed) -> ConvShape {
-    let depthwise = mixed.next() % 5 == 0;
+    let depthwise = mixed.next().is_multiple_of(5);
     let (kernel, stride) = match depthwise {
         true => ([3, 5][mixed.below(2)], 1 + mixed.below(2)),
         false => ([1, 1, 1, 3][mixed.below(4)], 1 + mixed.below(2)),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sandglass_infer::{InferError, Line, Options, Plan};
-use sandglass_lab::default_threads;
+use anyhow::ensure;
+use sandglass_infer::{InferError, IntPlan, Line, Options, Plan};
+use sandglass_lab::{default_threads, lively_int8};
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
@@ -14,6 +15,8 @@ use sandglass_train::initialise;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
+
+use crate::cmd::weights::quantised;
 
 #[derive(clap::Args)]
 pub struct PlanArgs {
@@ -26,7 +29,10 @@ pub struct PlanArgs {
     /// Make the wide map inside an inverted residual in at most so many groups of channels
     #[arg(long, requires = "plan", default_value_t = 1, value_name = "T")]
     memory_groups: usize,
-    /// Checkpoint; unset: weights as drawn for training, which take the same time
+    /// The plan of the network in 8 bits, quantised by the default scheme on an image of a pattern
+    #[arg(long, requires = "plan", conflicts_with_all = ["weights", "memory_groups"])]
+    int8: bool,
+    /// Checkpoint, also a quantised one; unset: weights as drawn for training, which take the same time
     #[arg(long, requires = "plan", value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Threads; unset: all
@@ -44,37 +50,72 @@ impl PlanArgs {
     }
 
     pub fn run(&self, config: &NetworkConfig, input: usize) -> anyhow::Result<()> {
+        let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
+        let quantised = match &self.weights {
+            Some(path) if sandglass_quant::is_quantised(path) => Some(quantised(path, *config)?.0),
+            _ if self.int8 => Some(lively_int8(&config.build()?, input)?),
+            _ => None,
+        };
+        if let Some(network) = quantised {
+            ensure!(self.memory_groups == 1, "--memory-groups: not of plans in 8 bits");
+            let mut plan = IntPlan::new(runtime, &network, (input, input))?;
+            let image = image(input * input * network.graph().maps()[0].channels);
+            let lines = plan.lines();
+            let times = if self.time {
+                Some(times(lines.len(), |done| plan.run_and_tell(&image, done).map(drop))?)
+            } else {
+                None
+            };
+            return told(config, input, &lines, times, plan.runtime(), [plan.arena_bytes(), plan.weight_bytes()]);
+        }
         let graph = config.build()?;
         let weights = match &self.weights {
             Some(path) => Checkpoint::open(path)?.weights(graph.tensors())?,
             None => initialise(graph.tensors(), 0),
         };
-        let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
         let options = Options { memory_groups: self.memory_groups, ..Options::default() };
         let mut plan = Plan::new(runtime, &graph, &weights, (input, input), options)?;
-        let times = if self.time { Some(times(&mut plan)?) } else { None };
-
-        let mut out = io::stdout().lock();
-        writeln!(out, "{config}, width {}, {} classes, {input} x {input}", config.width, config.classes)?;
-        writeln!(out, "{}", table(&plan.lines(), times.as_deref()))?;
-        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
-        let (maps, weights) = (mib(plan.arena_bytes()), mib(plan.weight_bytes()));
-        let (threads, isa) = (plan.runtime().threads(), plan.runtime().isa().name());
-        writeln!(out, "maps {maps:.2} MiB, packed weights {weights:.2} MiB; {threads} threads on {isa}")?;
-        Ok(())
+        let (height, width, channels) = plan.input();
+        let image = image(height * width * channels);
+        let lines = plan.lines();
+        let times =
+            if self.time { Some(times(lines.len(), |done| plan.run_and_tell(&image, done).map(drop))?) } else { None };
+        told(config, input, &lines, times, plan.runtime(), [plan.arena_bytes(), plan.weight_bytes()])
     }
 }
 
-/// The median seconds of each step.
-fn times(plan: &mut Plan) -> Result<Vec<f64>, InferError> {
-    let (height, width, channels) = plan.input();
-    // Any numbers do: the time does not depend on them.
-    let images: Vec<f32> = (0..height * width * channels).map(|i| (i * 7919 % 509) as f32 / 254.0 - 1.0).collect();
-    let mut samples = vec![Vec::new(); plan.lines().len()];
+fn told(
+    config: &NetworkConfig,
+    input: usize,
+    lines: &[Line],
+    times: Option<Vec<f64>>,
+    runtime: &Runtime,
+    bytes: [usize; 2],
+) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{config}, width {}, {} classes, {input} x {input}", config.width, config.classes)?;
+    writeln!(out, "{}", table(lines, times.as_deref()))?;
+    let [maps, weights] = bytes.map(|bytes| bytes as f64 / f64::from(1 << 20));
+    let (threads, isa) = (runtime.threads(), runtime.isa().name());
+    writeln!(out, "maps {maps:.2} MiB, packed weights {weights:.2} MiB; {threads} threads on {isa}")?;
+    Ok(())
+}
+
+/// Any numbers do: the time does not depend on them.
+fn image(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i * 7919 % 509) as f32 / 254.0 - 1.0).collect()
+}
+
+/// The median seconds of each of so many steps; `run` runs them all, and tells when each is done.
+fn times(
+    steps: usize,
+    mut run: impl FnMut(&mut dyn FnMut(usize)) -> Result<(), InferError>,
+) -> Result<Vec<f64>, InferError> {
+    let mut samples = vec![Vec::new(); steps];
     let began = Instant::now();
     while began.elapsed() < ENOUGH || samples[0].len() < RUNS {
         let mut last = Instant::now();
-        plan.run_and_tell(&images, |step| {
+        run(&mut |step| {
             let now = Instant::now();
             samples[step].push((now - last).as_secs_f64());
             last = now;
