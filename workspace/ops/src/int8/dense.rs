@@ -4,9 +4,9 @@
 //! reaches outside. Then each block of outputs, whose weights stay in the first cache, passes over the panel, a tile of pixels
 //! at a time.
 
-use super::finish::{Tail, ToBlock, ToBytes, ToSums};
+use super::Call;
+use super::finish::{self, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
-use super::{Call, To, with_tail};
 use crate::ConvShape;
 
 /// Pixels of a tile: 6 by 2 vectors of sums, 2 of weights, one of pixels and one of products fill AVX2's 16 registers.
@@ -39,18 +39,22 @@ impl Cut {
         let pixels = (PANEL / words / TILE * TILE).clamp(TILE, PIXELS).min(all);
         let panels = all.div_ceil(pixels);
         let blocks = shape.output.div_ceil(2 * V::N);
-        let parts = TASKS.div_ceil(panels).min(blocks);
-        let blocks = blocks.div_ceil(parts);
-        Self { words, pixels, blocks, panels, parts }
+        let of_task = blocks.div_ceil(TASKS.div_ceil(panels).min(blocks));
+        Self { words, pixels, blocks: of_task, panels, parts: blocks.div_ceil(of_task) }
     }
 
     pub fn tasks(&self) -> usize {
         self.panels * self.parts
     }
 
-    /// Words of a task's scratch.
-    pub fn scratch(&self) -> usize {
+    /// Words of a panel.
+    fn panel(&self) -> usize {
         self.pixels * self.words + OVER
+    }
+
+    /// Words of a task's scratch: a panel, and a block's sums of its pixels.
+    pub fn scratch<V: ByteLanes>(&self) -> usize {
+        self.panel() + self.pixels * 2 * V::N
     }
 }
 
@@ -84,36 +88,26 @@ byte_kernel! {
     /// The CPU has the instructions of `path`; `call` is checked, and packed for it; the task is one of its [`Cut`]'s, whose
     /// scratch this is.
     pub(super) unsafe fn forward<V>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
+        let Call { conv, shape, to, .. } = call;
+        let cut = Cut::new::<V>(shape);
+        let (panel, part) = (task / cut.parts, task % cut.parts);
+        let all = shape.images * shape.out_height() * shape.out_width();
+        let start = panel * cut.pixels;
+        let rows = cut.pixels.min(all - start);
+        let (panel, sums) = scratch.split_at_mut(cut.panel());
         // SAFETY: the caller's.
-        unsafe { with_tail!(call, |tail| blocks::<V, _>(call, task, scratch, tail)) }
-    }
-}
-
-/// # Safety
-/// As for `forward`.
-#[inline(always)]
-unsafe fn blocks<V: ByteLanes, T: Tail>(call: &Call<'_>, task: usize, scratch: &mut [i32], tail: T) {
-    let Call { conv, shape, .. } = call;
-    let cut = Cut::new::<V>(shape);
-    let (panel, part) = (task / cut.parts, task % cut.parts);
-    let all = shape.images * shape.out_height() * shape.out_width();
-    let start = panel * cut.pixels;
-    let rows = cut.pixels.min(all - start);
-    // SAFETY: the caller's.
-    unsafe {
-        fill::<V>(call, start, rows, cut.words, scratch);
-        let block = 2 * V::N;
-        for index in part * cut.blocks..((part + 1) * cut.blocks).min(shape.output.div_ceil(block)) {
-            let c = index * block;
-            let n = block.min(shape.output - c);
-            let b = Block {
-                words: conv.words.as_ptr().add(c * cut.words),
-                start: conv.start.as_ptr().add(c),
-                depth: cut.words,
-                c,
-                n,
-            };
-            tiles::<V, T>(scratch.as_ptr(), rows, start, b, tail);
+        unsafe {
+            fill::<V>(call, start, rows, cut.words, panel);
+            let block = 2 * V::N;
+            for index in part * cut.blocks..((part + 1) * cut.blocks).min(shape.output.div_ceil(block)) {
+                let c = index * block;
+                let n = block.min(shape.output - c);
+                let (words, begin) = (conv.words.as_ptr().add(c * cut.words), conv.start.as_ptr().add(c));
+                let b = Block { words, start: begin, depth: cut.words };
+                tiles::<V>(panel.as_ptr(), rows, b, n > V::N, sums.as_mut_ptr());
+                let rows = Rows { pixel: start, count: rows, channels: shape.output, c, n };
+                finish::write::<V>(to, sums.as_ptr(), rows);
+            }
         }
     }
 }
@@ -126,38 +120,36 @@ struct Block {
     start: *const i32,
     /// Words of a sum.
     depth: usize,
-    /// Its first channel, and how many it has.
-    c: usize,
-    n: usize,
 }
 
-/// All tiles of a panel, of sizes that differ by at most one pixel: 49 pixels are four tiles of 6 and five of 5, rather than
-/// eight of 6 and one of a single pixel, which costs half as much as six.
+/// The sums of all pixels of a panel, in tiles of sizes that differ by at most one pixel: 49 pixels are four tiles of 6 and five
+/// of 5, rather than eight of 6 and one of a single pixel, which costs half as much as six. `both`: of two vectors of outputs,
+/// else of one.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn tiles<V: ByteLanes, T: Tail>(panel: *const i32, rows: usize, first: usize, b: Block, tail: T) {
+unsafe fn tiles<V: ByteLanes>(panel: *const i32, rows: usize, b: Block, both: bool, sums: *mut i32) {
     let count = rows.div_ceil(TILE);
     let mut row = 0;
     for tile in 0..count {
         let size = (rows - row).div_ceil(count - tile);
         // SAFETY: the caller's; the tile's rows are the panel's.
         unsafe {
-            let a = panel.add(row * b.depth);
-            match (size, b.n > V::N) {
-                (6, true) => micro::<V, T, 6, 2>(a, first + row, b, tail),
-                (5, true) => micro::<V, T, 5, 2>(a, first + row, b, tail),
-                (4, true) => micro::<V, T, 4, 2>(a, first + row, b, tail),
-                (3, true) => micro::<V, T, 3, 2>(a, first + row, b, tail),
-                (2, true) => micro::<V, T, 2, 2>(a, first + row, b, tail),
-                (_, true) => micro::<V, T, 1, 2>(a, first + row, b, tail),
-                (6, false) => micro::<V, T, 6, 1>(a, first + row, b, tail),
-                (5, false) => micro::<V, T, 5, 1>(a, first + row, b, tail),
-                (4, false) => micro::<V, T, 4, 1>(a, first + row, b, tail),
-                (3, false) => micro::<V, T, 3, 1>(a, first + row, b, tail),
-                (2, false) => micro::<V, T, 2, 1>(a, first + row, b, tail),
-                (_, false) => micro::<V, T, 1, 1>(a, first + row, b, tail),
+            let (a, sums) = (panel.add(row * b.depth), sums.add(row * 2 * V::N));
+            match (size, both) {
+                (6, true) => micro::<V, 6, 2>(a, b, sums),
+                (5, true) => micro::<V, 5, 2>(a, b, sums),
+                (4, true) => micro::<V, 4, 2>(a, b, sums),
+                (3, true) => micro::<V, 3, 2>(a, b, sums),
+                (2, true) => micro::<V, 2, 2>(a, b, sums),
+                (_, true) => micro::<V, 1, 2>(a, b, sums),
+                (6, false) => micro::<V, 6, 1>(a, b, sums),
+                (5, false) => micro::<V, 5, 1>(a, b, sums),
+                (4, false) => micro::<V, 4, 1>(a, b, sums),
+                (3, false) => micro::<V, 3, 1>(a, b, sums),
+                (2, false) => micro::<V, 2, 1>(a, b, sums),
+                (_, false) => micro::<V, 1, 1>(a, b, sums),
             }
         }
         row += size;
@@ -169,22 +161,15 @@ unsafe fn tiles<V: ByteLanes, T: Tail>(panel: *const i32, rows: usize, first: us
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micro<V: ByteLanes, T: Tail, const MR: usize, const NV: usize>(
-    a: *const i32,
-    pixel: usize,
-    b: Block,
-    tail: T,
-) {
+unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const i32, b: Block, to: *mut i32) {
     // SAFETY: the caller's.
     unsafe {
-        let mut starts = [V::splat(0); NV];
+        let mut sums = [[V::splat(0); NV]; MR];
         for v in 0..NV {
-            starts[v] = V::load(b.start.add(v * V::N));
-        }
-        // By vectors of channels, not by pixels: the epilogue reads the factors of a vector once.
-        let mut sums = [[V::splat(0); MR]; NV];
-        for v in 0..NV {
-            sums[v] = [starts[v]; MR];
+            let start = V::load(b.start.add(v * V::N));
+            for r in 0..MR {
+                sums[r][v] = start;
+            }
         }
         let (mut a_at, mut b_at) = (a, b.words);
         for _ in 0..b.depth {
@@ -195,20 +180,16 @@ unsafe fn micro<V: ByteLanes, T: Tail, const MR: usize, const NV: usize>(
             for r in 0..MR {
                 let x = V::splat(*a_at.add(r * b.depth));
                 for v in 0..NV {
-                    sums[v][r] = sums[v][r].dot(x, words[v]);
+                    sums[r][v] = sums[r][v].dot(x, words[v]);
                 }
             }
             a_at = a_at.add(1);
             b_at = b_at.add(2 * V::N);
         }
-        // Written out: as a loop, its body is too long to be unrolled.
-        let first = tail.finish(sums[0], pixel, b.c, b.n);
-        let mut second = [V::splat(0); MR];
-        if NV == 2 {
-            second = tail.finish(sums[NV - 1], pixel, b.c + V::N, b.n - V::N);
-        }
         for r in 0..MR {
-            tail.store([first[r], second[r]], pixel + r, b.c, b.n);
+            for v in 0..NV {
+                sums[r][v].store(to.add((r * 2 + v) * V::N));
+            }
         }
     }
 }
@@ -269,14 +250,13 @@ unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: 
 /// The bytes are there, and as many cells and [`OVER`] more.
 #[inline(always)]
 unsafe fn put<V: ByteLanes>(x: &[u8], from: usize, n: usize, to: *mut V::Cell) {
-    let step = OVER / V::GROUP;
     // SAFETY: the caller's.
     unsafe {
         let bytes = x.as_ptr().add(from);
         let mut at = 0;
-        while at < n && from + at + step <= x.len() {
+        while at < n && from + at + V::WIDE <= x.len() {
             V::widen(bytes.add(at), to.add(at));
-            at += step;
+            at += V::WIDE;
         }
         for i in at..n {
             *to.add(i) = V::Cell::from(*bytes.add(i));

@@ -5,9 +5,9 @@
 //! even one takes its weights as (a, b), (c, 0), else as (0, a), (b, c): weights are packed for each *phase*. So each line
 //! of words is made once, whichever windows read it.
 
-use super::finish::{LANES, Tail, ToBlock, ToBytes, ToSums};
+use super::Call;
+use super::finish::{self, LANES, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
-use super::{Call, To, with_tail};
 use crate::ConvShape;
 
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
@@ -34,9 +34,9 @@ const fn groups<V: ByteLanes>(kernel: usize) -> usize {
     (V::GROUP - 1 + kernel).div_ceil(V::GROUP)
 }
 
-/// Words of a task's scratch: a ring of lines.
+/// Words of a task's scratch: a ring of lines, and the sums of a line of outputs.
 pub(super) fn scratch<V: ByteLanes>(shape: &ConvShape) -> usize {
-    groups::<V>(shape.kernel) * columns(shape) * 2 * V::N
+    (groups::<V>(shape.kernel) * columns(shape) + shape.out_width()) * 2 * V::N
 }
 
 /// Weights [channels, 1, kernel, kernel] as words: blocks of channels, in each the phases, in each the groups of rows, in each
@@ -69,12 +69,12 @@ byte_kernel! {
     pub(super) unsafe fn forward<V>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
         // SAFETY: the caller's; `check` lets no other kernel pass.
         unsafe {
-            with_tail!(call, |tail| match (call.shape.kernel, call.shape.stride) {
-                (3, 1) => forward_of::<V, _, 3, 1>(call, task, scratch, tail),
-                (3, _) => forward_of::<V, _, 3, 2>(call, task, scratch, tail),
-                (_, 1) => forward_of::<V, _, 5, 1>(call, task, scratch, tail),
-                _ => forward_of::<V, _, 5, 2>(call, task, scratch, tail),
-            })
+            match (call.shape.kernel, call.shape.stride) {
+                (3, 1) => forward_of::<V, 3, 1>(call, task, scratch),
+                (3, _) => forward_of::<V, 3, 2>(call, task, scratch),
+                (_, 1) => forward_of::<V, 5, 1>(call, task, scratch),
+                _ => forward_of::<V, 5, 2>(call, task, scratch),
+            }
         }
     }
 }
@@ -82,17 +82,13 @@ byte_kernel! {
 /// # Safety
 /// As for `forward`, of a kernel `K` and a stride `S`.
 #[inline(always)]
-unsafe fn forward_of<V: ByteLanes, T: Tail, const K: usize, const S: usize>(
-    call: &Call<'_>,
-    task: usize,
-    scratch: &mut [i32],
-    tail: T,
-) {
-    let Call { conv, shape, .. } = call;
+unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
+    let Call { conv, shape, to, .. } = call;
     let (channels, block, groups) = (shape.output, 2 * V::N, groups::<V>(K));
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
     let line = columns(shape) * block;
-    let ring = scratch.as_mut_ptr();
+    let (ring, sums) = scratch.split_at_mut(groups * line);
+    let (ring, sums) = (ring.as_mut_ptr(), sums.as_mut_ptr());
     let lines = task * lines(shape)..((task + 1) * lines(shape)).min(shape.images * out_height);
     for c in (0..channels).step_by(block) {
         let n = block.min(channels - c);
@@ -104,7 +100,7 @@ unsafe fn forward_of<V: ByteLanes, T: Tail, const K: usize, const S: usize>(
             if image != of {
                 (next, of) = (first, image);
             }
-            // SAFETY: the caller's; the scratch is a ring of as many lines as a window reaches.
+            // SAFETY: the caller's; the scratch is a ring of as many lines as a window reaches, and a line's sums.
             unsafe {
                 while next < first + (phase + K).div_ceil(V::GROUP) {
                     fill::<V>(call, image, next, c, n, ring.add(next % groups * line));
@@ -117,22 +113,20 @@ unsafe fn forward_of<V: ByteLanes, T: Tail, const K: usize, const S: usize>(
                     count: (phase + K).div_ceil(V::GROUP),
                     taps: conv.words.as_ptr().add((c * V::GROUP + phase * block) * groups * K),
                     start: conv.start.as_ptr().add(c),
-                    c,
-                    n,
                 };
-                let mut x = 0;
                 if out_width < PIXELS {
-                    while x < out_width {
-                        micro::<V, T, K, S, 1>(b, x, at * out_width + x, tail);
-                        x += 1;
+                    for x in 0..out_width {
+                        micro::<V, K, S, 1>(b, x, sums.add(x * block));
+                    }
+                } else {
+                    for x in (0..out_width).step_by(PIXELS) {
+                        // The last may compute again what the one before it did.
+                        let x = x.min(out_width - PIXELS);
+                        micro::<V, K, S, PIXELS>(b, x, sums.add(x * block));
                     }
                 }
-                while x < out_width {
-                    // The last may compute again what the one before it did.
-                    let x0 = x.min(out_width - PIXELS);
-                    micro::<V, T, K, S, PIXELS>(b, x0, at * out_width + x0, tail);
-                    x += PIXELS;
-                }
+                let rows = Rows { pixel: at * out_width, count: out_width, channels, c, n };
+                finish::write::<V>(to, sums, rows);
             }
         }
     }
@@ -150,65 +144,40 @@ struct Block {
     taps: *const i32,
     /// What sums begin with.
     start: *const i32,
-    /// Its first channel, and how many it has.
-    c: usize,
-    n: usize,
 }
 
-/// `M` neighbouring outputs from column `x` on.
+/// The sums of `M` neighbouring outputs from column `x` on: a vector of channels at a time, each word loaded once for all
+/// outputs that read it.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micro<V: ByteLanes, T: Tail, const K: usize, const S: usize, const M: usize>(
-    b: Block,
-    x: usize,
-    pixel: usize,
-    tail: T,
-) {
-    // SAFETY: the caller's. Written out: as a loop, its body is too long to be unrolled.
-    unsafe {
-        let sums = half::<V, K, S, M>(b, x, 0);
-        let first = tail.finish(sums, pixel, b.c, b.n);
-        let sums = half::<V, K, S, M>(b, x, V::N);
-        let second = tail.finish(sums, pixel, b.c + V::N, b.n.saturating_sub(V::N));
-        for m in 0..M {
-            tail.store([first[m], second[m]], pixel + m, b.c, b.n);
-        }
-    }
-}
-
-/// The sums of one vector of channels, each word loaded once for all outputs that read it.
-///
-/// # Safety
-/// As for `forward`.
-#[inline(always)]
-unsafe fn half<V: ByteLanes, const K: usize, const S: usize, const M: usize>(
-    b: Block,
-    x: usize,
-    lane: usize,
-) -> [V; M] {
+unsafe fn micro<V: ByteLanes, const K: usize, const S: usize, const M: usize>(b: Block, x: usize, to: *mut i32) {
     let block = 2 * V::N;
-    // SAFETY: the caller's.
-    unsafe {
-        let mut sums = [V::load(b.start.add(lane)); M];
-        for group in 0..b.count {
-            let mut taps = [V::splat(0); K];
-            for kx in 0..K {
-                taps[kx] = V::load(b.taps.add((group * K + kx) * block + lane));
-            }
-            let slot = (b.first + group) % groups::<V>(K);
-            let words = b.ring.add(slot * b.line + x * S * block + lane);
-            for column in 0..(M - 1) * S + K {
-                let word = V::load(words.add(column * block));
-                for m in 0..M {
-                    if column >= m * S && column < m * S + K {
-                        sums[m] = sums[m].dot(word, taps[column - m * S]);
+    for lane in [0, V::N] {
+        // SAFETY: the caller's.
+        unsafe {
+            let mut sums = [V::load(b.start.add(lane)); M];
+            for group in 0..b.count {
+                let mut taps = [V::splat(0); K];
+                for kx in 0..K {
+                    taps[kx] = V::load(b.taps.add((group * K + kx) * block + lane));
+                }
+                let slot = (b.first + group) % groups::<V>(K);
+                let words = b.ring.add(slot * b.line + x * S * block + lane);
+                for column in 0..(M - 1) * S + K {
+                    let word = V::load(words.add(column * block));
+                    for m in 0..M {
+                        if column >= m * S && column < m * S + K {
+                            sums[m] = sums[m].dot(word, taps[column - m * S]);
+                        }
                     }
                 }
             }
+            for m in 0..M {
+                sums[m].store(to.add(m * block + lane));
+            }
         }
-        sums
     }
 }
 

@@ -137,7 +137,7 @@ mod tests {
         unsafe fn scale_all<V>(x: &mut [i32], factors: &Factors) {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
-                unsafe { V::load(from).scale(factors.at().from(at)).store(from) };
+                unsafe { V::load(from).scale(&V::factors(factors.at().from(at))).store(from) };
             }
         }
     }

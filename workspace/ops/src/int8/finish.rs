@@ -2,7 +2,8 @@
 
 use super::Skip;
 use super::factors::{Factors, Multiplier};
-use super::lanes::{ByteLanes, FactorsAt};
+use super::lanes::ByteLanes;
+use crate::scratch::Shared;
 
 /// Lanes of a pair of vectors on the widest path: what outputs are padded to.
 pub(crate) const LANES: usize = 32;
@@ -124,167 +125,144 @@ impl Sum {
     }
 }
 
-/// What becomes of the sums of a few pixels. A type of its own for each case, made of plain numbers and pointers: a kernel that
-/// asks at every pixel what is to be done loses more by it than all else here costs.
-pub(super) trait Tail: Copy {
-    /// Vectors of channels from `c` on, of pixels from `pixel` on, ready to be stored; the first `n` lanes count.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`; pixels and channels are the map's.
-    unsafe fn finish<V: ByteLanes, const M: usize>(&self, sums: [V; M], pixel: usize, c: usize, n: usize) -> [V; M];
-
-    /// Stores the first `n` of a pair of vectors: channels from `c` on of a pixel.
-    ///
-    /// # Safety
-    /// As for `finish`, and the place is this task's own.
-    unsafe fn store<V: ByteLanes>(&self, pair: [V; 2], pixel: usize, c: usize, n: usize);
+/// What a convolution's sums become.
+#[derive(Clone, Copy)]
+pub(super) enum To<'a> {
+    /// They stay as they are: [pixels, channels].
+    Sums(Shared<i32>),
+    /// A map, perhaps with a shortcut added to it. Both are fast.
+    Bytes(Shared<u8>, &'a Finish, Option<Skip<'a>>),
 }
 
-/// They stay as they are: [pixels, channels].
+/// Pixels in a row, and a block of their channels.
 #[derive(Clone, Copy)]
-pub(super) struct ToSums {
-    pub out: *mut i32,
+pub(super) struct Rows {
+    /// The first pixel of the map, and how many there are.
+    pub pixel: usize,
+    pub count: usize,
+    /// Channels of the map; the block's first, and how many it has.
     pub channels: usize,
+    pub c: usize,
+    pub n: usize,
 }
 
-/// They become a map.
-#[derive(Clone, Copy)]
-pub(super) struct ToBytes {
-    out: *mut u8,
-    channels: usize,
-    factors: FactorsAt,
-    high: *const i32,
-    zero: i32,
-    low: i32,
+/// Writes what becomes of `sums`, for each pixel a pair of vectors: a pass of its own over what lies in the first cache, so that
+/// factors stay where they are from pixel to pixel, and the loops over products are no longer than they need to be.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; the pixels are the map's, this task's own and in the skip's map.
+#[inline(always)]
+pub(super) unsafe fn write<V: ByteLanes>(to: &To<'_>, sums: *const i32, rows: Rows) {
+    let block = 2 * V::N;
+    let Rows { pixel, count, channels, c, n } = rows;
+    // SAFETY: the caller's; factors and clamps are padded, and no pair is wider than the bytes.
+    unsafe {
+        match to {
+            To::Sums(out) => {
+                for row in 0..count {
+                    let to = out.at((pixel + row) * channels + c);
+                    std::ptr::copy_nonoverlapping(sums.add(row * block), to, n);
+                }
+            }
+            To::Bytes(out, finish, skip) => {
+                let Some(factors) = &finish.factors else { return };
+                let factors = [V::factors(factors.at().from(c)), V::factors(factors.at().from(c + V::N))];
+                let high = [V::load(finish.high.as_ptr().add(c)), V::load(finish.high.as_ptr().add(c + V::N))];
+                let (zero, low) = (V::splat(finish.zero), V::splat(finish.low));
+                let added = skip.as_ref().and_then(|skip| Added::<V>::new(skip));
+                for row in 0..count {
+                    let mut pair = [V::splat(0); 2];
+                    for v in 0..2 {
+                        let sum = V::load(sums.add(row * block + v * V::N));
+                        pair[v] = sum.scale(&factors[v]).add(zero).min(high[v]).max(low);
+                    }
+                    if let Some(added) = &added {
+                        pair = added.to(pair, pixel + row, c, n);
+                    }
+                    let to = out.at((pixel + row) * channels + c);
+                    if n == block {
+                        V::store_bytes(pair, to);
+                    } else {
+                        let mut bytes = [0; LANES];
+                        V::store_bytes(pair, bytes.as_mut_ptr());
+                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
+                    }
+                }
+            }
+        }
+    }
 }
 
-/// They become a map, to which a shortcut is added.
-#[derive(Clone, Copy)]
-pub(super) struct ToBlock {
-    bytes: ToBytes,
+/// A shortcut, as vectors add it.
+struct Added<V: ByteLanes> {
     skip: *const u8,
     pitch: usize,
-    added: usize,
+    reached: usize,
     /// Of the main side and the skip; none is a half.
-    sides: [Option<FactorsAt>; 2],
-    back: FactorsAt,
+    sides: [Option<V::Factors>; 2],
+    back: V::Factors,
     /// Of the main side, the skip and the output.
     zeros: [i32; 3],
     low: i32,
     high: i32,
 }
 
-impl ToBytes {
-    /// None where vectors do not do.
-    pub fn new(out: *mut u8, finish: &Finish) -> Option<Self> {
-        let Finish { factors, zero, low, high, .. } = finish;
-        let factors = factors.as_ref()?.at();
-        Some(Self { out, channels: finish.channels(), factors, high: high.as_ptr(), zero: *zero, low: *low })
-    }
-}
-
-impl ToBlock {
-    /// None where vectors do not do.
-    pub fn new(bytes: ToBytes, skip: &Skip<'_>) -> Option<Self> {
+impl<V: ByteLanes> Added<V> {
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn new(skip: &Skip<'_>) -> Option<Self> {
         let Skip { map, channels: pitch, sum } = *skip;
         let back = sum.factors.as_ref().filter(|_| sum.is_fast())?.at();
-        let sides = [&sum.main, &sum.skip].map(|side| side.factors.as_ref().map(Factors::at));
-        let zeros = [sum.main.zero, sum.skip.zero, sum.zero];
-        let (skip, added, low, high) = (map.as_ptr(), sum.added, sum.low, sum.high);
-        Some(Self { bytes, skip, pitch, added, sides, back, zeros, low, high })
-    }
-}
-
-impl Tail for ToSums {
-    #[inline(always)]
-    unsafe fn finish<V: ByteLanes, const M: usize>(&self, sums: [V; M], _: usize, _: usize, _: usize) -> [V; M] {
-        sums
-    }
-
-    #[inline(always)]
-    unsafe fn store<V: ByteLanes>(&self, pair: [V; 2], pixel: usize, c: usize, n: usize) {
-        let mut lanes = [0; LANES];
-        // SAFETY: the caller's; no pair is wider than the lanes.
-        unsafe {
-            pair[0].store(lanes.as_mut_ptr());
-            pair[1].store(lanes.as_mut_ptr().add(V::N));
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), self.out.add(pixel * self.channels + c), n);
-        }
-    }
-}
-
-impl Tail for ToBytes {
-    #[inline(always)]
-    unsafe fn finish<V: ByteLanes, const M: usize>(&self, sums: [V; M], _: usize, c: usize, _: usize) -> [V; M] {
-        let mut out = sums;
-        // SAFETY: the caller's; factors and clamps are padded.
-        unsafe {
-            let (factors, high) = (self.factors.from(c), V::load(self.high.add(c)));
-            for m in 0..M {
-                out[m] = sums[m].scale(factors).add(V::splat(self.zero)).min(high).max(V::splat(self.low));
+        let mut sides = [None; 2];
+        for (to, side) in sides.iter_mut().zip([&sum.main, &sum.skip]) {
+            if let Some(factors) = &side.factors {
+                // SAFETY: factors that are splat are as many as any vector has lanes.
+                *to = Some(unsafe { V::factors(factors.at()) });
             }
         }
-        out
+        let zeros = [sum.main.zero, sum.skip.zero, sum.zero];
+        let (skip, reached, low, high) = (map.as_ptr(), sum.added, sum.low, sum.high);
+        // SAFETY: as above.
+        Some(Self { skip, pitch, reached, sides, back: unsafe { V::factors(back) }, zeros, low, high })
     }
 
+    /// To channels from `c` on, `n` of a pair, of a pixel.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the skip has the pixel.
     #[inline(always)]
-    unsafe fn store<V: ByteLanes>(&self, pair: [V; 2], pixel: usize, c: usize, n: usize) {
+    unsafe fn to(&self, pair: [V; 2], pixel: usize, c: usize, n: usize) -> [V; 2] {
+        let reached = self.reached.saturating_sub(c).min(n);
         // SAFETY: the caller's; no pair is wider than the bytes.
         unsafe {
-            let to = self.out.add(pixel * self.channels + c);
-            if n == 2 * V::N {
-                V::store_bytes(pair, to);
+            let from = self.skip.add(pixel * self.pitch + c);
+            let mut bytes = [0; LANES];
+            let from = if reached == 2 * V::N {
+                from
             } else {
-                let mut bytes = [0; LANES];
-                V::store_bytes(pair, bytes.as_mut_ptr());
-                std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
+                // Lanes beyond give the skip's zero, which adds 0.
+                bytes.fill(self.zeros[1] as u8);
+                std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), reached);
+                bytes.as_ptr()
+            };
+            let mut out = pair;
+            for v in 0..2 {
+                let main = side(pair[v].sub(V::splat(self.zeros[0])), &self.sides[0]);
+                let skip = side(V::load_bytes(from.add(v * V::N)).sub(V::splat(self.zeros[1])), &self.sides[1]);
+                let sum = main.add(skip).scale(&self.back).add(V::splat(self.zeros[2]));
+                out[v] = sum.min(V::splat(self.high)).max(V::splat(self.low));
             }
+            out
         }
     }
 }
 
 /// A side of a sum, with its headroom.
-///
-/// # Safety
-/// As for [`Tail::finish`].
 #[inline(always)]
-unsafe fn side<V: ByteLanes>(steps: V, factors: Option<FactorsAt>) -> V {
+fn side<V: ByteLanes>(steps: V, factors: &Option<V::Factors>) -> V {
     match factors {
-        // SAFETY: the caller's.
-        Some(factors) => unsafe { steps.left(HEADROOM).scale(factors) },
+        Some(factors) => steps.left(HEADROOM).scale(factors),
         None => steps.left(HEADROOM - 1),
-    }
-}
-
-impl Tail for ToBlock {
-    #[inline(always)]
-    unsafe fn finish<V: ByteLanes, const M: usize>(&self, sums: [V; M], pixel: usize, c: usize, n: usize) -> [V; M] {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut out = self.bytes.finish(sums, pixel, c, n);
-            let [main_zero, skip_zero, zero] = self.zeros.map(|zero| V::splat(zero));
-            let [of_main, of_skip] = self.sides;
-            let reached = self.added.saturating_sub(c).min(n.min(V::N));
-            for m in 0..M {
-                let from = self.skip.add((pixel + m) * self.pitch + c);
-                let skip = if reached == V::N {
-                    V::load_bytes(from)
-                } else {
-                    // Lanes beyond give the skip's zero, which adds 0.
-                    let mut bytes = [self.zeros[1] as u8; LANES];
-                    std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), reached);
-                    V::load_bytes(bytes.as_ptr())
-                };
-                let sum = side(out[m].sub(main_zero), of_main).add(side(skip.sub(skip_zero), of_skip));
-                out[m] = sum.scale(self.back).add(zero).min(V::splat(self.high)).max(V::splat(self.low));
-            }
-            out
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn store<V: ByteLanes>(&self, pair: [V; 2], pixel: usize, c: usize, n: usize) {
-        // SAFETY: the caller's.
-        unsafe { self.bytes.store(pair, pixel, c, n) }
     }
 }

@@ -20,7 +20,7 @@ pub use steps::{Rescale, add, average, gate, look_up, max_pool};
 use crate::scratch::{self, Shared};
 use crate::shape::product;
 use crate::{ConvShape, OpError, Runtime};
-use finish::LANES;
+use finish::{LANES, To};
 use lanes::{ByteLanes, Portable};
 
 /// A convolution, packed for a path.
@@ -53,37 +53,6 @@ pub(crate) struct Call<'a> {
     to: To<'a>,
 }
 
-/// What a convolution's sums become.
-#[derive(Clone, Copy)]
-enum To<'a> {
-    Sums(Shared<i32>),
-    Bytes(Shared<u8>, &'a Finish, Option<Skip<'a>>),
-}
-
-/// Calls a function generic over [`finish::Tail`] with the one that a call asks for.
-macro_rules! with_tail {
-    ($call:expr, |$tail:ident| $body:expr) => {
-        // SAFETY: the place is there while the call runs.
-        match $call.to {
-            To::Sums(out) => {
-                let $tail = ToSums { out: out.at(0), channels: $call.shape.output };
-                $body
-            }
-            To::Bytes(out, finish, skip) => {
-                let Some($tail) = ToBytes::new(out.at(0), finish) else { return };
-                match skip {
-                    None => $body,
-                    Some(skip) => {
-                        let Some($tail) = ToBlock::new($tail, &skip) else { return };
-                        $body
-                    }
-                }
-            }
-        }
-    };
-}
-use with_tail;
-
 impl Conv {
     /// `weights` [output, input per group, kernel, kernel] and `bias`, for maps whose zero point is the byte `zero`.
     ///
@@ -95,6 +64,10 @@ impl Conv {
         OpError::length("weights", shape.weight_len(), weights.len())?;
         OpError::length("biases", shape.output, bias.len())?;
         let words = match path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni => pack::<lanes::Vnni>(&filter, weights),
+            #[cfg(test)]
+            Path::Quads => pack::<lanes::Quads>(&filter, weights),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => pack::<lanes::Avx2>(&filter, weights),
             _ => pack::<Portable>(&filter, weights),
@@ -171,11 +144,18 @@ impl Conv {
     fn call(&self, runtime: &Runtime, shape: &ConvShape, x: &[u8], to: To<'_>) -> Result<(), OpError> {
         shape.check()?;
         OpError::length("input", shape.input_len(), x.len())?;
-        if shape.filter() != self.filter || Path::of(runtime.isa()) != self.path {
+        let is_path = Path::of(runtime.isa()) == self.path;
+        #[cfg(test)]
+        let is_path = is_path || self.path == Path::Quads;
+        if shape.filter() != self.filter || !is_path {
             return Err(OpError::Packed { packed: self.filter, isa: runtime.isa() });
         }
         let call = Call { conv: self, shape, x, to };
         let (tasks, scratch) = match self.path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni => needs::<lanes::Vnni>(shape),
+            #[cfg(test)]
+            Path::Quads => needs::<lanes::Quads>(shape),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => needs::<lanes::Avx2>(shape),
             _ => needs::<Portable>(shape),
@@ -206,7 +186,7 @@ fn needs<V: ByteLanes>(shape: &ConvShape) -> (usize, usize) {
         return (depthwise::tasks(shape), depthwise::scratch::<V>(shape));
     }
     let cut = dense::Cut::new::<V>(shape);
-    (cut.tasks(), cut.scratch())
+    (cut.tasks(), cut.scratch::<V>())
 }
 
 #[cfg(test)]
