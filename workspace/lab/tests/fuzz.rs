@@ -18,15 +18,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sandglass_data::{Part, Split, decode, open_voc};
 use sandglass_files::{from_toml, read_text};
+use sandglass_infer::IntPlan;
 use sandglass_lab::{Card, ImageSetup};
 use sandglass_models::checkpoint::{self, Checkpoint, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName, Weights};
+use sandglass_ops::{Isa, Runtime};
+use sandglass_quant::{Facts, Images, Net, Scheme, bytes, quantise};
 use sandglass_train::Recipe;
 use torch::{Tree, torch_save, torch_save_old};
 
@@ -150,6 +153,45 @@ fn read_checkpoint(path: &Path, _: &[u8]) {
     }
 }
 
+fn read_quantised(path: &Path, _: &[u8]) {
+    let _ = sandglass_quant::is_quantised(path);
+    if let Ok((network, _)) = sandglass_quant::load(path) {
+        let runtime = Arc::new(Runtime::with_isa(1, Isa::Portable).unwrap());
+        // Whatever the file says: scores, or an error.
+        if let Ok(mut plan) = IntPlan::new(runtime.clone(), &network, (32, 32)) {
+            let values = vec![0.5; 3 * 32 * 32];
+            let images = Images { values: &values, height: 32, width: 32 };
+            assert_eq!(plan.scores(&values).unwrap(), network.scores(&runtime, &images).unwrap());
+        }
+    }
+}
+
+/// The bytes of a quantised checkpoint.
+fn quantised() -> Vec<u8> {
+    let config = small();
+    let mut weights = saved();
+    for (seed, (spec, values)) in weights.specs.iter().zip(&mut weights.values).enumerate() {
+        let least = if spec.name.ends_with("running_var") { 1.0 } else { -0.5 };
+        values.iter_mut().enumerate().for_each(|(at, x)| *x = least + ((at + seed) * 37 % 101) as f32 / 101.0);
+    }
+    let net = Net::new(&config.build().unwrap(), &weights).unwrap();
+    let values: Vec<f32> = (0..3 * 32 * 32).map(|at| (at * 37 % 101) as f32 / 50.0 - 1.0).collect();
+    let images = Images { values: &values, height: 32, width: 32 };
+    let scheme = Scheme::default();
+    let calibration = scheme.calibrate(&Runtime::new(1).unwrap(), &net, &images).unwrap();
+    let (network, _) = quantise(&net, &calibration, &scheme).unwrap();
+    let facts = Facts {
+        network: config.to_string(),
+        width: config.width,
+        classes: config.classes,
+        stem_stride: config.stem_stride,
+        same_padding: false,
+        scheme,
+        calibrated_on: 1,
+    };
+    bytes(&network, &facts).unwrap()
+}
+
 fn read_picture(_: &Path, bytes: &[u8]) {
     // A header may honestly claim much; what does not fit the memory of a test is not asked for.
     if let Ok(picture) = decode(bytes) {
@@ -270,6 +312,14 @@ fn targets() -> Vec<Target> {
             name: "safetensors",
             corpus: vec![fs::read(&path).unwrap()],
             read: read_checkpoint,
+            file: "x.safetensors",
+            memory,
+            wrap: same,
+        },
+        Target {
+            name: "quantised",
+            corpus: vec![quantised()],
+            read: read_quantised,
             file: "x.safetensors",
             memory,
             wrap: same,
