@@ -35,8 +35,9 @@ pub fn encode_int8(name: &str, network: &Quantised, (height, width): (usize, usi
     for (at, node) in graph.nodes().iter().enumerate() {
         let to = node.writes().index();
         let layer = network.layer(at);
-        if let (Some(layer), Some(tensors)) = (layer, tensors.next()) {
-            let [from] = node.reads()[..] else { continue };
+        if let (Some(layer), [from]) = (layer, &node.reads()[..])
+            && let Some(tensors) = tensors.next()
+        {
             writer.weights(layer, tensors, network.affines()[from.index()]);
         }
         // Scores stay in f32, but where the scheme rounds them too; what only hands on is rounded already.
