@@ -201,7 +201,7 @@ impl IntPlan {
             return Err(InferError::Images { found: image.len(), image: first.len(), most: 1 });
         }
         let input = &mut arena[first.start..first.start + first.len()];
-        input.iter_mut().zip(image).for_each(|(byte_, &x)| *byte_ = byte(first.affine.quantise(x)));
+        int8::quantise(runtime, image, first.grid(), input)?;
         for (index, Step { op, to, .. }) in steps.iter().enumerate() {
             run(runtime, op, places, *to, arena, sums)?;
             done(index);

@@ -210,10 +210,11 @@ unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: 
             return put::<V>(x, start * input, rows * input, panel);
         }
         let (out_height, out_width) = (shape.out_height(), shape.out_width());
+        // Image, line and column, counted on: a division at every pixel costs as much as a small window.
+        let (mut image, mut y, mut ox) =
+            (start / (out_height * out_width), start / out_width % out_height, start % out_width);
         for row in 0..rows {
             let to = panel.add(row * cells);
-            let pixel = start + row;
-            let (image, y, ox) = (pixel / (out_height * out_width), pixel / out_width % out_height, pixel % out_width);
             // The window's columns that lie within the map: neighbours in memory, for each of its rows.
             let left = ox * stride;
             let first = shape.left().saturating_sub(left).min(kernel);
@@ -239,6 +240,13 @@ unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: 
             }
             for cell in terms..cells {
                 *to.add(cell) = V::Cell::from(0);
+            }
+            ox += 1;
+            if ox == out_width {
+                (y, ox) = (y + 1, 0);
+            }
+            if y == out_height {
+                (image, y) = (image + 1, 0);
             }
         }
     }

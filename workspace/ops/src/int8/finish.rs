@@ -182,6 +182,8 @@ pub(super) unsafe fn write<V: ByteLanes>(to: &To<'_>, sums: *const i32, rows: Ro
                     let to = out.at((pixel + row) * channels + c);
                     if n == block {
                         V::store_bytes(pair, to);
+                    } else if n == V::N {
+                        V::store_bytes_of_one(pair[0], to);
                     } else {
                         let mut bytes = [0; LANES];
                         V::store_bytes(pair, bytes.as_mut_ptr());

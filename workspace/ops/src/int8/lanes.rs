@@ -52,6 +52,10 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`, and `2 * N` bytes can be written.
     unsafe fn store_bytes(pair: [Self; 2], to: *mut u8);
+    /// One such vector as `N` bytes.
+    /// # Safety
+    /// As for `splat`, and `N` bytes can be written.
+    unsafe fn store_bytes_of_one(self, to: *mut u8);
     /// Lanes plus the products of the terms of each word of `x` and `w`.
     fn dot(self, x: Self, w: Self) -> Self;
     fn add(self, other: Self) -> Self;
@@ -172,6 +176,10 @@ impl ByteLanes for Portable {
         unsafe { to.cast::<[[u8; 8]; 2]>().write_unaligned(pair.map(|lanes| lanes.0.map(|x| x as u8))) }
     }
     #[inline(always)]
+    unsafe fn store_bytes_of_one(self, to: *mut u8) {
+        unsafe { to.cast::<[u8; 8]>().write_unaligned(self.0.map(|x| x as u8)) }
+    }
+    #[inline(always)]
     fn dot(self, x: Self, w: Self) -> Self {
         let products = x.zip(w, |x, w| {
             let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
@@ -284,6 +292,13 @@ mod x86 {
             }
         }
         #[inline(always)]
+        unsafe fn store_bytes_of_one(self, to: *mut u8) {
+            unsafe {
+                let words = _mm_packs_epi32(_mm256_castsi256_si128(self.0), _mm256_extracti128_si256::<1>(self.0));
+                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
+            }
+        }
+        #[inline(always)]
         fn dot(self, x: Self, w: Self) -> Self {
             unsafe { Self(_mm256_add_epi32(self.0, _mm256_madd_epi16(x.0, w.0))) }
         }
@@ -381,6 +396,10 @@ mod x86 {
                 _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(first.0));
                 _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(second.0));
             }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes_of_one(self, to: *mut u8) {
+            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(self.0)) }
         }
         #[inline(always)]
         fn dot(self, x: Self, w: Self) -> Self {
@@ -487,6 +506,9 @@ impl ByteLanes for Quads {
     }
     unsafe fn store_bytes(pair: [Self; 2], to: *mut u8) {
         unsafe { to.cast::<[[u8; 16]; 2]>().write_unaligned(pair.map(|lanes| lanes.0.map(|x| x as u8))) }
+    }
+    unsafe fn store_bytes_of_one(self, to: *mut u8) {
+        unsafe { to.cast::<[u8; 16]>().write_unaligned(self.0.map(|x| x as u8)) }
     }
     fn dot(self, x: Self, w: Self) -> Self {
         let products = x.zip(w, |x, w| {

@@ -15,7 +15,7 @@ mod steps;
 pub use factors::Multiplier;
 pub use finish::{Finish, Grid, Sum};
 pub use lanes::Path;
-pub use steps::{Rescale, add, average, gate, look_up, max_pool};
+pub use steps::{Rescale, add, average, gate, look_up, max_pool, quantise};
 
 use crate::scratch::{self, Shared};
 use crate::shape::product;

@@ -1,6 +1,7 @@
 //! What networks in 8 bits do between convolutions, value by value. Maps are bytes `q + 128`.
 
-use super::{Multiplier, Sum};
+use super::lanes::byte_kernel;
+use super::{Grid, Multiplier, Path, Sum};
 use crate::pool::MaxPoolShape;
 use crate::scratch::Shared;
 use crate::shape::product;
@@ -33,6 +34,41 @@ fn parts(runtime: &Runtime, out: &mut [u8], channels: usize, part: &(dyn Fn(usiz
         // SAFETY: parts do not overlap, and the last ends with the place.
         part(start, unsafe { std::slice::from_raw_parts_mut(place.at(start), end - start) });
     });
+}
+
+/// Reals as steps of a map, rounded half away from zero: as `Affine::quantise` of `sandglass_quant` has it, in f64. What is no
+/// number becomes 0.
+///
+/// # Errors
+/// Maps that differ in length.
+pub fn quantise(runtime: &Runtime, x: &[f32], grid: Grid, out: &mut [u8]) -> Result<(), OpError> {
+    OpError::length("output", x.len(), out.len())?;
+    let path = Path::of(runtime.isa());
+    parts(runtime, out, 1, &|start, out| {
+        // SAFETY: a runtime is only made where the CPU has its instructions.
+        unsafe { round(path, &x[start..start + out.len()], grid, out) }
+    });
+    Ok(())
+}
+
+byte_kernel! {
+    /// # Safety
+    /// The CPU has the instructions of `path`.
+    unsafe fn round<V>(x: &[f32], grid: Grid, out: &mut [u8]) {
+        let (scale, zero) = (f64::from(grid.scale), f64::from(grid.zero));
+        for (out, &x) in out.iter_mut().zip(x) {
+            let steps = f64::from(x) / scale;
+            // What is beyond 300 steps is clamped anyway.
+            let steps = if steps.is_nan() { 0.0 } else { steps.max(-300.0).min(300.0) };
+            let whole = steps.trunc();
+            let rest = steps - whole;
+            let up = if rest >= 0.5 { 1.0 } else { 0.0 };
+            let down = if rest <= -0.5 { 1.0 } else { 0.0 };
+            let byte = (whole + up - down + zero).max(0.0).min(255.0);
+            // SAFETY: from 0 to 255; the checked cast is none that vectors have.
+            *out = unsafe { byte.to_int_unchecked::<i32>() } as u8;
+        }
+    }
 }
 
 /// `main` [pixels, channels], to whose first channels those of `skip` [pixels, skip_channels] are added.

@@ -200,3 +200,28 @@ fn what_does_not_fit_is_an_error() {
         assert!(other.sums(&runtime, &shape, &[0; 48], &mut [0; 80]).is_err());
     }
 }
+
+#[test]
+fn reals_are_rounded_half_away_from_zero() {
+    let mut mixed = Mixed(5);
+    let runtimes: Vec<Runtime> = paths().into_iter().map(|path| Runtime::with_isa(2, isa(path)).unwrap()).collect();
+    for scale in [0.02f32, 1.0, 0.25, 3.7e-3] {
+        let grid = Grid { scale, zero: mixed.next() as u8 };
+        // Halves, what is near them, what is far away and what is no number.
+        let mut x: Vec<f32> = (-600..600).map(|half| half as f32 / 2.0 * scale).collect();
+        x.extend((0..40_000).map(|_| ((mixed.next() >> 40) as f32 / (1 << 23) as f32 - 1.0) * 300.0 * scale));
+        x.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, -0.0, 1e-45]);
+        let expected: Vec<u8> = x
+            .iter()
+            .map(|&x| {
+                let steps = f64::from(x) / f64::from(scale);
+                (if steps.is_nan() { 0.0 } else { steps.round() } + f64::from(grid.zero)).clamp(0.0, 255.0) as u8
+            })
+            .collect();
+        for runtime in &runtimes {
+            let mut out = vec![7; x.len()];
+            quantise(runtime, &x, grid, &mut out).unwrap();
+            assert_eq!(out, expected, "{:?}", runtime.isa());
+        }
+    }
+}
