@@ -42,7 +42,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), String> {
 }
 
 /// Whether every page of the column chunks at these places lies within its chunk, and holds no more than twice the file and
-/// 64 MiB once it is unpacked.
+/// 64 MiB once it is unpacked, and no more values than the file has bytes: a file with more images than bytes is refused.
 ///
 /// Layout: pages one after the other, each a header in Thrift's compact protocol and as many bytes as it says.
 ///
@@ -66,15 +66,26 @@ pub(crate) fn check_pages(file: &mut File, chunks: &[Range<u64>]) -> Result<(), 
                 }
             }
             let mut walk = Walk(&header);
-            let (unpacked, packed) = walk.page().ok_or("the header of a page is damaged")?;
+            let Page { unpacked, packed, values } = walk.page().ok_or("the header of a page is damaged")?;
             if unpacked > most {
                 return Err(format!("a page says that it holds {unpacked} bytes, and the file has {bytes}"));
+            }
+            if values > bytes {
+                return Err(format!("a page says that it holds {values} values, and the file has {bytes} bytes"));
             }
             at += (header.len() - walk.0.len()) as u64;
             at = at.checked_add(packed).filter(|end| *end <= chunk.end).ok_or("a page is longer than its column")?;
         }
     }
     Ok(())
+}
+
+/// What a page says of itself: its bytes once they are unpacked, as they lie there, and its values.
+#[derive(Debug, PartialEq)]
+struct Page {
+    unpacked: u64,
+    packed: u64,
+    values: u64,
 }
 
 /// What is left of a footer or a header. Every method is `None` where the bytes end too soon or say what cannot be.
@@ -123,17 +134,28 @@ impl Walk<'_> {
         Some(())
     }
 
-    /// The header of a page: its bytes once they are unpacked (field 2), and as they lie there (field 3).
-    fn page(&mut self) -> Option<(u64, u64)> {
-        let (mut unpacked, mut packed, mut last) = (None, None, 0);
+    /// The header of a page: its bytes once they are unpacked (field 2), as they lie there (field 3), and in the struct of its
+    /// kind (5 to 8) its values (field 1), beside other numbers, none of which is negative.
+    fn page(&mut self) -> Option<Page> {
+        let (mut unpacked, mut packed, mut values, mut last) = (None, None, 0, 0);
         while let Some(kind) = self.field(&mut last)? {
             match (last, kind) {
                 (2, 5) => unpacked = Some(self.count()?),
                 (3, 5) => packed = Some(self.count()?),
+                (5..=8, 12) => {
+                    let mut inner = 0;
+                    while let Some(kind) = self.field(&mut inner)? {
+                        match (inner, kind) {
+                            (1, 5) => values = self.count()?,
+                            (_, 5) => drop(self.count()?),
+                            _ => self.plain(kind, 0)?,
+                        }
+                    }
+                }
                 _ => self.plain(kind, 0)?,
             }
         }
-        Some((unpacked?, packed?))
+        Some(Page { unpacked: unpacked?, packed: packed?, values })
     }
 
     /// The kind of the next field of a struct, and its number in `last`; `Some(None)` at the struct's end.
@@ -206,7 +228,12 @@ mod tests {
         assert_eq!(Walk(&[0x19, 0xf8, 0x80, 0x80, 0x80, 0x80, 0x40, 1, b'a', 0]).fields(0), None);
         assert_eq!(Walk(&[0x18, 0x80, 0x80, 0x80, 0x80, 0x40, b'a', 0]).fields(0), None);
         // A page of 100 bytes, 5 as it lies there; and one that says no size, or one below 0.
-        assert_eq!(Walk(&[0x15, 0, 0x15, 200, 1, 0x15, 10, 0]).page(), Some((100, 5)));
+        let page = |values| Some(Page { unpacked: 100, packed: 5, values });
+        assert_eq!(Walk(&[0x15, 0, 0x15, 200, 1, 0x15, 10, 0]).page(), page(0));
+        // Of 7 values; and of fewer than none, in either field.
+        assert_eq!(Walk(&[0x15, 0, 0x15, 200, 1, 0x15, 10, 0x2c, 0x15, 14, 0x15, 2, 0, 0]).page(), page(7));
+        assert_eq!(Walk(&[0x15, 0, 0x15, 200, 1, 0x15, 10, 0x2c, 0x15, 13, 0x15, 2, 0, 0]).page(), None);
+        assert_eq!(Walk(&[0x15, 0, 0x15, 200, 1, 0x15, 10, 0x2c, 0x15, 14, 0x15, 1, 0, 0]).page(), None);
         assert_eq!(Walk(&[0x15, 0, 0x25, 10, 0]).page(), None);
         assert_eq!(Walk(&[0x15, 0, 0x15, 1, 0x15, 10, 0]).page(), None);
         // Structs in structs without end, a number without end.

@@ -382,6 +382,27 @@ mod tests {
         assert!(reason(&path).contains("a page says that it holds 2147483647 bytes"), "{}", reason(&path));
     }
 
+    /// Fewer than none, which polars takes for as many as there are numbers: found by the mutation loop.
+    #[test]
+    fn a_page_of_fewer_values_than_none_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
+        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
+        let labels = Column::new("label".into(), vec![0_i64, 1, 2]);
+        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        let chunk = read(&path, chunks).unwrap().pop().unwrap();
+        let sound = std::fs::read(&path).unwrap();
+        // The struct of a page, field 5 or 7, whose first field is its three values.
+        let page = &sound[chunk.start as usize..chunk.end as usize];
+        let at = page.windows(3).position(|head| head[0] & 0xf == 0xc && head[1..] == [0x15, 6]).unwrap();
+        let mut file = sound.clone();
+        file[chunk.start as usize + at + 2] = 5;
+        std::fs::write(&path, file).unwrap();
+        assert!(reason(&path).contains("the header of a page is damaged"), "{}", reason(&path));
+    }
+
     /// Each image would read its row group anew before it fails.
     #[test]
     fn a_column_that_holds_no_images_is_refused_at_once() {

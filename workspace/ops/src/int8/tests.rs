@@ -97,7 +97,7 @@ fn convolutions_are_the_integers_on_every_path_and_thread_count() {
         .flat_map(|path| [1, 3].map(|threads| (path, Runtime::with_isa(threads, isa(path)).unwrap())))
         .collect();
     let mut tiles = [0; 2];
-    for round in 0..4000 {
+    for round in 0..4500 {
         let shape = shapes(&mut mixed);
         let corners = round % 3 == 0;
         let zero = if corners { [0, 255, 128][round % 9 / 3] } else { mixed.next() as u8 };
