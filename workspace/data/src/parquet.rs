@@ -37,6 +37,9 @@ type Row = (Vec<u8>, Option<String>);
 /// The rows of a group.
 type Rows = Arc<Vec<Row>>;
 
+/// More than any set of images has.
+const MOST_CLASSES: usize = 1 << 20;
+
 /// Groups read last, newest at the end.
 type Recent = VecDeque<(usize, Rows)>;
 
@@ -105,6 +108,11 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
         Some(names) => Dataset::from_source(name, names, Box::new(source), labels),
         None => {
             let count = labels.iter().max().map_or(0, |label| *label as usize + 1);
+            // A name is made for each class: one damaged label would ask for more memory than there is.
+            if count > MOST_CLASSES {
+                let reason = format!("a label of {}: more than {MOST_CLASSES} classes are not read", count - 1);
+                return Err(DataError::Labels { set: name.to_string(), reason });
+            }
             let names = (0..count).map(|label| label.to_string()).collect();
             Ok(Dataset::from_source(name, names, Box::new(source), labels)?.without_names())
         }
@@ -401,6 +409,19 @@ mod tests {
         file[chunk.start as usize + at + 2] = 5;
         std::fs::write(&path, file).unwrap();
         assert!(reason(&path).contains("the header of a page is damaged"), "{}", reason(&path));
+    }
+
+    /// A name is made for each class: found by the mutation loop.
+    #[test]
+    fn a_label_beyond_any_class_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
+        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
+        let labels = Column::new("label".into(), vec![0_i64, 1, 1 << 30]);
+        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        assert!(reason(&path).contains("a label of 1073741824: more than 1048576 classes"), "{}", reason(&path));
     }
 
     /// Each image would read its row group anew before it fails.
