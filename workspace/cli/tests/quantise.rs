@@ -74,7 +74,7 @@ fn a_quantised_checkpoint_is_planned_and_exported() {
     let show = sandglass(&[&["show"], &NETWORK[..], &of, &["--plan"]].concat());
     let table = String::from_utf8(show.stdout).unwrap();
     assert!(show.status.success() && table.contains("3x3 depthwise /2, relu6"), "{table}");
-    // A quarter of the bytes of the same plan in f32, and a sum in an epilogue.
+    // A sum in an epilogue.
     assert!(table.contains("1x1 + 8 channels"), "{table}");
     let export = || {
         let output = sandglass(&[&["export"], &NETWORK[..], &of, &["--onnx", onnx.to_str().unwrap()]].concat());

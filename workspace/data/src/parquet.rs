@@ -342,6 +342,15 @@ mod tests {
         open("set", &[path.to_path_buf()], None).err().unwrap().to_string()
     }
 
+    /// Three images, of which nothing is asked, and their labels.
+    fn write_three(path: &Path, labels: [i64; 3]) {
+        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
+        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
+        let labels = Column::new("label".into(), labels.to_vec());
+        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
+        ParquetWriter::new(File::create(path).unwrap()).finish(&mut table).unwrap();
+    }
+
     /// The reader would reserve room for 2^34 columns, and be ended by the system.
     #[test]
     fn a_footer_that_asks_for_more_memory_than_there_is_is_refused() {
@@ -372,11 +381,7 @@ mod tests {
     fn a_page_that_asks_for_more_memory_than_the_file_can_fill_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
-        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
-        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
-        let labels = Column::new("label".into(), vec![0_i64, 1, 2]);
-        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
-        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        write_three(&path, [0, 1, 2]);
         let places = read(&path, chunks).unwrap();
         extents::check_pages(&mut File::open(&path).unwrap(), &places).unwrap();
         let mut file = std::fs::read(&path).unwrap();
@@ -395,11 +400,7 @@ mod tests {
     fn a_page_of_fewer_values_than_none_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
-        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
-        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
-        let labels = Column::new("label".into(), vec![0_i64, 1, 2]);
-        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
-        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        write_three(&path, [0, 1, 2]);
         let chunk = read(&path, chunks).unwrap().pop().unwrap();
         let sound = std::fs::read(&path).unwrap();
         // The struct of a page, field 5 or 7, whose first field is its three values.
@@ -416,11 +417,7 @@ mod tests {
     fn a_label_beyond_any_class_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
-        let bytes = Column::new("bytes".into(), vec![b"x".as_slice(); 3]);
-        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
-        let labels = Column::new("label".into(), vec![0_i64, 1, 1 << 30]);
-        let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
-        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+        write_three(&path, [0, 1, 1 << 30]);
         assert!(reason(&path).contains("a label of 1073741824: more than 1048576 classes"), "{}", reason(&path));
     }
 

@@ -38,7 +38,8 @@ pub fn encode_int8(name: &str, network: &Quantised, (height, width): (usize, usi
         if let (Some(layer), [from]) = (layer, &node.reads()[..])
             && let Some(tensors) = tensors.next()
         {
-            writer.weights(layer, tensors, network.affines()[from.index()]);
+            let is_linear = matches!(node, Node::Linear { .. });
+            writer.weights(layer, is_linear, tensors, network.affines()[from.index()]);
         }
         // Scores stay in f32, but where the scheme rounds them too; what only hands on is rounded already.
         let is_score = Some(to) == output && layer.is_some() && !network.scheme().int8_logits;
@@ -101,14 +102,9 @@ impl Writer<'_> {
     }
 
     /// A layer's weights and biases, dequantised to the names that the layer reads.
-    fn weights(&mut self, layer: &IntLayer, [weight, bias]: &[String; 2], input: Affine) {
+    fn weights(&mut self, layer: &IntLayer, is_linear: bool, [weight, bias]: &[String; 2], input: Affine) {
         let outputs = layer.conv.output;
         let [o, i, kh, kw] = layer.conv.weight_shape();
-        let is_linear = self
-            .graph
-            .nodes()
-            .iter()
-            .any(|node| matches!(node, Node::Linear { linear, .. } if linear.name == layer.name));
         let shape = if is_linear { vec![o, i] } else { vec![o, i, kh, kw] };
         let scale = self.constant(floats(&format!("{weight}/scale"), &[outputs], &layer.scales));
         let bytes = layer.weight.iter().map(|w| w.cast_unsigned()).collect();

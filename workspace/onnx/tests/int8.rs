@@ -67,11 +67,10 @@ fn zip(a: &Value, b: &Value, f: impl Fn(f64, f64) -> f64) -> Value {
 }
 
 fn conv(node: &NodeProto, x: &Value, w: &Value, bias: &Value) -> Value {
-    let ([c, height, width], [o, per_group, kernel, _]) = (x.0[..].try_into().unwrap(), w.0[..].try_into().unwrap());
+    let ([_, height, width], [o, per_group, kernel, _]) = (x.0[..].try_into().unwrap(), w.0[..].try_into().unwrap());
     let (pads, strides, group) = (ints(node, "pads"), ints(node, "strides"), ints(node, "group")[0]);
     let out = |size: usize, axis: usize| (size + pads[axis] + pads[axis + 2] - kernel) / strides[axis] + 1;
     let (oh, ow) = (out(height, 0), out(width, 1));
-    let _: usize = c;
     let mut y = Vec::new();
     for (at, oy, ox) in (0..o).flat_map(|at| (0..oh).flat_map(move |oy| (0..ow).map(move |ox| (at, oy, ox)))) {
         let mut sum = bias.1[at];

@@ -238,7 +238,8 @@ impl<V: ByteLanes> Added<V> {
         let reached = self.reached.saturating_sub(c).min(n);
         // SAFETY: the caller's; no pair is wider than the bytes.
         unsafe {
-            let from = self.skip.add(pixel * self.pitch + c);
+            // Where the skip does not reach, its map may have ended.
+            let from = self.skip.wrapping_add(pixel * self.pitch + c);
             let mut bytes = [0; LANES];
             let from = if reached == 2 * V::N {
                 from

@@ -101,7 +101,7 @@ impl FactorsAt {
 
 /// The reference: plain Rust, on every architecture.
 #[derive(Clone, Copy)]
-pub(crate) struct Portable([i32; 8]);
+pub(crate) struct Portable(pub(super) [i32; 8]);
 
 impl Portable {
     #[inline(always)]
@@ -117,7 +117,7 @@ fn halves(word: i32) -> [i32; 2] {
 }
 
 /// Four terms of a byte each.
-fn word_of_bytes(weights: impl Fn(usize) -> i8) -> i32 {
+pub(super) fn word_of_bytes(weights: impl Fn(usize) -> i8) -> i32 {
     i32::from_le_bytes(std::array::from_fn(|at| weights(at).cast_unsigned()))
 }
 
@@ -458,86 +458,6 @@ mod x86 {
     }
 }
 
-/// What VNNI does, in plain Rust: all but the instructions themselves is tested on any machine.
-#[cfg(test)]
-#[derive(Clone, Copy)]
-pub(crate) struct Quads([i32; 16]);
-
-#[cfg(test)]
-impl Quads {
-    fn zip(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
-        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
-    }
-}
-
-#[cfg(test)]
-impl ByteLanes for Quads {
-    type Factors = [<Portable as ByteLanes>::Factors; 2];
-    const N: usize = 16;
-    const GROUP: usize = 4;
-    type Cell = u8;
-    const WIDE: usize = 64;
-
-    fn word(weights: impl Fn(usize) -> i8) -> i32 {
-        word_of_bytes(weights)
-    }
-    unsafe fn factors(at: FactorsAt) -> Self::Factors {
-        unsafe { [Portable::factors(at), Portable::factors(at.from(8))] }
-    }
-    unsafe fn splat(x: i32) -> Self {
-        Self([x; 16])
-    }
-    unsafe fn load(from: *const i32) -> Self {
-        Self(unsafe { from.cast::<[i32; 16]>().read_unaligned() })
-    }
-    unsafe fn store(self, to: *mut i32) {
-        unsafe { to.cast::<[i32; 16]>().write_unaligned(self.0) }
-    }
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        Self(unsafe { from.cast::<[u8; 16]>().read_unaligned() }.map(i32::from))
-    }
-    unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
-        [0, 16].map(|first| {
-            Self(std::array::from_fn(|i| i32::from_le_bytes(rows.map(|row| unsafe { *row.add(first + i) }))))
-        })
-    }
-    unsafe fn widen(from: *const u8, to: *mut u8) {
-        unsafe { std::ptr::copy_nonoverlapping(from, to, 64) }
-    }
-    unsafe fn store_bytes(pair: [Self; 2], to: *mut u8) {
-        unsafe { to.cast::<[[u8; 16]; 2]>().write_unaligned(pair.map(|lanes| lanes.0.map(|x| x as u8))) }
-    }
-    unsafe fn store_bytes_of_one(self, to: *mut u8) {
-        unsafe { to.cast::<[u8; 16]>().write_unaligned(self.0.map(|x| x as u8)) }
-    }
-    fn dot(self, x: Self, w: Self) -> Self {
-        let products = x.zip(w, |x, w| {
-            let pairs = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
-            pairs.map(|(x, w)| i32::from(x) * i32::from(w.cast_signed())).sum()
-        });
-        self.add(products)
-    }
-    fn add(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_add)
-    }
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_sub)
-    }
-    fn min(self, other: Self) -> Self {
-        self.zip(other, i32::min)
-    }
-    fn max(self, other: Self) -> Self {
-        self.zip(other, i32::max)
-    }
-    fn left(self, bits: i32) -> Self {
-        Self(self.0.map(|x| x << bits))
-    }
-    fn scale(self, by: &Self::Factors) -> Self {
-        let halves = [0, 1].map(|half| Portable(std::array::from_fn(|i| self.0[8 * half + i])).scale(&by[half]).0);
-        Self(std::array::from_fn(|i| halves[i / 8][i % 8]))
-    }
-}
-
 /// As [`crate::lanes::kernel`], for [`ByteLanes`].
 macro_rules! byte_kernel {
     ($(#[$doc:meta])* $vis:vis unsafe fn $name:ident<$lanes:ident>($($arg:ident: $type:ty),* $(,)?) $body:block) => {
@@ -564,7 +484,7 @@ macro_rules! byte_kernel {
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::Path::Avx2 => avx2($($arg),*),
                     #[cfg(test)]
-                    $crate::int8::Path::Quads => generic::<$crate::int8::lanes::Quads>($($arg),*),
+                    $crate::int8::Path::Quads => generic::<$crate::int8::quads::Quads>($($arg),*),
                     _ => generic::<$crate::int8::lanes::Portable>($($arg),*),
                 }
             }
@@ -596,17 +516,6 @@ impl Path {
             Isa::Avx512 if has_vnni => Self::Vnni,
             Isa::Avx512 | Isa::Avx2 => Self::Avx2,
             Isa::Portable => Self::Portable,
-        }
-    }
-
-    /// As it is printed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vnni => "vnni",
-            Self::Avx2 => "avx2",
-            Self::Portable => "portable",
-            #[cfg(test)]
-            Self::Quads => "quads",
         }
     }
 }

@@ -67,7 +67,7 @@ impl Conv {
             #[cfg(target_arch = "x86_64")]
             Path::Vnni => pack::<lanes::Vnni>(&filter, weights),
             #[cfg(test)]
-            Path::Quads => pack::<lanes::Quads>(&filter, weights),
+            Path::Quads => pack::<quads::Quads>(&filter, weights),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => pack::<lanes::Avx2>(&filter, weights),
             _ => pack::<Portable>(&filter, weights),
@@ -78,9 +78,9 @@ impl Conv {
         for ((start, bias), of_output) in
             start.iter_mut().zip(bias).zip(weights.chunks_exact(weights.len() / bias.len()))
         {
-            let sum: i32 = of_output.iter().map(|&w| i32::from(w)).sum();
+            let sum: i64 = of_output.iter().map(|&w| i64::from(w)).sum();
             let sizes: i64 = of_output.iter().map(|&w| i64::from(w.unsigned_abs())).sum();
-            *start = bias.wrapping_sub(i32::from(zero).wrapping_mul(sum));
+            *start = bias.wrapping_sub(i32::from(zero).wrapping_mul(sum as i32));
             largest = largest.max(i64::from(bias.unsigned_abs()) + reach * sizes);
         }
         Ok(Self { filter, path, words, start, zero, largest })
@@ -155,7 +155,7 @@ impl Conv {
             #[cfg(target_arch = "x86_64")]
             Path::Vnni => needs::<lanes::Vnni>(shape),
             #[cfg(test)]
-            Path::Quads => needs::<lanes::Quads>(shape),
+            Path::Quads => needs::<quads::Quads>(shape),
             #[cfg(target_arch = "x86_64")]
             Path::Avx2 => needs::<lanes::Avx2>(shape),
             _ => needs::<Portable>(shape),
@@ -189,5 +189,7 @@ fn needs<V: ByteLanes>(shape: &ConvShape) -> (usize, usize) {
     (cut.tasks(), cut.scratch::<V>())
 }
 
+#[cfg(test)]
+mod quads;
 #[cfg(test)]
 mod tests;
