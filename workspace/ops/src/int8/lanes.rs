@@ -218,245 +218,9 @@ impl ByteLanes for Portable {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Vnni};
-
+mod x86;
 #[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{ByteLanes, FactorsAt};
-
-    #[derive(Clone, Copy)]
-    pub(crate) struct Avx2(__m256i);
-
-    /// # Safety
-    /// The CPU has AVX2, and 32 bytes can be read.
-    #[inline(always)]
-    unsafe fn load(from: *const __m256i) -> __m256i {
-        unsafe { _mm256_loadu_si256(from) }
-    }
-
-    impl ByteLanes for Avx2 {
-        /// Of even and of odd lanes, what is added to products of either, and shifts.
-        type Factors = [__m256i; 5];
-        const N: usize = 8;
-        const GROUP: usize = 2;
-        type Cell = i16;
-        const WIDE: usize = 16;
-
-        fn word(weights: impl Fn(usize) -> i8) -> i32 {
-            super::word_of_halves(weights)
-        }
-        #[inline(always)]
-        unsafe fn factors(at: FactorsAt) -> [__m256i; 5] {
-            unsafe {
-                let (even, odd) = (load(at.q.cast()), load(at.q.add(1).cast()));
-                [even, odd, load(at.even.cast()), load(at.odd.cast()), load(at.shift.cast())]
-            }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: i32) -> Self {
-            unsafe { Self(_mm256_set1_epi32(x)) }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const i32) -> Self {
-            unsafe { Self(_mm256_loadu_si256(from.cast())) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut i32) {
-            unsafe { _mm256_storeu_si256(to.cast(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn load_bytes(from: *const u8) -> Self {
-            unsafe { Self(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
-        }
-        #[inline(always)]
-        unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
-            unsafe {
-                let (first, second) = (_mm_loadu_si128(rows[0].cast()), _mm_loadu_si128(rows[1].cast()));
-                let (low, high) = (_mm_unpacklo_epi8(first, second), _mm_unpackhi_epi8(first, second));
-                [Self(_mm256_cvtepu8_epi16(low)), Self(_mm256_cvtepu8_epi16(high))]
-            }
-        }
-        #[inline(always)]
-        unsafe fn widen(from: *const u8, to: *mut i16) {
-            unsafe { _mm256_storeu_si256(to.cast(), _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()))) }
-        }
-        #[inline(always)]
-        unsafe fn store_bytes([first, second]: [Self; 2], to: *mut u8) {
-            unsafe {
-                // Packing works in halves of 128 bits: 0..4, 8..12 | 4..8, 12..16.
-                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(first.0, second.0));
-                let bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-                _mm_storeu_si128(to.cast(), bytes);
-            }
-        }
-        #[inline(always)]
-        unsafe fn store_bytes_of_one(self, to: *mut u8) {
-            unsafe {
-                let words = _mm_packs_epi32(_mm256_castsi256_si128(self.0), _mm256_extracti128_si256::<1>(self.0));
-                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
-            }
-        }
-        #[inline(always)]
-        fn dot(self, x: Self, w: Self) -> Self {
-            unsafe { Self(_mm256_add_epi32(self.0, _mm256_madd_epi16(x.0, w.0))) }
-        }
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            unsafe { Self(_mm256_add_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn sub(self, other: Self) -> Self {
-            unsafe { Self(_mm256_sub_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm256_min_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm256_max_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn left(self, bits: i32) -> Self {
-            unsafe { Self(_mm256_sllv_epi32(self.0, _mm256_set1_epi32(bits))) }
-        }
-        /// Products of 64 bits are there for every other lane only. Of the even ones, bits 31 to 62 are brought to the low
-        /// half; of the odd ones to the high half, where they belong; then both are one vector.
-        #[inline(always)]
-        fn scale(self, by: &[__m256i; 5]) -> Self {
-            unsafe {
-                let even = _mm256_mul_epi32(self.0, by[0]);
-                let odd = _mm256_mul_epi32(_mm256_srli_epi64::<32>(self.0), by[1]);
-                let even = _mm256_srli_epi64::<31>(_mm256_add_epi64(even, by[2]));
-                let odd = _mm256_slli_epi64::<1>(_mm256_add_epi64(odd, by[3]));
-                let high = _mm256_blend_epi32::<0b1010_1010>(even, odd);
-                let below = _mm256_srai_epi32::<31>(self.0);
-                Self(_mm256_srav_epi32(_mm256_add_epi32(high, below), by[4]))
-            }
-        }
-    }
-
-    #[derive(Clone, Copy)]
-    pub(crate) struct Vnni(__m512i);
-
-    /// # Safety
-    /// The CPU has AVX-512, and 64 bytes can be read.
-    #[inline(always)]
-    unsafe fn load512(from: *const i32) -> __m512i {
-        unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    impl ByteLanes for Vnni {
-        /// Of even and of odd lanes, what is added to products of either, and shifts.
-        type Factors = [__m512i; 5];
-        const N: usize = 16;
-        const GROUP: usize = 4;
-        type Cell = u8;
-        const WIDE: usize = 64;
-
-        fn word(weights: impl Fn(usize) -> i8) -> i32 {
-            super::word_of_bytes(weights)
-        }
-        #[inline(always)]
-        unsafe fn factors(at: FactorsAt) -> [__m512i; 5] {
-            unsafe {
-                let (even, odd) = (load512(at.q), load512(at.q.add(1)));
-                [even, odd, load512(at.even.cast()), load512(at.odd.cast()), load512(at.shift)]
-            }
-        }
-        #[inline(always)]
-        unsafe fn splat(x: i32) -> Self {
-            unsafe { Self(_mm512_set1_epi32(x)) }
-        }
-        #[inline(always)]
-        unsafe fn load(from: *const i32) -> Self {
-            unsafe { Self(load512(from)) }
-        }
-        #[inline(always)]
-        unsafe fn store(self, to: *mut i32) {
-            unsafe { _mm512_storeu_si512(to.cast(), self.0) }
-        }
-        #[inline(always)]
-        unsafe fn load_bytes(from: *const u8) -> Self {
-            unsafe { Self(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))) }
-        }
-        #[inline(always)]
-        unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
-            unsafe { [quads(rows), quads(rows.map(|row| row.add(16)))] }
-        }
-        #[inline(always)]
-        unsafe fn widen(from: *const u8, to: *mut u8) {
-            unsafe { _mm512_storeu_si512(to.cast(), _mm512_loadu_si512(from.cast())) }
-        }
-        #[inline(always)]
-        unsafe fn store_bytes([first, second]: [Self; 2], to: *mut u8) {
-            unsafe {
-                _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(first.0));
-                _mm_storeu_si128(to.add(16).cast(), _mm512_cvtepi32_epi8(second.0));
-            }
-        }
-        #[inline(always)]
-        unsafe fn store_bytes_of_one(self, to: *mut u8) {
-            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(self.0)) }
-        }
-        #[inline(always)]
-        fn dot(self, x: Self, w: Self) -> Self {
-            unsafe { Self(_mm512_dpbusd_epi32(self.0, x.0, w.0)) }
-        }
-        #[inline(always)]
-        fn add(self, other: Self) -> Self {
-            unsafe { Self(_mm512_add_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn sub(self, other: Self) -> Self {
-            unsafe { Self(_mm512_sub_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm512_min_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm512_max_epi32(self.0, other.0)) }
-        }
-        #[inline(always)]
-        fn left(self, bits: i32) -> Self {
-            unsafe { Self(_mm512_sllv_epi32(self.0, _mm512_set1_epi32(bits))) }
-        }
-        #[inline(always)]
-        fn scale(self, by: &[__m512i; 5]) -> Self {
-            unsafe {
-                let even = _mm512_mul_epi32(self.0, by[0]);
-                let odd = _mm512_mul_epi32(_mm512_srli_epi64::<32>(self.0), by[1]);
-                let even = _mm512_srli_epi64::<31>(_mm512_add_epi64(even, by[2]));
-                let odd = _mm512_slli_epi64::<1>(_mm512_add_epi64(odd, by[3]));
-                let high = _mm512_mask_blend_epi32(0b1010_1010_1010_1010, even, odd);
-                let below = _mm512_srai_epi32::<31>(self.0);
-                Self(_mm512_srav_epi32(_mm512_add_epi32(high, below), by[4]))
-            }
-        }
-    }
-
-    /// Words of 16 channels: neighbouring bytes of two rows, then neighbouring pairs.
-    ///
-    /// # Safety
-    /// The CPU has AVX-512, and 16 bytes of each row can be read.
-    #[inline(always)]
-    unsafe fn quads(rows: [*const u8; 4]) -> Vnni {
-        unsafe {
-            let row = |at: usize| _mm_loadu_si128(rows[at].cast());
-            let (top, bottom) = ([row(0), row(1)], [row(2), row(3)]);
-            let low = [_mm_unpacklo_epi8(top[0], top[1]), _mm_unpacklo_epi8(bottom[0], bottom[1])];
-            let high = [_mm_unpackhi_epi8(top[0], top[1]), _mm_unpackhi_epi8(bottom[0], bottom[1])];
-            let words = _mm512_castsi128_si512(_mm_unpacklo_epi16(low[0], low[1]));
-            let words = _mm512_inserti32x4::<1>(words, _mm_unpackhi_epi16(low[0], low[1]));
-            let words = _mm512_inserti32x4::<2>(words, _mm_unpacklo_epi16(high[0], high[1]));
-            Vnni(_mm512_inserti32x4::<3>(words, _mm_unpackhi_epi16(high[0], high[1])))
-        }
-    }
-}
+pub(crate) use x86::{Avx2, Vnni, Vnni256};
 
 /// As [`crate::lanes::kernel`], for [`ByteLanes`].
 macro_rules! byte_kernel {
@@ -472,6 +236,11 @@ macro_rules! byte_kernel {
                 unsafe { generic::<$crate::int8::lanes::Vnni>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avxvnni,avx2,fma")]
+            unsafe fn vnni256($($arg: $type),*) {
+                unsafe { generic::<$crate::int8::lanes::Vnni256>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             unsafe fn avx2($($arg: $type),*) {
                 unsafe { generic::<$crate::int8::lanes::Avx2>($($arg),*) }
@@ -481,6 +250,8 @@ macro_rules! byte_kernel {
                 match path {
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::Path::Vnni => vnni($($arg),*),
+                    #[cfg(target_arch = "x86_64")]
+                    $crate::int8::Path::Vnni256 => vnni256($($arg),*),
                     #[cfg(target_arch = "x86_64")]
                     $crate::int8::Path::Avx2 => avx2($($arg),*),
                     #[cfg(test)]
@@ -498,6 +269,8 @@ pub(crate) use byte_kernel;
 pub enum Path {
     /// AVX-512 with VNNI.
     Vnni,
+    /// AVX2 with AVX-VNNI.
+    Vnni256,
     Avx2,
     Portable,
     /// VNNI's layout without its instructions.
@@ -506,16 +279,31 @@ pub enum Path {
 }
 
 impl Path {
+    const ALL: &[Self] = &[
+        Self::Vnni,
+        Self::Vnni256,
+        Self::Avx2,
+        Self::Portable,
+        #[cfg(test)]
+        Self::Quads,
+    ];
+
     /// What serves a runtime's instruction set best on this CPU.
     pub fn of(isa: Isa) -> Self {
+        Self::served(isa).next().unwrap_or(Self::Portable)
+    }
+
+    /// All that this CPU has within a runtime's instruction set, the best first.
+    pub(super) fn served(isa: Isa) -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let has_vnni = is_x86_feature_detected!("avx512vnni");
+        let (avx512, avx256) = (is_x86_feature_detected!("avx512vnni"), is_x86_feature_detected!("avxvnni"));
         #[cfg(not(target_arch = "x86_64"))]
-        let has_vnni = false;
-        match isa {
-            Isa::Avx512 if has_vnni => Self::Vnni,
-            Isa::Avx512 | Isa::Avx2 => Self::Avx2,
-            Isa::Portable => Self::Portable,
-        }
+        let (avx512, avx256) = (false, false);
+        Self::ALL.iter().copied().filter(move |path| match path {
+            Self::Vnni => isa == Isa::Avx512 && avx512,
+            Self::Vnni256 => isa != Isa::Portable && avx256,
+            Self::Avx2 => isa != Isa::Portable,
+            _ => true,
+        })
     }
 }

@@ -66,6 +66,8 @@ impl Conv {
         let words = match path {
             #[cfg(target_arch = "x86_64")]
             Path::Vnni => pack::<lanes::Vnni>(&filter, weights),
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni256 => pack::<lanes::Vnni256>(&filter, weights),
             #[cfg(test)]
             Path::Quads => pack::<quads::Quads>(&filter, weights),
             #[cfg(target_arch = "x86_64")]
@@ -144,16 +146,15 @@ impl Conv {
     fn call(&self, runtime: &Runtime, shape: &ConvShape, x: &[u8], to: To<'_>) -> Result<(), OpError> {
         shape.check()?;
         OpError::length("input", shape.input_len(), x.len())?;
-        let is_path = Path::of(runtime.isa()) == self.path;
-        #[cfg(test)]
-        let is_path = is_path || self.path == Path::Quads;
-        if shape.filter() != self.filter || !is_path {
+        if shape.filter() != self.filter || !Path::served(runtime.isa()).any(|path| path == self.path) {
             return Err(OpError::Packed { packed: self.filter, isa: runtime.isa() });
         }
         let call = Call { conv: self, shape, x, to };
         let (tasks, scratch) = match self.path {
             #[cfg(target_arch = "x86_64")]
             Path::Vnni => needs::<lanes::Vnni>(shape),
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni256 => needs::<lanes::Vnni256>(shape),
             #[cfg(test)]
             Path::Quads => needs::<quads::Quads>(shape),
             #[cfg(target_arch = "x86_64")]

@@ -32,18 +32,14 @@ impl Mixed {
 
 /// Those that this CPU has.
 pub(super) fn paths() -> Vec<Path> {
-    let all = Isa::ALL.into_iter().filter(|isa| isa.is_available()).map(Path::of);
-    let mut paths: Vec<Path> = all.collect();
-    paths.dedup();
-    paths.push(Path::Quads);
-    paths
+    let widest = Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap();
+    Path::served(widest).collect()
 }
 
+/// The narrowest instruction set that serves a path.
 fn isa(path: Path) -> Isa {
-    if path == Path::Quads {
-        return Isa::Portable;
-    }
-    Isa::ALL.into_iter().filter(|isa| isa.is_available()).find(|&isa| Path::of(isa) == path).unwrap()
+    let served = |isa: &Isa| isa.is_available() && Path::served(*isa).any(|of| of == path);
+    Isa::ALL.into_iter().rev().find(served).unwrap()
 }
 
 /// `bias + sum of (x - zero) * w`, zeros of the map around it.
