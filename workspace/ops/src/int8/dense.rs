@@ -4,9 +4,9 @@
 //! reaches outside. Then each block of outputs, whose weights stay in the first cache, passes over the panel, a tile of pixels
 //! at a time.
 
-use super::Call;
 use super::finish::{self, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
+use super::{Call, channels};
 use crate::ConvShape;
 
 /// Pixels of a tile: 6 by 2 vectors of sums, 2 of weights, one of pixels and one of products fill AVX2's 16 registers.
@@ -71,10 +71,10 @@ pub(super) fn pack<V: ByteLanes>(shape: &ConvShape, weights: &[i8]) -> Vec<i32> 
     let mut packed = Vec::with_capacity(output.div_ceil(block) * words * block);
     for first in (0..output).step_by(block) {
         for word in 0..words {
-            packed.extend((first..first + block).map(|o| {
-                V::word(|at| match word * V::GROUP + at {
+            packed.extend(channels::<V>(shape, first).map(|o| {
+                V::word(|at| match (word * V::GROUP + at, o) {
                     // The panel's order is kh, kw, c.
-                    term if o < output && term < terms => weights[(o * input + term % input) * area + term / input],
+                    (term, Some(o)) if term < terms => weights[(o * input + term % input) * area + term / input],
                     _ => 0,
                 })
             }));
@@ -106,7 +106,11 @@ byte_kernel! {
                 let b = Block { words, start: begin, depth: cut.words };
                 tiles::<V>(panel.as_ptr(), rows, b, n > V::N, sums.as_mut_ptr());
                 let rows = Rows { pixel: start, count: rows, channels: shape.output, c, n };
-                finish::write::<V>(to, sums.as_ptr(), rows);
+                if n > V::N {
+                    finish::write::<V, 2>(to, sums.as_ptr(), rows);
+                } else {
+                    finish::write::<V, 1>(to, sums.as_ptr(), rows);
+                }
             }
         }
     }

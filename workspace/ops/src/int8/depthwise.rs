@@ -5,9 +5,9 @@
 //! even one takes its weights as (a, b), (c, 0), else as (0, a), (b, c): weights are packed for each *phase*. So each line
 //! of words is made once, whichever windows read it.
 
-use super::Call;
 use super::finish::{self, LANES, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
+use super::{Call, channels};
 use crate::ConvShape;
 
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
@@ -49,9 +49,9 @@ pub(super) fn pack<V: ByteLanes>(shape: &ConvShape, weights: &[i8]) -> Vec<i32> 
         for phase in 0..V::GROUP {
             for group in 0..groups::<V>(kernel) {
                 for kx in 0..kernel {
-                    packed.extend((first..first + block).map(|c| {
-                        V::word(|at| match (group * V::GROUP + at).checked_sub(phase) {
-                            Some(ky) if c < output && ky < kernel => weights[c * area + ky * kernel + kx],
+                    packed.extend(channels::<V>(shape, first).map(|c| {
+                        V::word(|at| match ((group * V::GROUP + at).checked_sub(phase), c) {
+                            (Some(ky), Some(c)) if ky < kernel => weights[c * area + ky * kernel + kx],
                             _ => 0,
                         })
                     }));
@@ -126,7 +126,7 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize>(call: &Call<'
                     }
                 }
                 let rows = Rows { pixel: at * out_width, count: out_width, channels, c, n };
-                finish::write::<V>(to, sums, rows);
+                finish::write::<V, 2>(to, sums, rows);
             }
         }
     }

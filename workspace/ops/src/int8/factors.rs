@@ -1,6 +1,7 @@
 //! Requantisation: fixed-point factors with two roundings, gemmlowp's and TensorFlow Lite's.
 
-use super::lanes::FactorsAt;
+use super::finish::LANES;
+use super::lanes::ByteLanes;
 
 /// A real factor as `q / 2^31 * 2^shift`, with q of 31 bits: gemmlowp's and TensorFlow Lite's fixed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,48 +52,66 @@ impl Multiplier {
 /// [`Multiplier`]s of many lanes, made ready for vectors: both roundings by one addition of 64 bits, one of the sign and one
 /// shift.
 ///
-/// With p = x * q and s = -shift, from 1 on, `apply` is `(((p + 2^30) >> 31) + 2^(s-1) - [below 0]) >> s`. Whole multiples of 2^31 may be
-/// added before the first shift as well as after it, so that half of 2^s goes there with 2^30. Whether the product's sign is
-/// asked or x's makes no difference: they differ where `p + 2^30 >> 31` is 0, and `2^(s-1) - 1 >> s` is 0 too.
+/// With p = x * q and s = -shift, from 1 on, `apply` is `(((p + 2^30) >> 31) + 2^(s-1) - [below 0]) >> s`. Whole multiples of
+/// 2^31 may be added before the first shift as well as after it, so that half of 2^s goes there with 2^30. Whether the
+/// product's sign is asked or x's makes no difference: they differ where `p + 2^30 >> 31` is 0, and `2^(s-1) - 1 >> s` is 0
+/// too. All is doubled, so that the first shift is by 32 and takes an upper half as it lies; 2q does not fit 32 bits, but
+/// 2q - 2^32 does, and x on top of that upper half makes up for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Factors {
+    /// 2q - 2^32.
     q: Vec<i32>,
-    even: Vec<i64>,
-    odd: Vec<i64>,
+    /// s.
     shift: Vec<i32>,
 }
 
+/// So small that sums below 2^29 become 0, as they do by all that are smaller still.
+const TINY: Multiplier = Multiplier { q: 1 << 30, shift: -30 };
+
 impl Factors {
-    /// Padded with zeros to `lanes` lanes, an even number; `largest` bounds all that they are applied to. None where 32 bits
-    /// would not do, or where there is no second rounding: for a factor of a half or more, or of less than 2^-30.
+    /// Padded to `lanes` lanes; `largest` bounds all that they are applied to. None where 32 bits would not do, or where there
+    /// is no second rounding: for a factor of a half or more.
     pub fn new(multipliers: &[Multiplier], lanes: usize, largest: i64) -> Option<Self> {
-        let fits = |m: &Multiplier| {
-            let half = (1i64 << (-m.shift).clamp(0, 62)) >> 1;
-            (-30..=-1).contains(&m.shift) && largest.saturating_add(half) < i64::from(i32::MAX)
+        let ready = |m: &Multiplier| {
+            let m = if m.q == 0 || m.shift < TINY.shift { TINY } else { *m };
+            let half = (1i64 << (-m.shift).max(0)) >> 1;
+            let fits = if m == TINY { largest < 1 << 29 } else { largest.saturating_add(half) < i64::from(i32::MAX) };
+            (m.shift < 0 && fits).then_some((m.q.wrapping_mul(2), -m.shift))
         };
-        if !multipliers.iter().all(fits) {
-            return None;
-        }
-        let of = |lane: usize| multipliers.get(lane).copied().unwrap_or(Multiplier { q: 0, shift: -1 });
-        let nudge = |lane: usize| (1i64 << 30) + (((1i64 << -of(lane).shift) >> 1) << 31);
-        Some(Self {
-            // One more, for vectors that begin at an odd lane.
-            q: (0..=lanes).map(|lane| of(lane).q).collect(),
-            even: (0..lanes).step_by(2).map(nudge).collect(),
-            odd: (0..lanes).step_by(2).map(|lane| nudge(lane + 1)).collect(),
-            shift: (0..lanes).map(|lane| -of(lane).shift).collect(),
-        })
+        let (mut q, mut shift): (Vec<_>, Vec<_>) = multipliers.iter().map(ready).collect::<Option<_>>()?;
+        q.resize(lanes, 0);
+        shift.resize(lanes, 1);
+        Some(Self { q, shift })
     }
 
     /// One factor for all lanes of a vector.
     pub fn splat(multiplier: Multiplier, largest: i64) -> Option<Self> {
-        const WIDEST: usize = 16;
-        Self::new(&[multiplier; WIDEST], WIDEST, largest)
+        Self::new(&[multiplier; LANES], LANES, largest)
     }
 
+    /// Of one vector's lanes from `lane` on.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the lanes are there.
     #[inline(always)]
-    pub fn at(&self) -> FactorsAt {
-        FactorsAt { q: self.q.as_ptr(), even: self.even.as_ptr(), odd: self.odd.as_ptr(), shift: self.shift.as_ptr() }
+    pub unsafe fn at<V: ByteLanes>(&self, lane: usize) -> V::Factors {
+        // SAFETY: the caller's.
+        unsafe { V::factors(V::load(self.q.as_ptr().add(lane)), V::load(self.shift.as_ptr().add(lane))) }
+    }
+
+    /// Of a pair's.
+    ///
+    /// # Safety
+    /// As for `at`.
+    #[inline(always)]
+    pub unsafe fn of_pair<V: ByteLanes>(&self, lane: usize) -> [V::Factors; 2] {
+        // SAFETY: the caller's.
+        unsafe {
+            let (q, shift) = (self.q.as_ptr().add(lane), self.shift.as_ptr().add(lane));
+            let q = V::paired([V::load(q), V::load(q.add(V::N))]);
+            let shift = V::paired([V::load(shift), V::load(shift.add(V::N))]);
+            [V::factors(q[0], shift[0]), V::factors(q[1], shift[1])]
+        }
     }
 }
 
@@ -137,7 +156,18 @@ mod tests {
         unsafe fn scale_all<V>(x: &mut [i32], factors: &Factors) {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
-                unsafe { V::load(from).scale(&V::factors(factors.at().from(at))).store(from) };
+                unsafe { V::load(from).scale::<false>(&factors.at::<V>(at)).store(from) };
+            }
+        }
+    }
+
+    byte_kernel! {
+        /// # Safety
+        /// As for `scale_all`.
+        unsafe fn scale_above<V>(x: &mut [i32], factors: &Factors) {
+            for at in (0..x.len()).step_by(V::N) {
+                let from = x[at..].as_mut_ptr();
+                unsafe { V::load(from).scale::<true>(&factors.at::<V>(at)).store(from) };
             }
         }
     }
@@ -168,6 +198,12 @@ mod tests {
                 let mut got = numbers.clone();
                 unsafe { scale_all(path, &mut got, &factors) };
                 assert_eq!(got, expected, "{path:?}: {numbers:?} by {multipliers:?}");
+                // Those above 0, where others need only stay there or below.
+                let mut above = numbers.clone();
+                unsafe { scale_above(path, &mut above, &factors) };
+                for ((x, above), expected) in numbers.iter().zip(above).zip(&expected) {
+                    assert!(if *x > 0 { above == *expected } else { above <= 0 }, "{path:?}: {x}");
+                }
                 checked += got.len();
             }
         }
@@ -178,6 +214,19 @@ mod tests {
     fn what_32_bits_do_not_hold_is_refused() {
         let fits = |real, largest| Factors::new(&[Multiplier::of(real)], 8, largest).is_some();
         assert!(fits(0.01, 1 << 30) && fits(0.499, 1 << 28));
-        assert!(!fits(0.5, 10) && !fits(1e-12, 10) && !fits(0.01, i64::from(i32::MAX)));
+        assert!(!fits(0.5, 10) && !fits(0.01, i64::from(i32::MAX)) && !fits(1e-12, 1 << 29));
+    }
+
+    #[test]
+    fn tiny_factors_make_nothing() {
+        for multiplier in [Multiplier::of(0.0), Multiplier::of(1e-12), Multiplier::of(2e-10)] {
+            let largest = (1 << 29) - 1;
+            let factors = Factors::splat(multiplier, largest).unwrap();
+            for path in paths() {
+                let mut x: Vec<i32> = [largest as i32, -(largest as i32), 1, -1].repeat(4);
+                unsafe { scale_all(path, &mut x, &factors) };
+                assert_eq!(x, [multiplier.apply(largest as i32); 16], "{path:?} {multiplier:?}");
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Skip;
 use super::factors::{Factors, Multiplier};
-use super::lanes::ByteLanes;
+use super::lanes::{ByteLanes, channel, place_of_one};
 use crate::scratch::Shared;
 
 /// Lanes of a pair of vectors on the widest path: what outputs are padded to.
@@ -15,10 +15,10 @@ pub struct Finish {
     multipliers: Vec<Multiplier>,
     /// None where vectors of 32 bits do not do.
     factors: Option<Factors>,
-    zero: i32,
-    low: i32,
+    zero: i16,
+    low: i16,
     /// One a channel, padded.
-    high: Vec<i32>,
+    high: Vec<i16>,
 }
 
 impl Finish {
@@ -26,7 +26,7 @@ impl Finish {
     pub fn new(multipliers: Vec<Multiplier>, largest: i64, zero: u8, low: u8, high: &[u8]) -> Self {
         let lanes = multipliers.len().next_multiple_of(LANES);
         let factors = Factors::new(&multipliers, lanes, largest);
-        let high = (0..lanes).map(|lane| high.get(lane).copied().map_or(0, i32::from)).collect();
+        let high = (0..lanes).map(|lane| high.get(lane).copied().map_or(0, i16::from)).collect();
         Self { multipliers, factors, zero: zero.into(), low: low.into(), high }
     }
 
@@ -41,7 +41,8 @@ impl Finish {
 
     /// The reference, for one value of channel `c`.
     pub(super) fn apply(&self, sum: i32, c: usize) -> u8 {
-        self.multipliers[c].apply(sum).saturating_add(self.zero).min(self.high[c]).max(self.low) as u8
+        let steps = self.multipliers[c].apply(sum).saturating_add(self.zero.into());
+        steps.min(self.high[c].into()).max(self.low.into()) as u8
     }
 }
 
@@ -148,49 +149,79 @@ pub(super) struct Rows {
 
 /// Writes what becomes of `sums`, for each pixel a pair of vectors: a pass of its own over what lies in the first cache, so that
 /// factors stay where they are from pixel to pixel, and the loops over products are no longer than they need to be.
+/// `VECTORS`: 2 where the sums are pairs, 1 where they are one vector in the order of channels.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`; the pixels are the map's, this task's own and in the skip's map.
 #[inline(always)]
-pub(super) unsafe fn write<V: ByteLanes>(to: &To<'_>, sums: *const i32, rows: Rows) {
+pub(super) unsafe fn write<V: ByteLanes, const VECTORS: usize>(to: &To<'_>, sums: *const i32, rows: Rows) {
     let block = 2 * V::N;
-    let Rows { pixel, count, channels, c, n } = rows;
-    // SAFETY: the caller's; factors and clamps are padded, and no pair is wider than the bytes.
+    // SAFETY: the caller's.
     unsafe {
         match to {
             To::Sums(out) => {
-                for row in 0..count {
-                    let to = out.at((pixel + row) * channels + c);
-                    std::ptr::copy_nonoverlapping(sums.add(row * block), to, n);
+                for row in 0..rows.count {
+                    let to = out.at((rows.pixel + row) * rows.channels + rows.c);
+                    for lane in 0..if VECTORS == 2 { block } else { V::N } {
+                        let c = if VECTORS == 2 { channel(lane, V::N) } else { lane };
+                        if c < rows.n {
+                            *to.add(c) = *sums.add(row * block + lane);
+                        }
+                    }
                 }
             }
             To::Bytes(out, finish, skip) => {
                 let Some(factors) = &finish.factors else { return };
-                let factors = [V::factors(factors.at().from(c)), V::factors(factors.at().from(c + V::N))];
-                let high = [V::load(finish.high.as_ptr().add(c)), V::load(finish.high.as_ptr().add(c + V::N))];
-                let (zero, low) = (V::splat(finish.zero), V::splat(finish.low));
-                let added = skip.as_ref().and_then(|skip| Added::<V>::new(skip));
-                for row in 0..count {
-                    let mut pair = [V::splat(0); 2];
-                    for v in 0..2 {
-                        let sum = V::load(sums.add(row * block + v * V::N));
-                        pair[v] = sum.scale(&factors[v]).add(zero).min(high[v]).max(low);
-                    }
-                    if let Some(added) = &added {
-                        pair = added.to(pair, pixel + row, c, n);
-                    }
-                    let to = out.at((pixel + row) * channels + c);
-                    if n == block {
-                        V::store_bytes(pair, to);
-                    } else if n == V::N {
-                        V::store_bytes_of_one(pair[0], to);
-                    } else {
-                        let mut bytes = [0; LANES];
-                        V::store_bytes(pair, bytes.as_mut_ptr());
-                        std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n);
-                    }
+                match (skip.as_ref().and_then(|skip| Added::<V>::new(skip)), finish.low >= finish.zero) {
+                    (Some(added), _) => bytes::<V, VECTORS, false>(out, finish, factors, Some(&added), sums, rows),
+                    // What lies below 0 becomes the lower end, whatever it is.
+                    (None, true) => bytes::<V, VECTORS, true>(out, finish, factors, None, sums, rows),
+                    (None, false) => bytes::<V, VECTORS, false>(out, finish, factors, None, sums, rows),
                 }
             }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`write`].
+#[inline(always)]
+unsafe fn bytes<V: ByteLanes, const VECTORS: usize, const ABOVE: bool>(
+    out: &Shared<u8>,
+    finish: &Finish,
+    factors: &Factors,
+    added: Option<&Added<V>>,
+    sums: *const i32,
+    rows: Rows,
+) {
+    let Rows { pixel, count, channels, c, n } = rows;
+    // SAFETY: the caller's; factors and clamps are padded.
+    unsafe {
+        let [first, second] = match VECTORS {
+            2 => factors.of_pair::<V>(c),
+            _ => [factors.at::<V>(c); 2],
+        };
+        let high = finish.high.as_ptr().add(c);
+        let high = match VECTORS {
+            2 => V::load_short(high),
+            _ => {
+                let mut places = [0; LANES];
+                for lane in 0..V::N {
+                    places[place_of_one(lane)] = *high.add(lane);
+                }
+                V::load_short(places.as_ptr())
+            }
+        };
+        let (zero, low) = (V::splat_short(finish.zero), V::splat_short(finish.low));
+        for row in 0..count {
+            let sums = sums.add(row * 2 * V::N);
+            let one = V::load(sums).scale::<ABOVE>(&first);
+            let other = if VECTORS == 2 { V::load(sums.add(V::N)).scale::<ABOVE>(&second) } else { one };
+            let mut short = V::clamp(V::pack([one, other]), zero, low, high);
+            if let Some(added) = added {
+                short = added.to::<VECTORS>(short, pixel + row, c, n);
+            }
+            V::store_bytes::<VECTORS>(short, out.at((pixel + row) * channels + c), n);
         }
     }
 }
@@ -200,13 +231,15 @@ struct Added<V: ByteLanes> {
     skip: *const u8,
     pitch: usize,
     reached: usize,
+    /// The skip's zero point, a byte.
+    nothing: u8,
     /// Of the main side and the skip; none is a half.
     sides: [Option<V::Factors>; 2],
     back: V::Factors,
     /// Of the main side, the skip and the output.
-    zeros: [i32; 3],
-    low: i32,
-    high: i32,
+    zeros: [V::Short; 3],
+    low: V::Short,
+    high: V::Short,
 }
 
 impl<V: ByteLanes> Added<V> {
@@ -215,57 +248,52 @@ impl<V: ByteLanes> Added<V> {
     #[inline(always)]
     unsafe fn new(skip: &Skip<'_>) -> Option<Self> {
         let Skip { map, channels: pitch, sum } = *skip;
-        let back = sum.factors.as_ref().filter(|_| sum.is_fast())?.at();
+        let back = sum.factors.as_ref().filter(|_| sum.is_fast())?;
         let mut sides = [None; 2];
-        for (to, side) in sides.iter_mut().zip([&sum.main, &sum.skip]) {
-            if let Some(factors) = &side.factors {
-                // SAFETY: factors that are splat are as many as any vector has lanes.
-                *to = Some(unsafe { V::factors(factors.at()) });
+        // SAFETY: the caller's; factors that are splat are as many as any vector has lanes.
+        unsafe {
+            for (to, side) in sides.iter_mut().zip([&sum.main, &sum.skip]) {
+                if let Some(factors) = &side.factors {
+                    *to = Some(factors.at::<V>(0));
+                }
             }
+            let short = |x: i32| V::splat_short(x as i16);
+            let zeros = [short(sum.main.zero), short(sum.skip.zero), short(sum.zero)];
+            let (back, low, high) = (back.at::<V>(0), short(sum.low), short(sum.high));
+            let (skip, reached, nothing) = (map.as_ptr(), sum.added, sum.skip.zero as u8);
+            Some(Self { skip, pitch, reached, nothing, sides, back, zeros, low, high })
         }
-        let zeros = [sum.main.zero, sum.skip.zero, sum.zero];
-        let (skip, reached, low, high) = (map.as_ptr(), sum.added, sum.low, sum.high);
-        // SAFETY: as above.
-        Some(Self { skip, pitch, reached, sides, back: unsafe { V::factors(back) }, zeros, low, high })
     }
 
-    /// To channels from `c` on, `n` of a pair, of a pixel.
+    /// To channels from `c` on, `n` of a block, of a pixel.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`, and the skip has the pixel.
     #[inline(always)]
-    unsafe fn to(&self, pair: [V; 2], pixel: usize, c: usize, n: usize) -> [V; 2] {
+    unsafe fn to<const VECTORS: usize>(&self, main: V::Short, pixel: usize, c: usize, n: usize) -> V::Short {
+        // Channels beyond those that are reached get the skip's zero, which adds 0.
         let reached = self.reached.saturating_sub(c).min(n);
-        // SAFETY: the caller's; no pair is wider than the bytes.
+        // SAFETY: the caller's; where the skip does not reach, nothing is read: its map may have ended.
         unsafe {
-            // Where the skip does not reach, its map may have ended.
             let from = self.skip.wrapping_add(pixel * self.pitch + c);
-            let mut bytes = [0; LANES];
-            let from = if reached == 2 * V::N {
-                from
-            } else {
-                // Lanes beyond give the skip's zero, which adds 0.
-                bytes.fill(self.zeros[1] as u8);
-                std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), reached);
-                bytes.as_ptr()
-            };
-            let mut out = pair;
-            for v in 0..2 {
-                let main = side(pair[v].sub(V::splat(self.zeros[0])), &self.sides[0]);
-                let skip = side(V::load_bytes(from.add(v * V::N)).sub(V::splat(self.zeros[1])), &self.sides[1]);
-                let sum = main.add(skip).scale(&self.back).add(V::splat(self.zeros[2]));
-                out[v] = sum.min(V::splat(self.high)).max(V::splat(self.low));
+            let skip = V::load_bytes::<VECTORS>(from, reached, self.nothing);
+            let main = V::unpack(V::sub_short(main, self.zeros[0]));
+            let skip = V::unpack(V::sub_short(skip, self.zeros[1]));
+            let mut pair = [main[0]; 2];
+            for v in 0..VECTORS {
+                let sum = side(main[v], &self.sides[0]).add(side(skip[v], &self.sides[1]));
+                pair[v] = sum.scale::<false>(&self.back);
             }
-            out
+            V::clamp(V::pack(pair), self.zeros[2], self.low, self.high)
         }
     }
 }
 
-/// A side of a sum, with its headroom.
+/// A side of a sum, with its headroom: `steps` lie in the upper halves of lanes.
 #[inline(always)]
 fn side<V: ByteLanes>(steps: V, factors: &Option<V::Factors>) -> V {
     match factors {
-        Some(factors) => steps.left(HEADROOM).scale(factors),
-        None => steps.left(HEADROOM - 1),
+        Some(factors) => steps.left(HEADROOM - 16).scale::<false>(factors),
+        None => steps.left(HEADROOM - 17),
     }
 }

@@ -10,18 +10,19 @@ use crate::Isa;
 /// Lanes of i32.
 ///
 /// As for [`crate::lanes::Lanes`], a value can only be made where the CPU has the instruction set.
+///
+/// What is packed to bytes comes in pairs of vectors, and packing works in parts of 128 bits: four lanes of the first vector,
+/// four of the second, and so on. So a *pair* holds its channels in that order ([`channel`]), from the packing of weights on,
+/// and bytes come out in theirs without a further permutation. Where a block has channels for one vector alone, they are
+/// in order, and the other half of what is packed is nothing.
 pub(crate) trait ByteLanes: Copy {
     const N: usize;
     /// Terms of a word.
     const GROUP: usize;
     /// A term in a word: `4 / GROUP` bytes.
     type Cell: Copy + From<u8>;
-
-    /// Factors of a vector's lanes.
-    type Factors: Copy;
-    /// # Safety
-    /// As for `splat`, and `at` holds factors of `N` lanes.
-    unsafe fn factors(at: FactorsAt) -> Self::Factors;
+    /// `2 * N` numbers of 16 bits, in the order of channels.
+    type Short: Copy;
 
     /// A word of weights.
     fn word(weights: impl Fn(usize) -> i8) -> i32;
@@ -34,11 +35,9 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`, and `N` numbers can be written, at any alignment.
     unsafe fn store(self, to: *mut i32);
-    /// `N` bytes, each from 0 to 255.
-    /// # Safety
-    /// As for `splat`, and `N` bytes can be read.
-    unsafe fn load_bytes(from: *const u8) -> Self;
-    /// For each of `2 * N` channels a word of the first `GROUP` rows of bytes.
+    /// Lanes in the order of channels as a pair.
+    fn paired(lanes: [Self; 2]) -> [Self; 2];
+    /// For each channel of a pair a word of the first `GROUP` rows of bytes.
     /// # Safety
     /// As for `splat`, and `2 * N` bytes of each of these rows can be read.
     unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2];
@@ -48,52 +47,86 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`; so many bytes can be read and cells written.
     unsafe fn widen(from: *const u8, to: *mut Self::Cell);
-    /// Two vectors whose lanes are from 0 to 255, as `2 * N` bytes.
-    /// # Safety
-    /// As for `splat`, and `2 * N` bytes can be written.
-    unsafe fn store_bytes(pair: [Self; 2], to: *mut u8);
-    /// One such vector as `N` bytes.
-    /// # Safety
-    /// As for `splat`, and `N` bytes can be written.
-    unsafe fn store_bytes_of_one(self, to: *mut u8);
     /// Lanes plus the products of the terms of each word of `x` and `w`.
     fn dot(self, x: Self, w: Self) -> Self;
     fn add(self, other: Self) -> Self;
-    fn sub(self, other: Self) -> Self;
-    fn min(self, other: Self) -> Self;
-    fn max(self, other: Self) -> Self;
     /// Bits to the left, by a number from 0 to 31 that is known when this is compiled.
     fn left(self, bits: i32) -> Self;
-    /// What [`super::Multiplier::apply`] makes of each lane.
-    fn scale(self, by: &Self::Factors) -> Self;
-}
 
-/// Where the factors of a vector's lanes lie: see [`super::factors::Factors`].
-#[derive(Clone, Copy)]
-pub(crate) struct FactorsAt {
-    /// One more can be read than there are lanes.
-    pub q: *const i32,
-    /// Of the lanes 0, 2 and so on.
-    pub even: *const i64,
-    /// Of the lanes 1, 3 and so on.
-    pub odd: *const i64,
-    pub shift: *const i32,
-}
+    /// Factors of a vector's lanes: see [`super::factors::Factors`].
+    type Factors: Copy;
+    fn factors(q: Self, shift: Self) -> Self::Factors;
+    /// What [`super::Multiplier::apply`] makes of each lane; where `ABOVE`, only of those above 0: what others become is then
+    /// 0 or less.
+    fn scale<const ABOVE: bool>(self, by: &Self::Factors) -> Self;
 
-impl FactorsAt {
-    /// Those of the lanes from `lanes` on, an even number.
-    ///
     /// # Safety
-    /// They are there.
-    #[inline(always)]
-    pub unsafe fn from(self, lanes: usize) -> Self {
-        // SAFETY: the caller's.
-        unsafe {
-            Self {
-                q: self.q.add(lanes),
-                even: self.even.add(lanes / 2),
-                odd: self.odd.add(lanes / 2),
-                shift: self.shift.add(lanes),
+    /// As for `splat`.
+    unsafe fn splat_short(x: i16) -> Self::Short;
+    /// # Safety
+    /// As for `splat`, and `2 * N` numbers can be read.
+    unsafe fn load_short(from: *const i16) -> Self::Short;
+    /// Lanes of a pair, clamped to 16 bits.
+    fn pack(pair: [Self; 2]) -> Self::Short;
+    /// The upper halves of the lanes of a pair; their lower halves are 0.
+    fn unpack(short: Self::Short) -> [Self; 2];
+    /// `(x + zero).min(high).max(low)`; the sum is clamped to 16 bits.
+    fn clamp(x: Self::Short, zero: Self::Short, low: Self::Short, high: Self::Short) -> Self::Short;
+    fn sub_short(x: Self::Short, y: Self::Short) -> Self::Short;
+    /// The first `n` bytes of a pair, or of one vector (`VECTORS`), each from 0 to 255, and `rest` beyond.
+    /// # Safety
+    /// As for `splat`, and `n` bytes can be read.
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> Self::Short;
+    /// The first `n` numbers of a pair, or of one vector, as bytes; each is from 0 to 255.
+    /// # Safety
+    /// As for `splat`, and `n` bytes can be written.
+    unsafe fn store_bytes<const VECTORS: usize>(x: Self::Short, to: *mut u8, n: usize);
+}
+
+/// The channel, from a block's first, of a lane of a pair of vectors of `n` lanes.
+pub(crate) fn channel(lane: usize, n: usize) -> usize {
+    let (vector, lane) = (lane / n, lane % n);
+    lane / 4 * 8 + vector * 4 + lane % 4
+}
+
+/// Where among the numbers of a pair those of a single vector lie.
+pub(crate) fn place_of_one(lane: usize) -> usize {
+    channel(lane, usize::MAX)
+}
+
+/// The first `n` bytes at `from`, with `rest` beyond: `W` of a pair, or half as many of one vector.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+pub(super) unsafe fn spread<const VECTORS: usize, const W: usize>(from: *const u8, n: usize, rest: u8) -> [u8; W] {
+    let mut bytes = [rest; W];
+    // SAFETY: the caller's, and no more than the array.
+    unsafe {
+        if VECTORS == 2 {
+            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n.min(W));
+        } else {
+            for lane in 0..n.min(W / 2) {
+                bytes[place_of_one(lane)] = *from.add(lane);
+            }
+        }
+    }
+    bytes
+}
+
+/// The inverse of [`spread`].
+///
+/// # Safety
+/// `n` bytes can be written.
+#[inline(always)]
+pub(super) unsafe fn gather<const VECTORS: usize, const W: usize>(bytes: [u8; W], to: *mut u8, n: usize) {
+    // SAFETY: the caller's, and no more than the array.
+    unsafe {
+        if VECTORS == 2 {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n.min(W));
+        } else {
+            for lane in 0..n.min(W / 2) {
+                *to.add(lane) = bytes[place_of_one(lane)];
             }
         }
     }
@@ -126,21 +159,15 @@ fn word_of_halves(weights: impl Fn(usize) -> i8) -> i32 {
 }
 
 impl ByteLanes for Portable {
-    type Factors = [(i32, i64, i32); 8];
     const N: usize = 8;
     const GROUP: usize = 2;
     type Cell = i16;
+    type Short = [i16; 16];
+    type Factors = ([i32; 8], [i32; 8]);
     const WIDE: usize = 16;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         word_of_halves(weights)
-    }
-    #[inline(always)]
-    unsafe fn factors(at: FactorsAt) -> Self::Factors {
-        std::array::from_fn(|i| unsafe {
-            let half = if i % 2 == 0 { *at.even.add(i / 2) } else { *at.odd.add(i / 2) };
-            (*at.q.add(i), half, *at.shift.add(i))
-        })
     }
     #[inline(always)]
     unsafe fn splat(x: i32) -> Self {
@@ -155,29 +182,20 @@ impl ByteLanes for Portable {
         unsafe { to.cast::<[i32; 8]>().write_unaligned(self.0) }
     }
     #[inline(always)]
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        Self(unsafe { from.cast::<[u8; 8]>().read_unaligned() }.map(i32::from))
+    fn paired(lanes: [Self; 2]) -> [Self; 2] {
+        pair_of(|c| lanes[c / 8].0[c % 8]).map(Self)
     }
     #[inline(always)]
     unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
-        [0, 8].map(|first| {
-            Self(std::array::from_fn(|i| {
-                let [top, bottom] = [rows[0], rows[1]].map(|row| i32::from(unsafe { *row.add(first + i) }));
-                top | bottom << 16
-            }))
-        })
+        let word = |c| {
+            let [top, bottom] = [rows[0], rows[1]].map(|row| i32::from(unsafe { *row.add(c) }));
+            top | bottom << 16
+        };
+        pair_of(word).map(Self)
     }
     #[inline(always)]
     unsafe fn widen(from: *const u8, to: *mut i16) {
         unsafe { to.cast::<[i16; 16]>().write_unaligned(from.cast::<[u8; 16]>().read_unaligned().map(i16::from)) }
-    }
-    #[inline(always)]
-    unsafe fn store_bytes(pair: [Self; 2], to: *mut u8) {
-        unsafe { to.cast::<[[u8; 8]; 2]>().write_unaligned(pair.map(|lanes| lanes.0.map(|x| x as u8))) }
-    }
-    #[inline(always)]
-    unsafe fn store_bytes_of_one(self, to: *mut u8) {
-        unsafe { to.cast::<[u8; 8]>().write_unaligned(self.0.map(|x| x as u8)) }
     }
     #[inline(always)]
     fn dot(self, x: Self, w: Self) -> Self {
@@ -192,29 +210,70 @@ impl ByteLanes for Portable {
         self.zip(other, i32::wrapping_add)
     }
     #[inline(always)]
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_sub)
-    }
-    #[inline(always)]
-    fn min(self, other: Self) -> Self {
-        self.zip(other, i32::min)
-    }
-    #[inline(always)]
-    fn max(self, other: Self) -> Self {
-        self.zip(other, i32::max)
-    }
-    #[inline(always)]
     fn left(self, bits: i32) -> Self {
         Self(self.0.map(|x| x << bits))
     }
     #[inline(always)]
-    fn scale(self, by: &[(i32, i64, i32); 8]) -> Self {
-        Self(std::array::from_fn(|i| {
-            let (q, half, shift) = by[i];
-            let high = ((i64::from(self.0[i]) * i64::from(q) + half) >> 31) as i32;
-            high.wrapping_add(self.0[i] >> 31) >> shift
-        }))
+    fn factors(q: Self, shift: Self) -> Self::Factors {
+        (q.0, shift.0)
     }
+    #[inline(always)]
+    fn scale<const ABOVE: bool>(self, (q, shift): &Self::Factors) -> Self {
+        Self(std::array::from_fn(|i| scaled::<ABOVE>(self.0[i], q[i], shift[i])))
+    }
+    #[inline(always)]
+    unsafe fn splat_short(x: i16) -> [i16; 16] {
+        [x; 16]
+    }
+    #[inline(always)]
+    unsafe fn load_short(from: *const i16) -> [i16; 16] {
+        unsafe { from.cast::<[i16; 16]>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn pack(pair: [Self; 2]) -> [i16; 16] {
+        packed(&pair.map(|lanes| lanes.0))
+    }
+    #[inline(always)]
+    fn unpack(short: [i16; 16]) -> [Self; 2] {
+        pair_of(|c| i32::from(short[c]) << 16).map(Self)
+    }
+    #[inline(always)]
+    fn clamp(x: [i16; 16], zero: [i16; 16], low: [i16; 16], high: [i16; 16]) -> [i16; 16] {
+        std::array::from_fn(|i| x[i].saturating_add(zero[i]).min(high[i]).max(low[i]))
+    }
+    #[inline(always)]
+    fn sub_short(x: [i16; 16], y: [i16; 16]) -> [i16; 16] {
+        std::array::from_fn(|i| x[i].wrapping_sub(y[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> [i16; 16] {
+        unsafe { spread::<VECTORS, 16>(from, n, rest) }.map(i16::from)
+    }
+    #[inline(always)]
+    unsafe fn store_bytes<const VECTORS: usize>(x: [i16; 16], to: *mut u8, n: usize) {
+        unsafe { gather::<VECTORS, 16>(x.map(|x| x as u8), to, n) }
+    }
+}
+
+/// A pair's lanes, by channel.
+#[inline(always)]
+pub(super) fn pair_of<const N: usize>(of: impl Fn(usize) -> i32) -> [[i32; N]; 2] {
+    [0, 1].map(|vector| std::array::from_fn(|lane| of(channel(vector * N + lane, N))))
+}
+
+/// The inverse of [`pair_of`], clamped.
+#[inline(always)]
+pub(super) fn packed<const N: usize, const W: usize>(pair: &[[i32; N]; 2]) -> [i16; W] {
+    std::array::from_fn(|c| pair[c / 4 % 2][c / 8 * 4 + c % 4].clamp(i16::MIN.into(), i16::MAX.into()) as i16)
+}
+
+/// One lane of [`ByteLanes::scale`].
+#[inline(always)]
+pub(super) fn scaled<const ABOVE: bool>(x: i32, q: i32, shift: i32) -> i32 {
+    let nudge = (1i64 << 31) + (1i64 << (31 + shift));
+    let high = (((i64::from(x) * i64::from(q)) + nudge) >> 32) as i32;
+    let below = if ABOVE { 0 } else { x >> 31 };
+    high.wrapping_add(x).wrapping_add(below) >> shift
 }
 
 #[cfg(target_arch = "x86_64")]

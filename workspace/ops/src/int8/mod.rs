@@ -21,7 +21,7 @@ use crate::scratch::{self, Shared};
 use crate::shape::product;
 use crate::{ConvShape, OpError, Runtime};
 use finish::{LANES, To};
-use lanes::{ByteLanes, Portable};
+use lanes::{ByteLanes, Portable, channel};
 
 /// A convolution, packed for a path.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct Conv {
     filter: ConvShape,
     path: Path,
     words: Vec<i32>,
-    /// What sums begin with: biases less the share of the map's zero point; padded.
+    /// What sums begin with: biases less the share of the map's zero point, as lanes lie.
     start: Vec<i32>,
     /// The map's zero point, a byte.
     zero: u8,
@@ -63,17 +63,6 @@ impl Conv {
         filter.check_filter()?;
         OpError::length("weights", shape.weight_len(), weights.len())?;
         OpError::length("biases", shape.output, bias.len())?;
-        let words = match path {
-            #[cfg(target_arch = "x86_64")]
-            Path::Vnni => pack::<lanes::Vnni>(&filter, weights),
-            #[cfg(target_arch = "x86_64")]
-            Path::Vnni256 => pack::<lanes::Vnni256>(&filter, weights),
-            #[cfg(test)]
-            Path::Quads => pack::<quads::Quads>(&filter, weights),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => pack::<lanes::Avx2>(&filter, weights),
-            _ => pack::<Portable>(&filter, weights),
-        };
         let reach = i64::from(zero.max(255 - zero));
         let mut start = vec![0; shape.output.next_multiple_of(LANES)];
         let mut largest = 0;
@@ -85,6 +74,17 @@ impl Conv {
             *start = bias.wrapping_sub(i32::from(zero).wrapping_mul(sum as i32));
             largest = largest.max(i64::from(bias.unsigned_abs()) + reach * sizes);
         }
+        let (words, start) = match path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni => pack::<lanes::Vnni>(&filter, weights, &start),
+            #[cfg(target_arch = "x86_64")]
+            Path::Vnni256 => pack::<lanes::Vnni256>(&filter, weights, &start),
+            #[cfg(test)]
+            Path::Quads => pack::<quads::Quads>(&filter, weights, &start),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => pack::<lanes::Avx2>(&filter, weights, &start),
+            _ => pack::<Portable>(&filter, weights, &start),
+        };
         Ok(Self { filter, path, words, start, zero, largest })
     }
 
@@ -177,8 +177,26 @@ impl Conv {
     }
 }
 
-fn pack<V: ByteLanes>(filter: &ConvShape, weights: &[i8]) -> Vec<i32> {
-    if filter.depthwise { depthwise::pack::<V>(filter, weights) } else { dense::pack::<V>(filter, weights) }
+/// Words of the weights, and what sums begin with, as the lanes of a path lie.
+fn pack<V: ByteLanes>(filter: &ConvShape, weights: &[i8], start: &[i32]) -> (Vec<i32>, Vec<i32>) {
+    let words = match filter.depthwise {
+        true => depthwise::pack::<V>(filter, weights),
+        false => dense::pack::<V>(filter, weights),
+    };
+    let blocks = (0..start.len()).step_by(2 * V::N);
+    let start = blocks.flat_map(|first| channels::<V>(filter, first)).map(|c| c.map_or(0, |c| start[c])).collect();
+    (words, start)
+}
+
+/// The outputs in the lanes of the block that begins with output `first`; none beyond the last. A block is a pair of vectors,
+/// but for the last of a dense convolution where one holds what is left.
+fn channels<V: ByteLanes>(filter: &ConvShape, first: usize) -> impl Iterator<Item = Option<usize>> {
+    let left = filter.output.saturating_sub(first);
+    let is_pair = filter.depthwise || left > V::N;
+    (0..2 * V::N).map(move |lane| {
+        let c = if is_pair { channel(lane, V::N) } else { lane };
+        (c < left).then_some(first + c)
+    })
 }
 
 /// Tasks of a call, and words of scratch of each.

@@ -1,6 +1,6 @@
 //! What VNNI does, in plain Rust: all but the instructions themselves is tested on any machine.
 
-use super::lanes::{ByteLanes, FactorsAt, Portable, word_of_bytes};
+use super::lanes::{ByteLanes, gather, packed, pair_of, scaled, spread, word_of_bytes};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Quads([i32; 16]);
@@ -12,17 +12,15 @@ impl Quads {
 }
 
 impl ByteLanes for Quads {
-    type Factors = [<Portable as ByteLanes>::Factors; 2];
     const N: usize = 16;
     const GROUP: usize = 4;
     type Cell = u8;
+    type Short = [i16; 32];
+    type Factors = ([i32; 16], [i32; 16]);
     const WIDE: usize = 64;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         word_of_bytes(weights)
-    }
-    unsafe fn factors(at: FactorsAt) -> Self::Factors {
-        unsafe { [Portable::factors(at), Portable::factors(at.from(8))] }
     }
     unsafe fn splat(x: i32) -> Self {
         Self([x; 16])
@@ -33,22 +31,14 @@ impl ByteLanes for Quads {
     unsafe fn store(self, to: *mut i32) {
         unsafe { to.cast::<[i32; 16]>().write_unaligned(self.0) }
     }
-    unsafe fn load_bytes(from: *const u8) -> Self {
-        Self(unsafe { from.cast::<[u8; 16]>().read_unaligned() }.map(i32::from))
+    fn paired(lanes: [Self; 2]) -> [Self; 2] {
+        pair_of(|c| lanes[c / 16].0[c % 16]).map(Self)
     }
     unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
-        [0, 16].map(|first| {
-            Self(std::array::from_fn(|i| i32::from_le_bytes(rows.map(|row| unsafe { *row.add(first + i) }))))
-        })
+        pair_of(|c| i32::from_le_bytes(rows.map(|row| unsafe { *row.add(c) }))).map(Self)
     }
     unsafe fn widen(from: *const u8, to: *mut u8) {
         unsafe { std::ptr::copy_nonoverlapping(from, to, 64) }
-    }
-    unsafe fn store_bytes(pair: [Self; 2], to: *mut u8) {
-        unsafe { to.cast::<[[u8; 16]; 2]>().write_unaligned(pair.map(|lanes| lanes.0.map(|x| x as u8))) }
-    }
-    unsafe fn store_bytes_of_one(self, to: *mut u8) {
-        unsafe { to.cast::<[u8; 16]>().write_unaligned(self.0.map(|x| x as u8)) }
     }
     fn dot(self, x: Self, w: Self) -> Self {
         let products = x.zip(w, |x, w| {
@@ -60,20 +50,37 @@ impl ByteLanes for Quads {
     fn add(self, other: Self) -> Self {
         self.zip(other, i32::wrapping_add)
     }
-    fn sub(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_sub)
-    }
-    fn min(self, other: Self) -> Self {
-        self.zip(other, i32::min)
-    }
-    fn max(self, other: Self) -> Self {
-        self.zip(other, i32::max)
-    }
     fn left(self, bits: i32) -> Self {
         Self(self.0.map(|x| x << bits))
     }
-    fn scale(self, by: &Self::Factors) -> Self {
-        let halves = [0, 1].map(|half| Portable(std::array::from_fn(|i| self.0[8 * half + i])).scale(&by[half]).0);
-        Self(std::array::from_fn(|i| halves[i / 8][i % 8]))
+    fn factors(q: Self, shift: Self) -> Self::Factors {
+        (q.0, shift.0)
+    }
+    fn scale<const ABOVE: bool>(self, (q, shift): &Self::Factors) -> Self {
+        Self(std::array::from_fn(|i| scaled::<ABOVE>(self.0[i], q[i], shift[i])))
+    }
+    unsafe fn splat_short(x: i16) -> [i16; 32] {
+        [x; 32]
+    }
+    unsafe fn load_short(from: *const i16) -> [i16; 32] {
+        unsafe { from.cast::<[i16; 32]>().read_unaligned() }
+    }
+    fn pack(pair: [Self; 2]) -> [i16; 32] {
+        packed(&pair.map(|lanes| lanes.0))
+    }
+    fn unpack(short: [i16; 32]) -> [Self; 2] {
+        pair_of(|c| i32::from(short[c]) << 16).map(Self)
+    }
+    fn clamp(x: [i16; 32], zero: [i16; 32], low: [i16; 32], high: [i16; 32]) -> [i16; 32] {
+        std::array::from_fn(|i| x[i].saturating_add(zero[i]).min(high[i]).max(low[i]))
+    }
+    fn sub_short(x: [i16; 32], y: [i16; 32]) -> [i16; 32] {
+        std::array::from_fn(|i| x[i].wrapping_sub(y[i]))
+    }
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> [i16; 32] {
+        unsafe { spread::<VECTORS, 32>(from, n, rest) }.map(i16::from)
+    }
+    unsafe fn store_bytes<const VECTORS: usize>(x: [i16; 32], to: *mut u8, n: usize) {
+        unsafe { gather::<VECTORS, 32>(x.map(|x| x as u8), to, n) }
     }
 }
