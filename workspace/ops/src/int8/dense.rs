@@ -15,8 +15,10 @@ const TILE: usize = 6;
 const PANEL: usize = 1 << 15;
 /// Pixels of a panel, at most.
 const PIXELS: usize = 16 * TILE;
+/// Bytes that [`ByteLanes::widen`] takes.
+const SMALL: usize = 16;
 /// Words that may be written beyond a panel's last.
-const OVER: usize = 32;
+const OVER: usize = SMALL / 2;
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
 const TASKS: usize = 8;
 
@@ -217,29 +219,42 @@ unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: 
         // Image, line and column, counted on: a division at every pixel costs as much as a small window.
         let (mut image, mut y, mut ox) =
             (start / (out_height * out_width), start / out_width % out_height, start % out_width);
+        let line = kernel * input;
         for row in 0..rows {
             let to = panel.add(row * cells);
+            let (left, top) = (ox * stride, y * stride);
             // The window's columns that lie within the map: neighbours in memory, for each of its rows.
-            let left = ox * stride;
             let first = shape.left().saturating_sub(left).min(kernel);
             let end = (width + shape.left()).saturating_sub(left).clamp(first, kernel);
-            for ky in 0..kernel {
-                let to = to.add(ky * kernel * input);
-                let inside = (y * stride + ky).checked_sub(shape.above()).filter(|iy| *iy < height);
-                let (first, end) = if inside.is_some() { (first, end) } else { (kernel, kernel) };
-                for cell in 0..first * input {
-                    *to.add(cell) = V::Cell::from(conv.zero);
+            // A small window inside the map, the stem's: what a line writes too much, the next one overwrites.
+            let corner = (top.checked_sub(shape.above()), left.checked_sub(shape.left()));
+            if let (1..=SMALL, (Some(iy), Some(ix))) = (line, corner)
+                && ix + kernel <= width
+                && iy + kernel <= height
+                && (((image * height + iy + kernel - 1) * width) + ix) * input + SMALL <= x.len()
+            {
+                let from = x.as_ptr().add(((image * height + iy) * width + ix) * input);
+                for ky in 0..kernel {
+                    V::widen(from.add(ky * width * input), to.add(ky * line));
                 }
-                if let Some(iy) = inside
-                    && first < end
-                {
-                    let column = left + first - shape.left();
-                    let from = ((image * height + iy) * width + column) * input;
-                    put::<V>(x, from, (end - first) * input, to.add(first * input));
-                }
-                // After what was put there, which may have run over.
-                for cell in end * input..kernel * input {
-                    *to.add(cell) = V::Cell::from(conv.zero);
+            } else {
+                for ky in 0..kernel {
+                    let to = to.add(ky * line);
+                    let inside = (top + ky).checked_sub(shape.above()).filter(|iy| *iy < height);
+                    let (first, end) = if inside.is_some() { (first, end) } else { (kernel, kernel) };
+                    for cell in 0..first * input {
+                        *to.add(cell) = V::Cell::from(conv.zero);
+                    }
+                    if let Some(iy) = inside
+                        && first < end
+                    {
+                        let column = left + first - shape.left();
+                        let from = ((image * height + iy) * width + column) * input;
+                        put::<V>(x, from, (end - first) * input, to.add(first * input));
+                    }
+                    for cell in end * input..line {
+                        *to.add(cell) = V::Cell::from(conv.zero);
+                    }
                 }
             }
             for cell in terms..cells {
@@ -256,22 +271,24 @@ unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: 
     }
 }
 
-/// Widens `n` bytes of the map to cells. A few cells more may be written, and are written again later.
+/// `n` bytes of the map as cells.
 ///
 /// # Safety
-/// The bytes are there, and as many cells and [`OVER`] more.
+/// The bytes are there, and as many cells.
 #[inline(always)]
 unsafe fn put<V: ByteLanes>(x: &[u8], from: usize, n: usize, to: *mut V::Cell) {
     // SAFETY: the caller's.
     unsafe {
         let bytes = x.as_ptr().add(from);
-        let mut at = 0;
-        while at < n && from + at + V::WIDE <= x.len() {
-            V::widen(bytes.add(at), to.add(at));
-            at += V::WIDE;
+        if size_of::<V::Cell>() == 1 {
+            return std::ptr::copy_nonoverlapping(bytes, to.cast(), n);
         }
-        for i in at..n {
-            *to.add(i) = V::Cell::from(*bytes.add(i));
+        let whole = n - n % SMALL;
+        for at in (0..whole).step_by(SMALL) {
+            V::widen(bytes.add(at), to.add(at));
+        }
+        for at in whole..n {
+            *to.add(at) = V::Cell::from(*bytes.add(at));
         }
     }
 }

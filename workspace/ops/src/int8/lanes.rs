@@ -41,9 +41,7 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`, and `2 * N` bytes of each of these rows can be read.
     unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2];
-    /// Bytes that `widen` takes, and cells that it gives: at most 64 bytes of them.
-    const WIDE: usize;
-    /// `WIDE` bytes to as many cells.
+    /// 16 bytes to as many cells.
     /// # Safety
     /// As for `splat`; so many bytes can be read and cells written.
     unsafe fn widen(from: *const u8, to: *mut Self::Cell);
@@ -164,7 +162,6 @@ impl ByteLanes for Portable {
     type Cell = i16;
     type Short = [i16; 16];
     type Factors = ([i32; 8], [i32; 8]);
-    const WIDE: usize = 16;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         word_of_halves(weights)

@@ -17,7 +17,6 @@ impl ByteLanes for Quads {
     type Cell = u8;
     type Short = [i16; 32];
     type Factors = ([i32; 16], [i32; 16]);
-    const WIDE: usize = 64;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         word_of_bytes(weights)
@@ -38,7 +37,7 @@ impl ByteLanes for Quads {
         pair_of(|c| i32::from_le_bytes(rows.map(|row| unsafe { *row.add(c) }))).map(Self)
     }
     unsafe fn widen(from: *const u8, to: *mut u8) {
-        unsafe { std::ptr::copy_nonoverlapping(from, to, 64) }
+        unsafe { std::ptr::copy_nonoverlapping(from, to, 16) }
     }
     fn dot(self, x: Self, w: Self) -> Self {
         let products = x.zip(w, |x, w| {

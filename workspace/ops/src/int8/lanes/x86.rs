@@ -15,7 +15,6 @@ impl ByteLanes for Avx2 {
     type Short = __m256i;
     /// Of even and of odd lanes, what is added to products of either, and shifts.
     type Factors = [__m256i; 5];
-    const WIDE: usize = 16;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         super::word_of_halves(weights)
@@ -192,7 +191,6 @@ impl ByteLanes for Vnni256 {
     type Cell = u8;
     type Short = __m256i;
     type Factors = <Avx2 as ByteLanes>::Factors;
-    const WIDE: usize = 64;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         super::word_of_bytes(weights)
@@ -224,11 +222,7 @@ impl ByteLanes for Vnni256 {
     }
     #[inline(always)]
     unsafe fn widen(from: *const u8, to: *mut u8) {
-        unsafe {
-            for half in [0, 32] {
-                _mm256_storeu_si256(to.add(half).cast(), _mm256_loadu_si256(from.add(half).cast()));
-            }
-        }
+        unsafe { _mm_storeu_si128(to.cast(), _mm_loadu_si128(from.cast())) }
     }
     #[inline(always)]
     fn dot(self, x: Self, w: Self) -> Self {
@@ -295,7 +289,6 @@ impl ByteLanes for Vnni {
     type Short = __m512i;
     /// Of even and of odd lanes, what is added to products of either, and shifts.
     type Factors = [__m512i; 5];
-    const WIDE: usize = 64;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
         super::word_of_bytes(weights)
@@ -331,7 +324,7 @@ impl ByteLanes for Vnni {
     }
     #[inline(always)]
     unsafe fn widen(from: *const u8, to: *mut u8) {
-        unsafe { _mm512_storeu_si512(to.cast(), _mm512_loadu_si512(from.cast())) }
+        unsafe { _mm_storeu_si128(to.cast(), _mm_loadu_si128(from.cast())) }
     }
     #[inline(always)]
     fn dot(self, x: Self, w: Self) -> Self {
