@@ -99,14 +99,21 @@ byte_kernel! {
         let (panel, sums) = scratch.split_at_mut(cut.panel());
         // SAFETY: the caller's.
         unsafe {
-            fill::<V>(call, start, rows, cut.words, panel);
+            // Where a word is four bytes of the map as they lie, the map is its own panel.
+            let is_panel = V::GROUP == 4 && (shape.kernel, shape.stride) == (1, 1) && shape.input % V::GROUP == 0;
+            let panel = if is_panel {
+                call.x.as_ptr().add(start * shape.input).cast()
+            } else {
+                fill::<V>(call, start, rows, cut.words, panel);
+                panel.as_ptr()
+            };
             let block = 2 * V::N;
             for index in part * cut.blocks..((part + 1) * cut.blocks).min(shape.output.div_ceil(block)) {
                 let c = index * block;
                 let n = block.min(shape.output - c);
                 let (words, begin) = (conv.words.as_ptr().add(c * cut.words), conv.start.as_ptr().add(c));
                 let b = Block { words, start: begin, depth: cut.words };
-                tiles::<V>(panel.as_ptr(), rows, b, n > V::N, sums.as_mut_ptr());
+                tiles::<V>(panel, rows, b, n > V::N, sums.as_mut_ptr());
                 let rows = Rows { pixel: start, count: rows, channels: shape.output, c, n };
                 if n > V::N {
                     finish::write::<V, 2>(to, sums.as_ptr(), rows);
@@ -184,7 +191,7 @@ unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const i32, b
                 words[v] = V::load(b_at.add(v * V::N));
             }
             for r in 0..MR {
-                let x = V::splat(*a_at.add(r * b.depth));
+                let x = V::splat(a_at.add(r * b.depth).read_unaligned());
                 for v in 0..NV {
                     sums[r][v] = sums[r][v].dot(x, words[v]);
                 }

@@ -12,8 +12,10 @@ use crate::ConvShape;
 
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
 const TASKS: usize = 8;
-/// Outputs that are computed together.
-const PIXELS: usize = 4;
+/// Outputs that are computed together at stride 1, where neighbours share two columns of three and a line is as long.
+const MANY: usize = 8;
+/// Outputs that are computed together elsewhere.
+const FEW: usize = 4;
 
 /// Lines of output of a task.
 fn lines(shape: &ConvShape) -> usize {
@@ -114,16 +116,12 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize>(call: &Call<'
                     taps: conv.words.as_ptr().add((c * V::GROUP + phase * block) * groups * K),
                     start: conv.start.as_ptr().add(c),
                 };
-                if out_width < PIXELS {
-                    for x in 0..out_width {
-                        micro::<V, K, S, 1>(b, x, sums.add(x * block));
-                    }
+                if S == 1 && out_width >= MANY {
+                    micros::<V, K, S, MANY>(b, out_width, sums);
+                } else if out_width >= FEW {
+                    micros::<V, K, S, FEW>(b, out_width, sums);
                 } else {
-                    for x in (0..out_width).step_by(PIXELS) {
-                        // The last may compute again what the one before it did.
-                        let x = x.min(out_width - PIXELS);
-                        micro::<V, K, S, PIXELS>(b, x, sums.add(x * block));
-                    }
+                    micros::<V, K, S, 1>(b, out_width, sums);
                 }
                 let rows = Rows { pixel: at * out_width, count: out_width, channels, c, n };
                 finish::write::<V, 2>(to, sums, rows);
@@ -144,6 +142,19 @@ struct Block {
     taps: *const i32,
     /// What sums begin with.
     start: *const i32,
+}
+
+/// The sums of a line of at least `M` outputs. The last may compute again what the one before it did.
+///
+/// # Safety
+/// As for `forward`.
+#[inline(always)]
+unsafe fn micros<V: ByteLanes, const K: usize, const S: usize, const M: usize>(b: Block, width: usize, sums: *mut i32) {
+    for x in (0..width).step_by(M) {
+        let x = x.min(width - M);
+        // SAFETY: the caller's.
+        unsafe { micro::<V, K, S, M>(b, x, sums.add(x * 2 * V::N)) };
+    }
 }
 
 /// The sums of `M` neighbouring outputs from column `x` on: a vector of channels at a time, each word loaded once for all
