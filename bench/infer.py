@@ -2,8 +2,8 @@
 
 Both sides run the same weights, ours by our own export, on the same pinned cores; in f32, and in 8 bits (QDQ, activations u8,
 weights s8 and per channel). Before any time is taken, logits of one image must agree: in f32 within 1e-4 of the largest; in
-8 bits, where each side rounds in its own way and ONNX Runtime saturates on CPUs without VNNI, they must correlate. Each round times every side in turn; what counts is the ratio of each
-round's medians. A second process of ours is the control: where it differs from the first by more than 2 %, the run says so.
+8 bits, where each side rounds in its own way and ONNX Runtime saturates on CPUs without VNNI, they must correlate. Each round
+times every side in turn; what counts is the ratio of each round's medians. A second process of ours is the control: where it differs from the first by more than 2 %, the run says so.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import tempfile
 from train import cpu_name, spread
 
 CELLS = [(network, width) for network in ("mobilenetv2", "mobilenext") for width in ("1.0", "0.5")]
+CELLS.append(("efficientnet_b0", "1.0"))
 CONTROL = 0.02
 ROUND_SECONDS = 0.25
 

@@ -31,9 +31,11 @@ def peer(network, width, size, classes, batch, threads, compiled):
 
     torch.set_num_threads(threads)
 
+    activation = nn.SiLU if network == "efficientnet_b0" else nn.ReLU6
+
     def unit(cin, cout, kernel=1, stride=1, groups=1, act=True):
         layers = [nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(cout)]
-        return layers + ([nn.ReLU6(inplace=True)] if act else [])
+        return layers + ([activation(inplace=True)] if act else [])
 
     class Residual(nn.Module):
         def __init__(self, layers, add):
@@ -47,6 +49,21 @@ def peer(network, width, size, classes, batch, threads, compiled):
         wide = round(cin * t)
         layers = unit(cin, wide) if t != 1 else []
         layers += unit(wide, wide, 3, stride, wide) + unit(wide, cout, act=False)
+        return Residual(layers, stride == 1 and cin == cout)
+
+    class Gate(nn.Module):
+        def __init__(self, channels, squeezed):
+            super().__init__()
+            self.squeeze, self.expand = nn.Conv2d(channels, squeezed, 1), nn.Conv2d(squeezed, channels, 1)
+
+        def forward(self, x):
+            gate = self.expand(nn.functional.silu(self.squeeze(x.mean((2, 3), keepdim=True))))
+            return x * torch.sigmoid(gate)
+
+    def mbconv(cin, cout, kernel, stride, t):
+        wide = cin * t
+        layers = unit(cin, wide) if t != 1 else []
+        layers += unit(wide, wide, kernel, stride, wide) + [Gate(wide, cin // 4)] + unit(wide, cout, act=False)
         return Residual(layers, stride == 1 and cin == cout)
 
     def sandglass(cin, cout, stride, t, keep):
@@ -71,6 +88,15 @@ def peer(network, width, size, classes, batch, threads, compiled):
                 layers.append(inverted_residual(channels, scaled(c), s if i == 0 else 1, t))
                 channels = scaled(c)
         head = scaled(1280) if width > 1 else 1280
+        layers += unit(channels, head)
+    elif network == "efficientnet_b0":
+        plan = [(1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3), (6, 112, 3, 1, 5), (6, 192, 4, 2, 5),
+                (6, 320, 1, 1, 3)]
+        for t, c, n, s, kernel in plan:
+            for i in range(n):
+                layers.append(mbconv(channels, c, kernel, s if i == 0 else 1, t))
+                channels = c
+        head = 1280
         layers += unit(channels, head)
     else:
         plan = [(2, 96, 1, 2), (6, 144, 1, 1), (6, 192, 3, 2), (6, 288, 3, 2), (6, 384, 4, 1), (6, 576, 4, 2), (6, 960, 3, 1),
@@ -133,6 +159,9 @@ def compare(options, network, width):
     ours = Side([options.step, *shape])
     theirs = Side([sys.executable, __file__, "--peer", *shape] + (["--compile"] if options.compile else []))
     sides = {"sandglass": ours, "pytorch": theirs}
+    if ours.hello["parameters"] != theirs.hello["parameters"]:
+        sys.exit(f"bench-train: {network} {width}: {ours.hello['parameters']} parameters here, "
+                 f"{theirs.hello['parameters']} in the peer: no times")
     steps = {}
     for name, side in sides.items():
         side.run(2)
@@ -178,6 +207,7 @@ def main():
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     cells = [(network, width) for network in ("mobilenetv2", "mobilenext") for width in (0.5, 1.0)]
+    cells.append(("efficientnet_b0", 1.0))
     if options.only:
         network, width = options.only.split(":")
         cells = [(network, float(width))]

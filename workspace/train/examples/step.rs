@@ -34,7 +34,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Any fixed numbers do: the time does not depend on them.
     let images: Vec<f32> = (0..batch * size * size * 3).map(|i| ((i * 7919) % 509) as f32 / 254.0 - 1.0).collect();
     let labels: Vec<u32> = (0..batch).map(|i| (i * 31 % classes) as u32).collect();
-    println!("{{\"isa\":\"{isa}\"}}");
+    let trained = weights.specs.iter().zip(&sizes).filter(|(spec, _)| spec.role.is_trained());
+    let parameters: usize = trained.map(|(_, size)| size).sum();
+    println!("{{\"isa\":\"{isa}\",\"parameters\":{parameters}}}");
     for line in std::io::stdin().lock().lines() {
         let steps: usize = line?.trim().parse()?;
         let began = Instant::now();

@@ -48,6 +48,8 @@ pub(crate) trait ByteLanes: Copy {
     /// Lanes plus the products of the terms of each word of `x` and `w`.
     fn dot(self, x: Self, w: Self) -> Self;
     fn add(self, other: Self) -> Self;
+    /// Products of the upper halves of lanes, which are signed; their lower halves are 0.
+    fn times_above(self, other: Self) -> Self;
     /// Bits to the left, by a number from 0 to 31 that is known when this is compiled.
     fn left(self, bits: i32) -> Self;
 
@@ -205,6 +207,10 @@ impl ByteLanes for Portable {
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, i32::wrapping_add)
+    }
+    #[inline(always)]
+    fn times_above(self, other: Self) -> Self {
+        self.zip(other, |x, y| (x >> 16) * (y >> 16))
     }
     #[inline(always)]
     fn left(self, bits: i32) -> Self {

@@ -49,6 +49,9 @@ impl ByteLanes for Quads {
     fn add(self, other: Self) -> Self {
         self.zip(other, i32::wrapping_add)
     }
+    fn times_above(self, other: Self) -> Self {
+        self.zip(other, |x, y| (x >> 16) * (y >> 16))
+    }
     fn left(self, bits: i32) -> Self {
         Self(self.0.map(|x| x << bits))
     }

@@ -1,6 +1,7 @@
 //! What networks in 8 bits do between convolutions, value by value. Maps are bytes `q + 128`.
 
-use super::lanes::byte_kernel;
+use super::factors::Factors;
+use super::lanes::{ByteLanes, byte_kernel};
 use super::{Grid, Multiplier, Path, Sum};
 use crate::pool::MaxPoolShape;
 use crate::scratch::Shared;
@@ -108,12 +109,44 @@ pub fn gate(
     OpError::length("output", x.len(), out.len())?;
     OpError::length("gate", by.len().max(1), by.len())?;
     OpError::length("gated map", x.len().next_multiple_of(by.len().max(1)), x.len())?;
-    parts(runtime, out, by.len(), &|start, out| {
-        for ((out, &x), &by) in out.iter_mut().zip(&x[start..]).zip(by.iter().cycle()) {
-            *out = to.apply((i32::from(x) - i32::from(zeros.0)) * (i32::from(by) - i32::from(zeros.1)));
+    let (path, factors) = (Path::of(runtime.isa()), Factors::splat(to.multiplier, 255 * 255));
+    parts(runtime, out, by.len(), &|start, out| match &factors {
+        // SAFETY: a runtime is only made where the CPU has its instructions; both maps are whole pixels of the gate's channels.
+        Some(factors) => unsafe { gated(path, &x[start..start + out.len()], by, zeros, (factors, to.zero), out) },
+        None => {
+            for ((out, &x), &by) in out.iter_mut().zip(&x[start..]).zip(by.iter().cycle()) {
+                *out = to.apply((i32::from(x) - i32::from(zeros.0)) * (i32::from(by) - i32::from(zeros.1)));
+            }
         }
     });
     Ok(())
+}
+
+byte_kernel! {
+    /// A block of channels over all pixels, then the next: a block's gate stays where it is.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `path`; `x` and `out` are as long as each other, whole pixels of the channels of `by`.
+    unsafe fn gated<V>(x: &[u8], by: &[u8], zeros: (u8, u8), to: (&Factors, u8), out: &mut [u8]) {
+        let channels = by.len();
+        // SAFETY: the caller's; factors that are splat are as many as any vector has lanes.
+        unsafe {
+            let short = |x: u8| i16::from(x);
+            let (of_x, of_by) = (V::splat_short(short(zeros.0)), V::splat_short(short(zeros.1)));
+            let (zero, low, high) = (V::splat_short(short(to.1)), V::splat_short(0), V::splat_short(255));
+            let factors = to.0.at::<V>(0);
+            for c in (0..channels).step_by(2 * V::N) {
+                let n = (channels - c).min(2 * V::N);
+                let by = V::unpack(V::sub_short(V::load_bytes::<2>(by.as_ptr().add(c), n, zeros.1), of_by));
+                for at in (c..x.len()).step_by(channels) {
+                    let x = V::unpack(V::sub_short(V::load_bytes::<2>(x.as_ptr().add(at), n, zeros.0), of_x));
+                    let one = x[0].times_above(by[0]).scale::<false>(&factors);
+                    let other = x[1].times_above(by[1]).scale::<false>(&factors);
+                    V::store_bytes::<2>(V::clamp(V::pack([one, other]), zero, low, high), out.as_mut_ptr().add(at), n);
+                }
+            }
+        }
+    }
 }
 
 /// An activation that is no clamp: what each byte becomes.

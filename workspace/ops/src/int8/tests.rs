@@ -221,3 +221,27 @@ fn reals_are_rounded_half_away_from_zero() {
         }
     }
 }
+
+#[test]
+fn gates_are_products_brought_to_a_scale() {
+    let mut mixed = Mixed(11);
+    let runtimes: Vec<Runtime> = paths().into_iter().map(|path| Runtime::with_isa(2, isa(path)).unwrap()).collect();
+    for round in 0..400 {
+        let (channels, pixels) = (1 + mixed.below(100), 1 + mixed.below(40) * (1 + round % 3));
+        let (x, by) = (mixed.bytes(pixels * channels, round % 2 == 0), mixed.bytes(channels, round % 3 == 0));
+        let zeros = (mixed.next() as u8, mixed.next() as u8);
+        // A half and more are done value by value.
+        let real = [0.5, 1e-3, 0.013, 1e-5, 0.499][mixed.below(5)];
+        let to = Rescale { multiplier: Multiplier::of(real), zero: mixed.next() as u8 };
+        let one = |at: usize, x: u8| {
+            let product = (i32::from(x) - i32::from(zeros.0)) * (i32::from(by[at % channels]) - i32::from(zeros.1));
+            to.multiplier.apply(product).saturating_add(to.zero.into()).clamp(0, 255) as u8
+        };
+        let expected: Vec<u8> = x.iter().enumerate().map(|(at, &x)| one(at, x)).collect();
+        for runtime in &runtimes {
+            let mut out = vec![7; x.len()];
+            gate(runtime, (&x, &by), zeros, to, &mut out).unwrap();
+            assert_eq!(out, expected, "{:?}, {channels} channels", runtime.isa());
+        }
+    }
+}

@@ -57,6 +57,13 @@ impl ByteLanes for Avx2 {
         unsafe { Self(_mm256_add_epi32(self.0, other.0)) }
     }
     #[inline(always)]
+    fn times_above(self, other: Self) -> Self {
+        unsafe {
+            // Pairs of 16 bits, of which the first is 0.
+            Self(_mm256_madd_epi16(self.0, other.0))
+        }
+    }
+    #[inline(always)]
     fn left(self, bits: i32) -> Self {
         unsafe { Self(_mm256_sllv_epi32(self.0, _mm256_set1_epi32(bits))) }
     }
@@ -233,6 +240,10 @@ impl ByteLanes for Vnni256 {
         Self(self.0.add(other.0))
     }
     #[inline(always)]
+    fn times_above(self, other: Self) -> Self {
+        Self(self.0.times_above(other.0))
+    }
+    #[inline(always)]
     fn left(self, bits: i32) -> Self {
         Self(self.0.left(bits))
     }
@@ -333,6 +344,10 @@ impl ByteLanes for Vnni {
     #[inline(always)]
     fn add(self, other: Self) -> Self {
         unsafe { Self(_mm512_add_epi32(self.0, other.0)) }
+    }
+    #[inline(always)]
+    fn times_above(self, other: Self) -> Self {
+        unsafe { Self(_mm512_madd_epi16(self.0, other.0)) }
     }
     #[inline(always)]
     fn left(self, bits: i32) -> Self {
