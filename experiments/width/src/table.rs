@@ -1,6 +1,6 @@
 //! How the study is laid out: the comparison, the question at equal width, and the tables beside them.
 
-use sandglass_lab::Classifier;
+use sandglass_lab::{Classifier, Variant};
 use sandglass_ledger::stats::{self, Interval};
 use sandglass_ledger::{Summary, smallest_effect};
 use sandglass_study::claim::Count;
@@ -219,62 +219,92 @@ fn beside(results: &Results<'_, Width>) -> Vec<Part> {
 /// A line for each value of an axis and each width: every network, and the difference of two. Recipes that are compared at
 /// several widths also have a line of the mean over these: it is what decides.
 fn by_axis(results: &Results<'_, Width>, scale: &Scale<'_, Width>, by: &str) -> (String, Table) {
-    let networks = &results.design.networks;
-    let mut columns = vec![(by.to_owned(), by != "recipe")];
-    if by != "width" {
-        columns.push(("width".to_owned(), true));
-    }
-    columns.extend(networks.iter().map(|variant| (format!("{}, top-1 (%)", variant.paper), true)));
-    if let [first, second] = &networks[..] {
-        columns.push((format!("{} minus {} (points)", second.paper, first.paper), true));
-        if by == "recipe" {
-            columns.push(("mean of both (%)".to_owned(), true));
-        }
-    }
-    let mut table = Table::new(columns);
-    let of = |value: &str, width: f64, network: &str| {
-        let cells = scale.cells.iter().filter(|cell| {
-            cell.cell.network.to_string() == network && cell.cell.network.width == width && axis(cell, by) == value
-        });
-        Outcome::of("top1", cells)
-    };
-    let lines = lines_of(scale, by);
-    for (value, width) in &lines {
-        let outcomes: Vec<Outcome> = networks.iter().map(|variant| of(value, *width, &variant.network)).collect();
-        let mut entries: Vec<Entry> = vec![value.clone().into()];
-        if by != "width" {
-            entries.push(format!("{width:?}").into());
-        }
-        entries.extend(outcomes.iter().map(Outcome::entry));
-        if let [first, second] = &outcomes[..] {
-            entries.push(first.difference(second));
-            if by == "recipe" {
-                let means = outcomes.iter().map(|outcome| Some(outcome.summary()?.mean));
-                entries.push(points(mean(means)).into());
-            }
-        }
-        table.push(entries);
+    let lines = Lines { networks: &results.design.networks, scale, by };
+    let mut table = Table::new(lines.columns());
+    let places = lines_of(scale, by);
+    for (value, width) in &places {
+        table.push(lines.of(value, *width));
     }
     let recipes = &scale.profile.setup.vary;
-    if lines.len() > recipes.len() {
-        for recipe in recipes.iter().map(|variation| variation.name.as_str()) {
-            let widths = || lines.iter().filter(|(value, _)| value == recipe).map(|(_, width)| *width);
-            let of_network =
-                |network: &str| mean(widths().map(|width| Some(of(recipe, width, network).summary()?.mean)));
-            let means: Vec<Option<f64>> = networks.iter().map(|variant| of_network(&variant.network)).collect();
-            let mut entries: Vec<Entry> = vec![recipe.to_owned().into(), "mean".to_owned().into()];
-            entries.extend(means.iter().map(|mean| points(*mean).into()));
-            if let [first, second] = means[..] {
-                let difference = first.zip(second).map(|(first, second)| format!("{:+.2}", second - first));
-                entries.push(difference.unwrap_or_else(|| points(None)).into());
-                entries.push(points(mean(means.into_iter())).into());
-            }
-            table.push(entries);
+    if places.len() > recipes.len() {
+        for recipe in recipes {
+            let widths = places.iter().filter(|(value, _)| *value == recipe.name).map(|(_, width)| *width);
+            table.push(lines.mean(&recipe.name, &widths.collect::<Vec<_>>()));
         }
     }
     let (open, all) = scale.open();
     let missing = if open > 0 { format!(" ({open} of {all} cells not done)") } else { String::new() };
     (format!("{}{missing}", scale.profile.title), table)
+}
+
+/// Lines of a table by an axis.
+struct Lines<'a> {
+    networks: &'a [Variant],
+    scale: &'a Scale<'a, Width>,
+    by: &'a str,
+}
+
+impl Lines<'_> {
+    fn is_of_recipes(&self) -> bool {
+        self.by == "recipe"
+    }
+
+    fn columns(&self) -> Vec<(String, bool)> {
+        let mut columns = vec![(self.by.to_owned(), !self.is_of_recipes())];
+        if self.by != "width" {
+            columns.push(("width".to_owned(), true));
+        }
+        columns.extend(self.networks.iter().map(|variant| (format!("{}, top-1 (%)", variant.paper), true)));
+        if let [first, second] = self.networks {
+            columns.push((format!("{} minus {} (points)", second.paper, first.paper), true));
+            if self.is_of_recipes() {
+                columns.push(("mean of both (%)".to_owned(), true));
+            }
+        }
+        columns
+    }
+
+    fn outcome(&self, value: &str, width: f64, variant: &Variant) -> Outcome {
+        let cells = self.scale.cells.iter().filter(|cell| {
+            let network = &cell.cell.network;
+            network.to_string() == variant.network && network.width == width && axis(cell, self.by) == value
+        });
+        Outcome::of("top1", cells)
+    }
+
+    fn of(&self, value: &str, width: f64) -> Vec<Entry> {
+        let outcomes: Vec<Outcome> =
+            self.networks.iter().map(|variant| self.outcome(value, width, variant)).collect();
+        let mut entries: Vec<Entry> = vec![value.to_owned().into()];
+        if self.by != "width" {
+            entries.push(format!("{width:?}").into());
+        }
+        entries.extend(outcomes.iter().map(Outcome::entry));
+        if let [first, second] = &outcomes[..] {
+            entries.push(first.difference(second));
+            if self.is_of_recipes() {
+                let means = outcomes.iter().map(|outcome| Some(outcome.summary()?.mean));
+                entries.push(points(mean(means)).into());
+            }
+        }
+        entries
+    }
+
+    /// Of a recipe over its widths.
+    fn mean(&self, recipe: &str, widths: &[f64]) -> Vec<Entry> {
+        let of_network = |variant: &Variant| {
+            mean(widths.iter().map(|width| Some(self.outcome(recipe, *width, variant).summary()?.mean)))
+        };
+        let means: Vec<Option<f64>> = self.networks.iter().map(of_network).collect();
+        let mut entries: Vec<Entry> = vec![recipe.to_owned().into(), "mean".to_owned().into()];
+        entries.extend(means.iter().map(|mean| points(*mean).into()));
+        if let [first, second] = means[..] {
+            let difference = first.zip(second).map(|(first, second)| format!("{:+.2}", second - first));
+            entries.push(difference.unwrap_or_else(|| points(None)).into());
+            entries.push(points(mean(means.into_iter())).into());
+        }
+        entries
+    }
 }
 
 /// None where one of the values is missing.

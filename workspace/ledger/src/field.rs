@@ -57,16 +57,11 @@ impl Field for Vec<f64> {
     const KIND: &'static str = "list of float64";
 
     fn column(name: &str, values: &[&Self]) -> Column {
-        let lists = values.iter().map(|value| Some(Series::new("item".into(), value.as_slice())));
-        let mut list: ListChunked = lists.collect();
-        list.rename(name.into());
-        list.into_column()
+        lists(name, values.iter().map(|value| Some(Series::new("item".into(), value.as_slice()))))
     }
 
     fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
-        let column = column_of(frame, name, &DataType::List(Box::new(DataType::Float64)))?;
-        let lists = column.list().map_err(|error| error.to_string())?;
-        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
+        let items = items(frame, name, at, DataType::Float64)?;
         let items = items.f64().map_err(|error| error.to_string())?;
         items.iter().map(|item| item.ok_or_else(|| format!("{name} holds a null in row {at}"))).collect()
     }
@@ -76,17 +71,11 @@ impl Field for Vec<String> {
     const KIND: &'static str = "list of string";
 
     fn column(name: &str, values: &[&Self]) -> Column {
-        let lists = values.iter().map(|value| Some(Series::new("item".into(), value.as_slice())));
-        let mut list: ListChunked = lists.collect();
-        list.rename(name.into());
-        list.into_column()
+        lists(name, values.iter().map(|value| Some(Series::new("item".into(), value.as_slice()))))
     }
 
     fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
-        let column = column_of(frame, name, &DataType::List(Box::new(DataType::String)))?;
-        let lists = column.list().map_err(|error| error.to_string())?;
-        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
-        words(&items, name, at)
+        words(&items(frame, name, at, DataType::String)?, name, at)
     }
 }
 
@@ -103,16 +92,12 @@ impl Field for Vec<Axis> {
             let frame = DataFrame::new(axes.len(), parts).ok()?;
             Some(frame.into_struct("item".into()).into_series())
         };
-        let mut list: ListChunked = values.iter().map(list).collect();
-        list.rename(name.into());
-        list.into_column()
+        lists(name, values.iter().map(list))
     }
 
     fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
         let parts = ["name", "value"].map(|part| Named::new(part.into(), DataType::String));
-        let column = column_of(frame, name, &DataType::List(Box::new(DataType::Struct(parts.to_vec()))))?;
-        let lists = column.list().map_err(|error| error.to_string())?;
-        let Some(items) = lists.get_as_series(at) else { return Err(format!("{name} is null in row {at}")) };
+        let items = items(frame, name, at, DataType::Struct(parts.to_vec()))?;
         let items = items.struct_().map_err(|error| error.to_string())?;
         let part = |part: &str| {
             let part = items.field_by_name(part).map_err(|error| error.to_string())?;
@@ -121,6 +106,20 @@ impl Field for Vec<Axis> {
         let pairs = part("name")?.into_iter().zip(part("value")?);
         Ok(pairs.map(|(name, value)| Axis { name, value }).collect())
     }
+}
+
+/// A column whose values are lists.
+fn lists(name: &str, of: impl Iterator<Item = Option<Series>>) -> Column {
+    let mut list: ListChunked = of.collect();
+    list.rename(name.into());
+    list.into_column()
+}
+
+/// The list at row `at`, of items of this type.
+fn items(frame: &DataFrame, name: &str, at: usize, of: DataType) -> Result<Series, String> {
+    let column = column_of(frame, name, &DataType::List(Box::new(of)))?;
+    let lists = column.list().map_err(|error| error.to_string())?;
+    lists.get_as_series(at).ok_or_else(|| format!("{name} is null in row {at}"))
 }
 
 fn words(items: &Series, name: &str, at: usize) -> Result<Vec<String>, String> {

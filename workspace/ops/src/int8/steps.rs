@@ -1,7 +1,7 @@
 //! What networks in 8 bits do between convolutions, value by value. Maps are bytes `q + 128`.
 
 use super::factors::Factors;
-use super::lanes::{ByteLanes, byte_kernel};
+use super::lanes::byte_kernel;
 use super::{Grid, Multiplier, Path, Sum};
 use crate::pool::MaxPoolShape;
 use crate::scratch::Shared;
