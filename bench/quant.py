@@ -8,7 +8,7 @@ And ours again, quantised, exported as a QDQ file and run there. It should name 
 images; but a step's difference in few places grows through fifty layers, and ONNX Runtime, with its fusions and without,
 differs from itself as much. So what is asked is no more differences than it has with itself, within two standard errors; and
 where 99 % are missed, the layer is named at which a step's difference is most frequent: our two roundings beside one in f32, on
-ONNX Runtime's own inputs.
+ONNX Runtime's own inputs. So are networks trained here on Imagewoof, on all of its validation images.
 """
 
 import argparse
@@ -42,7 +42,11 @@ SUBJECTS = [
     ("mobilenetv2", "tensorflow", "mobilenet_v2_1.0_imagenet_tf2ptq.safetensors", True, Image.BILINEAR, HALF, ["--preset", "tensorflow"]),
     ("efficientnet_lite0", "efficientnet-lite0", "efficientnet_lite0_imagenet.pth", True, Image.BICUBIC, LITE, LITE_PROTOCOL),
 ]
-INPUT, SHORT_SIDE, BATCH = 224, 256, 16
+# Trained here: network, and the cell of the width study, scored in 8 bits at the quantisation study's `imagewoof` scale.
+TRAINED = [("mobilenetv2", "mobilenetv2-w1.0-s0"), ("mobilenext", "mobilenext-w1.0-s0")]
+# Input and short side before the crop.
+IMAGENET_SIZES, IMAGEWOOF_SIZES = (224, 256), (128, 146)
+BATCH = 16
 SAME = 0.99
 
 
@@ -54,12 +58,13 @@ def find(roots, name):
     return None
 
 
-def read(path, interpolation, mean, std):
+def read(path, interpolation, mean, std, sizes=IMAGENET_SIZES):
+    """As torchvision's Resize and CenterCrop."""
+    side, short = sizes
     image = Image.open(path).convert("RGB")
-    scale = SHORT_SIDE / min(image.size)
-    image = image.resize([round(side * scale) for side in image.size], interpolation)
-    left, top = [(side - INPUT) // 2 for side in image.size]
-    pixels = numpy.asarray(image.crop((left, top, left + INPUT, top + INPUT)), dtype=numpy.float32) / 255
+    image = image.resize([short * of // min(image.size) for of in image.size], interpolation)
+    left, top = [round((of - side) / 2) for of in image.size]
+    pixels = numpy.asarray(image.crop((left, top, left + side, top + side)), dtype=numpy.float32) / 255
     return ((pixels - numpy.float32(mean)) / numpy.float32(std)).transpose(2, 0, 1)
 
 
@@ -160,33 +165,74 @@ def compare(options, subject, folder):
         fp32, int8, reader, quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
     )
-    quantised, qdq = (os.path.join(folder, f"{cell}-{name}") for name in ("q.safetensors", "qdq.onnx"))
-    told = ["--weights", weights, "--calibration", os.path.dirname(calibration), "--out", quantised] + protocol
-    subprocess.run([options.sandglass, "quantise", network] + told, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([options.sandglass, "export", network, "--weights", quantised, "--onnx", qdq], check=True)
-    exported = predict(qdq, images)
+    told = ["--weights", weights, "--calibration", os.path.dirname(calibration)] + protocol
+    qdq = exported(options, network, cell, told, [], folder)
     right = {
         "ours f32": numpy.array(ours["f32"]["prediction"]) == labels,
         "ours int8": numpy.array(ours["per-channel"]["prediction"]) == labels,
         "theirs f32": predict(fp32, images) == labels,
         "theirs int8": predict(int8, images) == labels,
-        "ours exported": exported == labels,
     }
+    counts = agreed(cell, right)
+    difference = right["ours int8"].astype(int) - right["theirs int8"]
+    error = math.sqrt(len(difference) * difference.var())
+    predictions = numpy.array(ours["per-channel"]["prediction"])
+    return {
+        "n": len(labels), "calibrated on": len(paths), **counts, "difference": int(difference.sum()), "standard error": error,
+        **compare_exported(qdq, images, labels, predictions),
+    }
+
+
+def agreed(cell, right):
+    """How many are right, where in f32 both sides agree on which."""
     counts = {side: int(of.sum()) for side, of in right.items()}
     differ = int((right["ours f32"] != right["theirs f32"]).sum())
     if differ > 0:
         sys.exit(f"bench-quant: {cell}: in f32 the sides differ on {differ} images: {counts}")
-    difference = right["ours int8"].astype(int) - right["theirs int8"]
-    error = math.sqrt(len(difference) * difference.var())
-    same = exported == numpy.array(ours["per-channel"]["prediction"])
-    itself = exported == predict(qdq, images, fused=False)
+    return counts
+
+
+def exported(options, network, cell, told, size, folder):
+    """A QDQ file of ours."""
+    quantised, qdq = (os.path.join(folder, f"{cell}-{name}") for name in ("q.safetensors", "qdq.onnx"))
+    subprocess.run([options.sandglass, "quantise", network, "--out", quantised] + told, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([options.sandglass, "export", network, "--weights", quantised, "--onnx", qdq] + size, check=True)
+    return qdq
+
+
+def compare_exported(qdq, images, labels, predictions):
+    """A QDQ file of ours beside the predictions of our integers."""
+    chosen = predict(qdq, images)
+    same, itself = chosen == predictions, chosen == predict(qdq, images, fused=False)
     pairs = same.astype(int) - itself
     layer, share = parting(qdq, images[0])
     return {
-        "n": len(labels), "calibrated on": len(paths), **counts, "difference": int(difference.sum()), "standard error": error,
-        "same class exported": float(same.mean()), "same class as itself unfused": float(itself.mean()),
-        "standard error of the two": math.sqrt(pairs.var() / len(pairs)), "parts at": layer, "on a share of": share,
+        "ours exported": int((chosen == labels).sum()), "same class exported": float(same.mean()),
+        "same class as itself unfused": float(itself.mean()), "standard error of the two": math.sqrt(pairs.var() / len(pairs)),
+        "parts at": layer, "on a share of": share,
     }
+
+
+def compare_trained(options, network, cell, folder):
+    ours = {}
+    for scheme in ("f32", "per-channel"):
+        path = os.path.join("results/predictions/quant/imagewoof", f"{cell}-{scheme}.parquet")
+        if not os.path.exists(path):
+            return f"not run: {cell}-{scheme}; sandglass run quant --profile imagewoof --cell {cell}-{scheme}"
+        ours[scheme] = pyarrow.parquet.read_table(path).to_pydict()
+    weights, data = f"results/checkpoints/width/imagewoof/{cell}.safetensors", find(options.data, "imagewoof2-320")
+    if data is None:
+        return "Imagewoof is not below " + " or ".join(options.data)
+    fp32 = os.path.join(folder, f"{cell}-fp32.onnx")
+    size = ["--input", str(IMAGEWOOF_SIZES[0])]
+    subprocess.run([options.sandglass, "export", network, "--weights", weights, "--onnx", fp32] + size, check=True)
+    qdq = exported(options, network, cell, ["--weights", weights, "--calibration", data], size, folder)
+    labels, names = numpy.array(ours["f32"]["label"]), ours["f32"]["name"]
+    val = os.path.join(data, "val")
+    images = numpy.stack([read(os.path.join(val, name), Image.BILINEAR, *IMAGENET, IMAGEWOOF_SIZES) for name in names])
+    f32, int8 = (numpy.array(ours[scheme]["prediction"]) for scheme in ("f32", "per-channel"))
+    right = {"ours f32": f32 == labels, "theirs f32": predict(fp32, images) == labels, "ours int8": int8 == labels}
+    return {"n": len(labels), **agreed(cell, right), **compare_exported(qdq, images, labels, int8)}
 
 
 def main():
@@ -200,31 +246,38 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for subject in SUBJECTS:
             found[f"{subject[0]}, {subject[1]}"] = compare(options, subject, folder)
+        for network, cell in TRAINED:
+            found[cell] = compare_trained(options, network, cell, folder)
     if options.json:
         print(json.dumps({"onnxruntime": onnxruntime.__version__, "subjects": found}))
     else:
         print(f"ONNX Runtime {onnxruntime.__version__}")
         for name, of in found.items():
-            if isinstance(of, str):
-                print(f"{name}: {of}")
-                continue
-            print(
-                f"{name}: of {of['n']}, in f32 {of['ours f32']} and {of['theirs f32']} right; in 8 bits {of['ours int8']}, theirs "
-                f"{of['theirs int8']}: {of['difference']:+d}, standard error of the pairs {of['standard error']:.1f}; ours exported "
-                f"{of['ours exported']}, the same class on {100 * of['same class exported']:.1f} %, where ONNX Runtime unfused has the "
-                f"same as itself on {100 * of['same class as itself unfused']:.1f} %; most steps differ at {of['parts at']}, "
-                f"{100 * of['on a share of']:.2f} %"
-            )
-    worse = [name for name, of in found.items() if not isinstance(of, str) and of["difference"] < -of["standard error"]]
-    def is_apart(of):
-        least = of["same class as itself unfused"] - 2 * of["standard error of the two"]
-        return of["same class exported"] < min(SAME, least)
-
-    apart = [name for name, of in found.items() if not isinstance(of, str) and is_apart(of)]
+            print(f"{name}: {of if isinstance(of, str) else told_of(of)}")
+    measured = {name: of for name, of in found.items() if not isinstance(of, str)}
+    worse = [name for name, of in measured.items() if of.get("difference", 0) < -of.get("standard error", 0)]
+    apart = [name for name, of in measured.items() if is_apart(of)]
     if apart:
         sys.exit(f"bench-quant: exported, other classes than ONNX Runtime's own noise explains: {', '.join(apart)}")
     if worse:
         sys.exit(f"bench-quant: fewer right answers than ONNX Runtime's: {', '.join(worse)}")
+
+
+def told_of(of):
+    theirs = ""
+    if "difference" in of:
+        theirs = f", theirs {of['theirs int8']}: {of['difference']:+d}, standard error of the pairs {of['standard error']:.1f}"
+    return (
+        f"of {of['n']}, in f32 {of['ours f32']} and {of['theirs f32']} right; in 8 bits {of['ours int8']}{theirs}; ours exported "
+        f"{of['ours exported']}, the same class on {100 * of['same class exported']:.1f} %, where ONNX Runtime unfused has the "
+        f"same as itself on {100 * of['same class as itself unfused']:.1f} %; most steps differ at {of['parts at']}, "
+        f"{100 * of['on a share of']:.2f} %"
+    )
+
+
+def is_apart(of):
+    least = of["same class as itself unfused"] - 2 * of["standard error of the two"]
+    return of["same class exported"] < min(SAME, least)
 
 
 main()
