@@ -97,7 +97,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         note(&format!("{}: its validation images are its training images; nothing is evaluated", training.name()));
         evaluation = None;
     }
-    let read = |what: &str, set: &Dataset| note(&format!("{what}: {} from {}", set.listing(), set.part_listing()));
+    let read = |what: &str, set: &Dataset| {
+        note(&format!("{what}: {}", set.listing()));
+        note(&format!("{what} part: {}", set.part_listing()));
+    };
     read("training", &training);
     if let Some(set) = &evaluation {
         read(if args.dev.is_some() { "development" } else { "validation" }, set);
