@@ -121,10 +121,12 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
             Ok(if own_names { set.alphabetical() } else { set })
         }
         None => {
-            let count = labels.iter().max().map_or(0, |label| *label as usize + 1);
+            let last = labels.iter().zip(0..).max_by_key(|(label, _)| **label);
+            let count = last.map_or(0, |(label, _)| *label as usize + 1);
             // A name is made for each class: one damaged label would ask for more memory than there is.
-            if count > MOST_CLASSES {
-                let reason = format!("a label of {}: more than {MOST_CLASSES} classes are not read", count - 1);
+            if let Some((label, row)) = last.filter(|_| count > MOST_CLASSES) {
+                let row = source.shard_and_row(row);
+                let reason = format!("{row}: a label of {label}: more than {MOST_CLASSES} classes are not read");
                 return Err(DataError::Labels { set: name.to_string(), reason });
             }
             let names = (0..count).map(|label| label.to_string()).collect();

@@ -19,7 +19,7 @@ impl Folder {
 
     /// Each of them a copy of one image, or of one shard.
     fn of(places: &[&str]) -> Self {
-        let file = |place: &str| if place.ends_with("parquet") { SHARD } else { "grey.png" };
+        let file = |place: &str| if place.to_lowercase().ends_with("parquet") { SHARD } else { "grey.png" };
         Self::new(&places.iter().map(|place| (*place, file(place))).collect::<Vec<_>>())
     }
 

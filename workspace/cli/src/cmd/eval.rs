@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, ensure};
-use sandglass_data::{Dataset, Filter, IMAGENET, Loader, Part, Protocol, Split, Transform};
+use sandglass_data::{Dataset, Filter, IMAGENET, Loader, Part, Protocol, Split, Transform, imagenet_label};
 use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
 use sandglass_models::{DetectorName, NetworkConfig};
 use sandglass_ops::Runtime;
@@ -215,7 +215,9 @@ impl Labels {
     fn of(set: &Dataset, card_has_names: bool, outputs: usize) -> Self {
         match set.names_classes() {
             true if card_has_names => Self::Card,
-            true if outputs == IMAGENET => Self::ImageNet,
+            true if outputs == IMAGENET && set.classes().iter().all(|class| imagenet_label(class).is_some()) => {
+                Self::ImageNet
+            }
             _ => Self::Count,
         }
     }
@@ -233,9 +235,10 @@ impl Labels {
         match self {
             Self::Card => format!("by {by}, as the card beside the checkpoint has them"),
             Self::ImageNet => format!("by {by}, as ImageNet's classes, for the classifier has {IMAGENET} outputs"),
-            Self::Count => {
-                format!("by {by}, in the set's own order: the classifier names no classes, and has as many outputs")
-            }
+            Self::Count if !set.names_classes() => format!("by {by}: the set names no classes"),
+            Self::Count => format!(
+                "by {by}, in the set's own order: the classifier names no classes, so their number alone was compared"
+            ),
         }
     }
 }

@@ -128,10 +128,13 @@ impl Dataset {
     ///
     /// [`DataError::Labels`] where one does not.
     pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
-        match (0..self.len()).map(|index| self.label(index)).max() {
-            Some(label) if label as usize >= classes => Err(DataError::Labels {
+        match (0..self.len()).map(|index| (self.label(index), index)).max() {
+            Some((label, index)) if label as usize >= classes => Err(DataError::Labels {
                 set: self.name.clone(),
-                reason: format!("label {label} is beyond the classifier's {classes} classes"),
+                reason: format!(
+                    "label {label} is beyond the classifier's {classes} classes, at {}",
+                    self.image_name(index)
+                ),
             }),
             _ => Ok(()),
         }
