@@ -256,6 +256,54 @@ fn what_was_read_and_how_it_was_scored_is_said() {
     assert!(text.contains("weights: torchvision names, symmetric padding, batch norm eps 1e-5\n"), "{text}");
 }
 
+/// Names decide where both sides have them, and the output says what was compared with what.
+#[test]
+fn labels_are_the_cards_by_name_and_the_part_is_said() {
+    let folder = TempDir::new().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/parquet");
+    // Its file lists cat, dog, frog, and holds a dog and a frog. The answer is output 0.
+    let hub = fixtures.join("hub");
+    let path = saved(folder.path(), 3, constant(&[9.0, 0.0, 0.0]));
+    let weights = path.to_str().unwrap();
+    let model = |data: &Path| {
+        let data = data.to_str().unwrap().to_owned();
+        ["--model", "mobilenetv2", "--width", "0.1", "--weights", weights, "--data", &data].map(String::from)
+    };
+    let score = |data: &Path| json(&model(data).each_ref().map(|word| &**word));
+    let by_count = score(&hub);
+    assert_eq!((&by_count["top1_count"], &by_count["labels_compared_with"]), (&0.into(), &"count".into()));
+    let card = |classes: &str| {
+        let text =
+            format!("network = \"mobilenetv2\"\nwidth = 0.1\nstem_stride = 2\nclasses = {classes}\n[evaluation]\n");
+        fs::write(path.with_extension("toml"), text).unwrap();
+    };
+    card("[\"frog\", \"cat\", \"dog\"]");
+    let by_card = score(&hub);
+    assert_eq!((&by_card["top1_count"], &by_card["labels_compared_with"]), (&1.into(), &"card".into()));
+    assert_eq!(by_card["part"], "plain_text/test-00000-of-00001.parquet");
+    let refused = |data: &Path| refusal(&model(data).each_ref().map(|word| &**word));
+    card("[\"frog\", \"cat\", \"hen\"]");
+    assert!(refused(&hub).contains("output 0 is \"frog\", but class 0 of hub is \"cat\""), "{}", refused(&hub));
+    card("[\"frog\", \"cat\", \"frog\"]");
+    assert!(refused(&hub).contains("two outputs are called \"frog\""), "{}", refused(&hub));
+    fs::remove_file(path.with_extension("toml")).unwrap();
+
+    let text = fixtures.join("labels/text.parquet");
+    assert_eq!(score(&text)["labels"], "by alphabetical order");
+    let said = String::from_utf8(eval(&model(&text).each_ref().map(|word| &**word)).stdout).unwrap();
+    assert!(said.contains("data: 3 images of 3 classes in alphabetical order\npart: text.parquet\n"), "{said}");
+    assert!(said.contains("labels: by alphabetical order, in the set's own order: the classifier names no"), "{said}");
+
+    let shards = fixtures.join("shards");
+    assert_eq!(
+        (&score(&shards.join("valid.parquet"))["labels"], &by_card["beside"]),
+        (&"by number".into(), &serde_json::json!([]))
+    );
+    let scale = model(&hub).into_iter().chain(["--std".to_owned(), "58.4,57.1,57.4".to_owned()]).collect::<Vec<_>>();
+    let scale: Vec<&str> = scale.iter().map(String::as_str).collect();
+    assert!(refusal(&scale).contains("pixels are in 0..1"));
+}
+
 /// A network whose classes are part of 1000, and the same network without the others: one resize gives one loss.
 #[test]
 fn the_resize_can_be_said_for_any_number_of_classes() {

@@ -51,7 +51,8 @@ pub(crate) fn open(folder: &Path, part: Part) -> Result<Dataset, DataError> {
     let (pixels, labels) = read().map_err(|error: candle_core::Error| DataError::layout(folder, error.to_string()))?;
     let name = if part == Part::Train { "cifar10" } else { "cifar10 (test)" };
     let set = Dataset::from_pixels(name, CLASSES.map(String::from).to_vec(), false, (SIDE, SIDE), pixels, labels)?;
-    Ok(set.numbered(part))
+    let files = if part == Part::Train { "data_batch_1.bin to data_batch_5.bin" } else { "test_batch.bin" };
+    Ok(set.numbered(part).with_origin(files, Vec::new()))
 }
 
 /// [n, 3, height, width] in 0..1 to bytes [n, height, width, 3].

@@ -1,5 +1,6 @@
 //! ImageNet's classes.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// `index,wnid,name` in the order of the wnids; names with commas are quoted.
@@ -8,6 +9,26 @@ const CSV: &str = include_str!("imagenet_classes.csv");
 /// The 1000 wnids, sorted: a wnid's place is its label.
 static WNIDS: LazyLock<Vec<&str>> =
     LazyLock::new(|| CSV.lines().skip(1).filter_map(|line| line.split(',').nth(1)).collect());
+
+/// The labels that each English name can mean: whole names, such as `tench, Tinca tinca`, and their synonyms. In small
+/// letters.
+static NAMES: LazyLock<[BTreeMap<String, Vec<u32>>; 2]> = LazyLock::new(|| {
+    let (mut whole, mut synonyms): (BTreeMap<String, Vec<u32>>, BTreeMap<String, Vec<u32>>) = Default::default();
+    for (line, label) in CSV.lines().skip(1).zip(0..) {
+        let names = line.splitn(3, ',').nth(2).unwrap_or_default().trim_matches('"').to_lowercase();
+        for synonym in names.split(", ") {
+            synonyms.entry(synonym.to_owned()).or_default().push(label);
+        }
+        whole.entry(names).or_default().push(label);
+    }
+    for (name, label) in ALIASES {
+        whole.insert(name.to_owned(), vec![label]);
+    }
+    [whole, synonyms]
+});
+
+/// Two classes are called `crane`, and two `maillot`: lists whose names must differ call them so.
+const ALIASES: [(&str, u32); 2] = [("crane bird", 134), ("maillot tank suit", 639)];
 
 /// Number of ImageNet's classes.
 pub const IMAGENET: usize = 1000;
@@ -21,9 +42,36 @@ pub fn imagenet_label(wnid: &str) -> Option<u32> {
     WNIDS.binary_search(&wnid).ok().map(|label| label as u32)
 }
 
+/// The label that an English name means: the whole name, with `_` for spaces or not, or a synonym that no other class has.
+/// Of several (`crane`) it is the one at `place`, where the name stands in a list of all.
+pub(crate) fn imagenet_class(name: &str, place: Option<u32>) -> Option<u32> {
+    let name = name.trim().to_lowercase().replace('_', " ");
+    let [whole, synonyms] = &*NAMES;
+    let found = [whole, synonyms].map(|names| names.get(&name).map_or(&[][..], Vec::as_slice));
+    match (place.filter(|place| found.concat().contains(place)), found) {
+        (Some(place), _) => Some(place),
+        (None, [[one], _] | [[], [one]]) => Some(*one),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn english_names_mean_one_class_or_none() {
+        let class = |name| imagenet_class(name, None);
+        assert_eq!((class("tench, Tinca tinca"), class("Tench"), class("tinca_tinca")), (Some(0), Some(0), Some(0)));
+        // A whole name comes before another's synonym; two whole names are told by nothing but their place.
+        assert_eq!(
+            (class("maillot"), class("maillot, tank suit"), class("missile")),
+            (Some(638), Some(639), Some(657))
+        );
+        assert_eq!((class("crane"), class("panther"), class("frog")), (None, None, None));
+        assert_eq!([0, 134, 517].map(|place| imagenet_class("crane", Some(place))), [None, Some(134), Some(517)]);
+        assert_eq!(imagenet_class("tench", Some(5)), Some(0), "a place decides no name that is clear");
+    }
 
     #[test]
     fn labels_are_places_among_the_sorted_wnids() {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::decode::decode_and_tell;
 use crate::reading::{Reading, read_all, room};
-use crate::{DataError, Picture, decode};
+use crate::{DataError, Picture};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
 const SMALL: u64 = 512 << 20;
@@ -83,13 +84,33 @@ enum Images {
     Encoded(Box<dyn Source>),
 }
 
+/// What decides a label's place among the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    /// The set lists its classes by name: folders, a file's metadata, a file of names.
+    Listed,
+    /// Labels are names that nobody lists: the classes are these, in alphabetical order.
+    Alphabetical,
+    /// Labels are numbers, and nobody says what they are called.
+    Numbers,
+}
+
+/// Which of the files that lie there a set was read from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// Such as `val/`, or the names of shards.
+    pub part: String,
+    /// Other parts and folders beside it, which were not read; those that are the other half of the set are no news.
+    pub beside: Vec<String>,
+}
+
 /// Images, labels and class names; clones share the images.
 #[derive(Clone)]
 pub struct Dataset {
     name: String,
     classes: Arc<[String]>,
-    /// Whether the classes have names, or are mere numbers of what the labels hold.
-    named: bool,
+    naming: Naming,
+    origin: Arc<Origin>,
     /// Files that lie among the images and are none, by kind.
     passed_over: Arc<BTreeMap<String, u64>>,
     synthetic: bool,
@@ -100,6 +121,8 @@ pub struct Dataset {
     names: Arc<[String]>,
     /// Of the encoded bytes; empty where they are not at hand.
     digests: Arc<[Digest]>,
+    /// Places of images that a tag asks to turn; None where they were not read when the set was opened.
+    turned: Option<Arc<[u32]>>,
     /// Lengths of the runs of images that the loader keeps together; empty where it shuffles all.
     runs: Arc<[usize]>,
     /// Places in what is above, where this is a part of a set.
@@ -161,7 +184,7 @@ impl Dataset {
         labels: Vec<u32>,
         room: usize,
     ) -> Result<Self, DataError> {
-        let Reading { names, digests, size, pictures } = read_all(name, &*source, labels.len(), room)?;
+        let Reading { names, digests, turned, size, pictures } = read_all(name, &*source, labels.len(), room)?;
         let mut hasher = hasher(&labels);
         match (size, &pictures) {
             (Some(_), Some(pictures)) => pictures.iter().for_each(|picture| {
@@ -179,7 +202,7 @@ impl Dataset {
             None => Images::Encoded(source),
         };
         let set = Self::assemble(name, classes, false, hasher, images, labels)?;
-        Ok(Self { names: names.into(), digests: digests.into(), runs, ..set })
+        Ok(Self { names: names.into(), digests: digests.into(), turned: Some(turned.into()), runs, ..set })
     }
 
     fn assemble(
@@ -190,10 +213,15 @@ impl Dataset {
         images: Images,
         labels: Vec<u32>,
     ) -> Result<Self, DataError> {
+        if let Some(class) = twice(&classes) {
+            let reason = format!("its list of classes names {class:?} twice");
+            return Err(DataError::Labels { set: name.to_string(), reason });
+        }
         let set = Self {
             name: name.to_string(),
             classes: classes.into(),
-            named: true,
+            naming: Naming::Listed,
+            origin: Arc::default(),
             passed_over: Arc::default(),
             synthetic,
             hash: hasher.finalize().to_hex().to_string(),
@@ -201,6 +229,7 @@ impl Dataset {
             labels: labels.into(),
             names: [].into(),
             digests: [].into(),
+            turned: None,
             runs: [].into(),
             members: None,
         };
@@ -210,7 +239,16 @@ impl Dataset {
 
     /// The classes are numbers: nobody says what they are called.
     pub(crate) fn without_names(self) -> Self {
-        Self { named: false, ..self }
+        Self { naming: Naming::Numbers, ..self }
+    }
+
+    /// The classes are the labels' own names: nobody lists them.
+    pub(crate) fn alphabetical(self) -> Self {
+        Self { naming: Naming::Alphabetical, ..self }
+    }
+
+    pub(crate) fn with_origin(self, part: impl Into<String>, beside: Vec<String>) -> Self {
+        Self { origin: Arc::new(Origin { part: part.into(), beside }), ..self }
     }
 
     pub(crate) fn with_passed_over(self, passed_over: BTreeMap<String, u64>) -> Self {
@@ -250,7 +288,35 @@ impl Dataset {
 
     /// Whether the classes have names; else they are called by their numbers, as far as the labels go.
     pub fn names_classes(&self) -> bool {
-        self.named
+        self.naming != Naming::Numbers
+    }
+
+    /// What decides a label: the `name` of a class, its `number`, or its place in the `alphabetical order` of the labels that
+    /// there are, where these are names that nobody lists.
+    pub fn labels_by(&self) -> &'static str {
+        match self.naming {
+            Naming::Listed => "name",
+            Naming::Alphabetical => "alphabetical order",
+            Naming::Numbers => "number",
+        }
+    }
+
+    /// Which part was read: its folder or its files, below the set's own.
+    pub fn part(&self) -> &str {
+        &self.origin.part
+    }
+
+    /// What lies beside that part and was not read: other parts, folders of images. Of a training part the validation part
+    /// is left out, and the reverse.
+    pub fn beside(&self) -> &[String] {
+        &self.origin.beside
+    }
+
+    /// Images that a tag (EXIF's, TIFF's) asks to turn or mirror, which is not done; None where they were not read when the
+    /// set was opened.
+    pub fn turned(&self) -> Option<usize> {
+        let turned = self.turned.as_ref()?;
+        Some((0..self.len()).filter(|&index| turned.binary_search(&(self.place(index) as u32)).is_ok()).count())
     }
 
     /// Classes of which there is an image.
@@ -322,7 +388,9 @@ impl Dataset {
         let place = self.place(index);
         match &*self.images {
             Images::Decoded { pictures, .. } => Ok(Cow::Borrowed(&pictures[place])),
-            Images::Encoded(source) => decoded(&**source, place, &source.encoded(place)?).map(Cow::Owned),
+            Images::Encoded(source) => {
+                decoded(&**source, place, &source.encoded(place)?).map(|(picture, _)| Cow::Owned(picture))
+            }
         }
     }
 
@@ -373,11 +441,18 @@ impl Dataset {
     }
 }
 
-/// Image `place` of its encoded bytes.
-pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result<Picture, DataError> {
-    let picture = decode(bytes).map_err(|reason| DataError::Image { name: source.location(place), reason })?;
+/// Image `place` of its encoded bytes, and whether a tag asks to turn it.
+pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result<(Picture, bool), DataError> {
+    let (picture, turned) =
+        decode_and_tell(bytes).map_err(|reason| DataError::Image { name: source.location(place), reason })?;
     source.check(place, &picture)?;
-    Ok(picture)
+    Ok((picture, turned))
+}
+
+/// The first name that a list has more than once.
+pub(crate) fn twice(names: &[String]) -> Option<&str> {
+    let mut once = BTreeSet::new();
+    names.iter().map(String::as_str).find(|name| !once.insert(*name))
 }
 
 fn hasher(labels: &[u32]) -> blake3::Hasher {

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
+use image::metadata::Orientation;
 use image::{ImageDecoder, ImageFormat};
 use mozjpeg::{ColorSpace, Decompress};
 
@@ -15,6 +16,10 @@ const MAX_PIXELS: usize = 178_956_970;
 
 /// Bytes that decoding one image may take.
 const MAX_MEMORY: usize = 1 << 30;
+
+/// Pixels that all scans of a progressive image may visit: some 20 scans, as many as encoders write, of the largest image.
+/// A scan may take ten bytes, and each is a walk over the whole image.
+const MAX_VISITED: usize = 1 << 32;
 
 /// Images that take more bytes than this are decoded one after another, whatever the number of threads.
 const LARGE: usize = 64 << 20;
@@ -41,13 +46,23 @@ pub enum DecodeError {
         /// As the header has it.
         height: usize,
     },
+    /// A time bomb.
+    #[error("its {scans} scans of {width} x {height} pixels are more work than an image is")]
+    TooManyScans {
+        /// As the file has them.
+        scans: usize,
+        /// As the header has it.
+        width: usize,
+        /// As the header has it.
+        height: usize,
+    },
     /// Whatever else the decoder found, in its own words.
     #[error("{0}")]
     Malformed(String),
 }
 
-/// Decodes by content, whatever the file's name; EXIF (orientation too) is ignored, and so is transparency. Of an
-/// animation the first image is taken.
+/// Decodes by content, whatever the file's name. EXIF and TIFF's tags are ignored, the orientation too, as `Image.open` and
+/// torchvision's folders do; and so is transparency. Of an animation the first image is taken.
 ///
 /// Samples of 16 bits are scaled to 8 (`x * 255 / 65535`, rounded), where Pillow cuts those of grey images off at 255. WebP's
 /// colours may differ from Pillow's by the rounding of its colour planes.
@@ -55,8 +70,13 @@ pub enum DecodeError {
 /// # Errors
 ///
 /// Bytes that are no whole image: nothing is filled up with grey. An image of more pixels than Pillow takes (178,956,970),
-/// or whose decoding would take more than 1 GiB.
+/// whose decoding would take more than 1 GiB, or whose scans visit more than 2^32 pixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    decode_and_tell(bytes).map(|(picture, _)| picture)
+}
+
+/// The image, and whether a tag asks for it to be turned or mirrored, which is not done.
+pub(crate) fn decode_and_tell(bytes: &[u8]) -> Result<(Picture, bool), DecodeError> {
     match bytes {
         [] => Err(DecodeError::Empty),
         [0xff, 0xd8, 0xff, ..] => jpeg(bytes),
@@ -117,13 +137,54 @@ impl BufRead for UntilEnd<'_> {
     }
 }
 
-fn jpeg(bytes: &[u8]) -> Result<Picture, DecodeError> {
+/// What a JPEG's markers say before it is decoded.
+#[derive(Default)]
+struct Markers<'a> {
+    scans: usize,
+    /// What follows `Exif\0\0`.
+    exif: Option<&'a [u8]>,
+}
+
+/// Walks from marker to marker, so that a thumbnail's are not counted, to the end of the image or of what is readable.
+fn markers(bytes: &[u8]) -> Markers<'_> {
+    let mut found = Markers::default();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0 | 0xff)) {
+        let marker = rest[at + 1];
+        rest = &rest[at + 2..];
+        match marker {
+            // The image's start, restarts and TEM stand alone.
+            0x01 | 0xd0..=0xd8 => continue,
+            0xd9 => break,
+            _ => {}
+        }
+        let Some((length, _)) = rest.split_first_chunk() else { break };
+        let Some((segment, after)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)).max(2)) else {
+            break;
+        };
+        match marker {
+            0xda => found.scans += 1,
+            0xe1 => found.exif = found.exif.or(segment[2..].strip_prefix(b"Exif\0\0")),
+            _ => {}
+        }
+        rest = after;
+    }
+    found
+}
+
+fn is_turned(orientation: Orientation) -> bool {
+    orientation != Orientation::NoTransforms
+}
+
+fn jpeg(bytes: &[u8]) -> Result<(Picture, bool), DecodeError> {
     let ended = Cell::new(false);
+    let Markers { scans, exif } = markers(bytes);
+    let turned = exif.and_then(Orientation::from_exif_chunk).is_some_and(is_turned);
     // libjpeg's errors unwind, without passing through the panic hook.
-    let outcome = catch_unwind(AssertUnwindSafe(|| read_jpeg(UntilEnd { rest: bytes, ended: &ended })));
+    let outcome = catch_unwind(AssertUnwindSafe(|| read_jpeg(UntilEnd { rest: bytes, ended: &ended }, scans)));
     match outcome {
         _ if ended.get() => Err(DecodeError::Truncated),
-        Ok(result) => result,
+        Ok(result) => result.map(|picture| (picture, turned)),
         Err(payload) => {
             let reason = payload.downcast_ref::<String>().map_or("not a readable JPEG", String::as_str);
             Err(DecodeError::Malformed(reason.trim_start_matches("libjpeg fatal error: ").to_string()))
@@ -131,7 +192,7 @@ fn jpeg(bytes: &[u8]) -> Result<Picture, DecodeError> {
     }
 }
 
-fn read_jpeg(source: UntilEnd<'_>) -> Result<Picture, DecodeError> {
+fn read_jpeg(source: UntilEnd<'_>, scans: usize) -> Result<Picture, DecodeError> {
     let malformed = |error: io::Error| DecodeError::Malformed(error.to_string());
     let header = Decompress::new_reader(source).map_err(malformed)?;
     let (width, height) = header.size();
@@ -143,6 +204,9 @@ fn read_jpeg(source: UntilEnd<'_>) -> Result<Picture, DecodeError> {
     // Samples, the coefficients of two bytes that a progressive image is gathered in, and RGB where it is another array.
     let sample = 3 * components + if components == 3 { 0 } else { 3 };
     within_memory((width, height), sample, || {
+        if scans.saturating_mul(width * height) > MAX_VISITED {
+            return Err(DecodeError::TooManyScans { scans, width, height });
+        }
         let mut image = header.to_colorspace(space).map_err(malformed)?;
         let samples: Vec<u8> = image.read_scanlines().map_err(malformed)?;
         image.finish().map_err(malformed)?;
@@ -168,7 +232,7 @@ fn inverted_cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
     samples.as_chunks::<4>().0.iter().flat_map(|&[c, m, y, k]| [c, m, y].map(|ink| blend(ink, k))).collect()
 }
 
-fn other(bytes: &[u8], format: ImageFormat) -> Result<Picture, DecodeError> {
+fn other(bytes: &[u8], format: ImageFormat) -> Result<(Picture, bool), DecodeError> {
     let malformed = |error: image::ImageError| match error {
         image::ImageError::IoError(io) if io.kind() == io::ErrorKind::UnexpectedEof => DecodeError::Truncated,
         other => DecodeError::Malformed(other.to_string().replace('\n', "; ")),
@@ -178,7 +242,9 @@ fn other(bytes: &[u8], format: ImageFormat) -> Result<Picture, DecodeError> {
         let mut limits = image::Limits::no_limits();
         limits.max_alloc = Some(MAX_MEMORY as u64);
         reader.limits(limits);
-        let decoder = reader.into_decoder().map_err(malformed)?;
+        let mut decoder = reader.into_decoder().map_err(malformed)?;
+        // A damaged tag is no reason to refuse an image that is not turned anyway.
+        let turned = decoder.orientation().is_ok_and(is_turned);
         let (width, height) = decoder.dimensions();
         let (width, height) = (width as usize, height as usize);
         // As it is stored, and RGB where that is another array.
@@ -186,9 +252,72 @@ fn other(bytes: &[u8], format: ImageFormat) -> Result<Picture, DecodeError> {
         let sample = if decoder.color_type() == image::ColorType::Rgb8 { stored } else { stored + 3 };
         within_memory((width, height), sample, || {
             let image = image::DynamicImage::from_decoder(decoder).map_err(malformed)?;
-            Ok(Picture { width, height, pixels: image.into_rgb8().into_raw() })
+            Ok((Picture { width, height, pixels: image.into_rgb8().into_raw() }, turned))
         })
     };
     // A decoder's panic is the file's fault, not the program's.
     sandglass_files::catch(read).unwrap_or_else(|panic| Err(DecodeError::Malformed(panic)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// The image with its last scan once more, so many times, and a header of another size.
+    fn with_scans(more: usize, side: u16) -> Vec<u8> {
+        let mut bytes = fixture("progressive.jpg");
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc2]).unwrap();
+        bytes[frame + 5..frame + 7].copy_from_slice(&side.to_be_bytes());
+        bytes[frame + 7..frame + 9].copy_from_slice(&side.to_be_bytes());
+        let last = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+        let scan = bytes[last..bytes.len() - 2].to_vec();
+        bytes.splice(last..last, scan.repeat(more));
+        bytes
+    }
+
+    #[test]
+    fn scans_are_counted_and_a_time_bomb_is_refused() {
+        let [plain, progressive] = ["colour.jpg", "progressive.jpg"].map(|name| markers(&fixture(name)).scans);
+        assert_eq!((plain, progressive), (1, 10));
+        // A thumbnail's markers lie within a segment.
+        let mut bytes = fixture("colour.jpg");
+        bytes.splice(2..2, [0xff, 0xe2, 0, 6, 0xff, 0xda, 0xff, 0xda]);
+        assert_eq!(markers(&bytes).scans, 1);
+        assert!(decode(&bytes).is_ok());
+
+        let many = DecodeError::TooManyScans { scans: 1010, width: 4000, height: 4000 };
+        assert_eq!(decode(&with_scans(1000, 4000)), Err(many));
+        // As many of few pixels, or few of as many, are none.
+        for sound in [decode(&with_scans(1000, 64)), decode(&with_scans(0, 400))] {
+            assert!(!matches!(sound, Err(DecodeError::TooManyScans { .. })), "{sound:?}");
+        }
+    }
+
+    #[test]
+    fn an_orientation_is_told_and_not_applied() {
+        // `make.py` writes a quarter's turn into this one; its pixels are those of `Image.open`.
+        let (picture, turned) = decode_and_tell(&fixture("progressive.jpg")).unwrap();
+        assert!(turned);
+        assert_eq!((picture.width, picture.height), (64, 80));
+        assert!(!decode_and_tell(&fixture("colour.jpg")).unwrap().1);
+        // TIFF has a tag of its own: orientation (274), of one short.
+        let mut bytes = fixture("formats/lzw.tiff");
+        assert!(!decode_and_tell(&bytes).unwrap().1);
+        let entries = u32::from_le_bytes(bytes[4..8].try_into().unwrap()) as usize;
+        let count = u16::from_le_bytes(bytes[entries..entries + 2].try_into().unwrap()) as usize;
+        let directory = bytes[entries + 2..entries + 2 + 12 * count].to_vec();
+        let mut turned: Vec<[u8; 12]> = directory.as_chunks::<12>().0.to_vec();
+        turned.push([0x12, 1, 3, 0, 1, 0, 0, 0, 6, 0, 0, 0]);
+        turned.sort_by_key(|entry| u16::from_le_bytes([entry[0], entry[1]]));
+        let moved = (bytes.len() as u32).to_le_bytes();
+        bytes[4..8].copy_from_slice(&moved);
+        bytes.extend((count as u16 + 1).to_le_bytes());
+        bytes.extend(turned.concat());
+        bytes.extend([0; 4]);
+        assert!(decode_and_tell(&bytes).unwrap().1);
+    }
 }

@@ -1,8 +1,8 @@
 //! Image folders: images below `<class>/`, at any depth, or the same below `train/` and `val/`. Tiny-ImageNet's own `val/`
 //! has its images in one folder and their classes in a list.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids};
@@ -12,8 +12,16 @@ use crate::{DataError, Dataset, Part};
 /// Torchvision's list, and GIF and PBM.
 const EXTENSIONS: [&str; 11] = ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", "pbm", "pgm", "ppm"];
 
-/// What a validation part's folder is called, best first.
+/// What the folders of the parts are called, in any case of letters.
+const TRAIN: [&str; 1] = ["train"];
 const VALIDATION: [&str; 3] = ["val", "validation", "valid"];
+
+/// Parts that are neither, or are called otherwise. A class is not called so by intent.
+const OTHER_PARTS: [&str; 6] = ["test", "training", "testing", "dev", "eval", "evaluation"];
+
+/// What macOS puts into archives beside the files themselves: their resource forks, named as they are.
+const MACOS_FOLDER: &str = "__MACOSX";
+const MACOS_FILE: &str = "._";
 
 /// Beside Tiny-ImageNet's `images/`: a line for each, with its name, its class and a box.
 const ANNOTATIONS: &str = "val_annotations.txt";
@@ -53,8 +61,88 @@ impl Source for Files {
     }
 }
 
-fn below(folder: &Path, names: &[&str]) -> Option<PathBuf> {
-    names.iter().map(|name| folder.join(name)).find(|path| path.is_dir())
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// A folder's parts, by the names of their folders, and its other folders.
+struct Parts {
+    train: Option<String>,
+    validation: Option<String>,
+    beside: Vec<String>,
+}
+
+impl Parts {
+    /// No folder becomes a class because nobody knew it for a part, nor the reverse: one that could be either is refused.
+    fn of(folder: &Path) -> Result<Self, DataError> {
+        let folders = entries(folder)?.folders;
+        let take = |names: &[&str], what: &str| -> Result<Option<String>, DataError> {
+            let mut found = folders.iter().filter(|name| is_one_of(name, names));
+            let Some(first) = found.next() else { return Ok(None) };
+            // Two names of one folder are one part.
+            let place = |name: &str| folder.join(name).canonicalize().ok();
+            match found.find(|other| place(other) != place(first)) {
+                Some(other) => {
+                    let reason =
+                        format!("holds {first}/ and {other}/, which both are its {what} part: name one of them");
+                    Err(DataError::layout(folder, reason))
+                }
+                None => Ok(Some(first.clone())),
+            }
+        };
+        let (train, validation) = (take(&TRAIN, "training")?, take(&VALIDATION, "validation")?);
+        let is_part = |name: &String| is_one_of(name, &TRAIN) || is_one_of(name, &VALIDATION);
+        let beside: Vec<String> = folders.iter().filter(|name| !is_part(name)).cloned().collect();
+        match (&train, &validation) {
+            (None, None) => {
+                if let Some(part) = beside.iter().find(|name| is_one_of(name, &OTHER_PARTS)) {
+                    let reason = format!(
+                        "holds {part}/, which is no class by its name: name the part itself, or call parts train/ and val/"
+                    );
+                    return Err(DataError::layout(folder, reason));
+                }
+            }
+            // One such name may be a class's: there are trains among the classes of several sets.
+            (Some(one), None) | (None, Some(one)) => {
+                for other in beside.iter().filter(|name| !is_one_of(name, &OTHER_PARTS)) {
+                    if holds_image(&folder.join(other), 0)? {
+                        let reason = format!(
+                            "holds {one}/, a part by its name, and images in {other}/ beside it: name the part itself, or \
+                             move classes, {one} too, below a folder val/ or train/"
+                        );
+                        return Err(DataError::layout(folder, reason));
+                    }
+                }
+            }
+            (Some(_), Some(_)) => {}
+        }
+        Ok(Self { train, validation, beside })
+    }
+}
+
+/// Whether there is an image anywhere below.
+fn holds_image(folder: &Path, depth: usize) -> Result<bool, DataError> {
+    for (name, kind) in list(folder)? {
+        let found = match kind {
+            Kind::File(_) => is_image(&name),
+            Kind::Folder if !is_hidden(&name) && name != MACOS_FOLDER && depth < MAX_DEPTH => {
+                holds_image(&folder.join(name), depth + 1)?
+            }
+            Kind::Folder | Kind::Other => false,
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_image(name: &OsString) -> bool {
+    EXTENSIONS.contains(&extension(name).as_str()) && !is_resource_fork(name)
+}
+
+pub(crate) fn is_resource_fork(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(MACOS_FILE.as_bytes())
 }
 
 /// Whether `folder` holds folders that could be classes, or parts with such.
@@ -62,59 +150,89 @@ pub(crate) fn is_image_folder(folder: &Path) -> Result<bool, DataError> {
     Ok(!entries(folder)?.folders.is_empty())
 }
 
+/// Folders with images beside parquet files.
+///
+/// # Errors
+///
+/// Where one of them is a part by its name, so that the set is there twice.
+pub(crate) fn beside_parquet(folder: &Path) -> Result<Vec<String>, DataError> {
+    let mut found = Vec::new();
+    for name in entries(folder)?.folders {
+        if !holds_image(&folder.join(&name), 0)? {
+            continue;
+        }
+        if [&TRAIN[..], &VALIDATION, &OTHER_PARTS].iter().any(|names| is_one_of(&name, names)) {
+            let reason = format!("holds parquet files and images in {name}/: name one of them");
+            return Err(DataError::layout(folder, reason));
+        }
+        found.push(format!("{name}/"));
+    }
+    Ok(found)
+}
+
 /// With a classifier of 1000 outputs a label is a wnid's place among ImageNet's; otherwise its folder's place among the
 /// sorted names (those of `train/` where there is one). A folder without `train/` and `val/` is no validation part.
 pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
-    let (train, validation) = (below(folder, &["train"]), below(folder, &VALIDATION));
-    let no_part = |reason: &str| DataError::no_part(folder, reason);
-    let root = match (part, &train, validation) {
-        (Part::Train, Some(train), _) => train.clone(),
-        (Part::Train, None, Some(_)) => return Err(DataError::layout(folder, "has val/ but no train/")),
-        (Part::Validation | Part::Scored, _, Some(validation)) => validation,
-        (Part::Validation | Part::Scored, Some(_), None) => return Err(no_part("it has train/ but no val/")),
-        (Part::Validation, None, None) => return Err(no_part("it has no train/ and val/")),
-        (Part::Train | Part::Scored, None, None) => folder.to_path_buf(),
+    let Parts { train, validation, mut beside } = Parts::of(folder)?;
+    let found = match (part, &train, &validation) {
+        (Part::Train, Some(train), _) => Some(train),
+        (Part::Train, None, Some(validation)) => {
+            return Err(DataError::layout(folder, format!("has {validation}/ but no train/")));
+        }
+        (Part::Validation | Part::Scored, _, Some(validation)) => Some(validation),
+        (Part::Validation | Part::Scored, Some(train), None) => {
+            let test = beside.iter().find(|name| name.eq_ignore_ascii_case("test"));
+            let hint = test.map_or_else(String::new, |test| format!("; {test}/ is scored where it is named itself"));
+            return Err(DataError::no_part(folder, &format!("it has {train}/ but no val/{hint}")));
+        }
+        (Part::Validation, None, None) => return Err(DataError::no_part(folder, "it has no train/ and val/")),
+        (Part::Train | Part::Scored, None, None) => None,
     };
-    let found = entries(&root)?;
+    let root = found.map_or_else(|| folder.to_path_buf(), |part| folder.join(part));
+    let Entries { folders, mut passed_over } = entries(&root)?;
     let list_file = root.join(ANNOTATIONS);
-    let is_annotated = list_file.is_file() && found.folders == ["images"];
-    let (names, list) = match (&train, classes) {
-        (_, Some(IMAGENET)) => (imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect(), "ImageNet's classes"),
-        (Some(train), _) if *train != root => (entries(train)?.folders, "the classes in train/"),
-        _ => (found.folders.clone(), ""),
+    let annotations = match list_file.is_file() && folders == ["images"] {
+        true => Some(Annotations::read(&list_file)?),
+        false => None,
+    };
+    let (names, list): (Vec<String>, String) = match (&train, classes, &annotations) {
+        (_, Some(IMAGENET), _) => {
+            (imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect(), "ImageNet's classes".to_owned())
+        }
+        (Some(train), ..) if found != Some(train) => {
+            (entries(&folder.join(train))?.folders, format!("the classes in {train}/"))
+        }
+        (_, _, Some(annotations)) => (annotations.classes(), String::new()),
+        _ => (folders.clone(), String::new()),
     };
     let place = |class: &str| match classes {
         Some(IMAGENET) => imagenet_label(class),
         _ => names.binary_search_by(|name: &String| name.as_str().cmp(class)).ok().map(|place| place as u32),
     };
-    let (mut passed_over, mut empty) = (found.passed_over, Vec::new());
-    let (mut files, mut labels, mut sizes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut class_folders = found.folders;
-    if is_annotated {
-        class_folders.clear();
-        passed_over.clear();
-        let images = images(&root, Path::new("images"), &mut passed_over)?;
-        let annotations = Annotations::read(&list_file)?;
-        for (file, size) in images {
-            let class = annotations.class(&file)?;
-            let unknown = || DataError::layout(&list_file, format!("{class:?} is not among the classes in train/"));
-            labels.push(place(class).ok_or_else(unknown)?);
+    let (mut files, mut labels, mut sizes, mut empty) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    if let Some(mut annotations) = annotations {
+        annotations.is_read(&mut passed_over);
+        for (file, size) in images(&root, Path::new("images"), &mut passed_over)? {
+            let (line, class) = annotations.take(&file)?;
+            let unknown = || DataError::layout(&list_file, format!("line {line}: {class:?} is not among {list}"));
+            labels.push(place(&class).ok_or_else(unknown)?);
             files.push(file);
             sizes.push(size);
         }
-        annotations.check_all_there(&files)?;
-    }
-    for class in class_folders {
-        let label = place(&class);
-        let label = label.ok_or_else(|| DataError::layout(&root.join(&class), format!("is not among {list}")))?;
-        let images = images(&root, Path::new(&class), &mut passed_over)?;
-        if images.is_empty() {
-            empty.push(class);
-        }
-        for (file, size) in images {
-            files.push(file);
-            sizes.push(size);
-            labels.push(label);
+        annotations.check_all_taken()?;
+    } else {
+        for class in folders {
+            let label = place(&class);
+            let label = label.ok_or_else(|| DataError::layout(&root.join(&class), format!("is not among {list}")))?;
+            let images = images(&root, Path::new(&class), &mut passed_over)?;
+            if images.is_empty() {
+                empty.push(class);
+            }
+            for (file, size) in images {
+                files.push(file);
+                sizes.push(size);
+                labels.push(label);
+            }
         }
     }
     if files.is_empty() {
@@ -126,48 +244,102 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
         let reason = format!("holds class folders without images: {names}{more}; move away what is no class");
         return Err(DataError::layout(&root, reason));
     }
+    let part = found.map_or_else(|| "all of it".to_owned(), |part| format!("{part}/"));
+    match found {
+        Some(_) => {
+            beside.iter_mut().for_each(|name| name.push('/'));
+            if folder.join(MACOS_FOLDER).is_dir() {
+                *passed_over.entry(macos_folder()).or_default() += 1;
+            }
+        }
+        // These are its classes.
+        None => beside.clear(),
+    }
     let name = folder.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
     let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels)?;
-    Ok(set.with_passed_over(passed_over))
+    Ok(set.with_passed_over(passed_over).with_origin(part, beside))
 }
 
 /// Classes by the names of images.
 struct Annotations {
     path: PathBuf,
-    classes: BTreeMap<String, String>,
+    lines: BTreeMap<String, Annotated>,
+}
+
+/// A line of the list.
+struct Annotated {
+    line: usize,
+    class: String,
+    /// The image that it is of, once that is found.
+    file: Option<PathBuf>,
 }
 
 impl Annotations {
     fn read(path: &Path) -> Result<Self, DataError> {
         let text = sandglass_files::read_text(path).map_err(DataError::io(path))?;
-        let mut classes = BTreeMap::new();
-        for (line, number) in text.lines().zip(1..) {
-            let wrong = |what: &str| DataError::layout(path, format!("line {number} {what}"));
-            let mut words = line.split_whitespace();
-            let (Some(image), Some(class)) = (words.next(), words.next()) else {
+        let mut lines = BTreeMap::new();
+        let mut usual = None;
+        for (text, line) in text.lines().zip(1..).filter(|(text, _)| !text.trim().is_empty()) {
+            let wrong = |what: &str| DataError::layout(path, format!("line {line} {what}"));
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let [image, class, ..] = words[..] else {
                 return Err(wrong("has no image and class"));
             };
-            if classes.insert(image.to_owned(), class.to_owned()).is_some() {
+            // A line that is cut short may end within its class.
+            let (first, fields) = *usual.get_or_insert((line, words.len()));
+            if words.len() != fields {
+                return Err(wrong(&format!("has {} fields where line {first} has {fields}", words.len())));
+            }
+            let annotated = Annotated { line, class: class.to_owned(), file: None };
+            if lines.insert(image.to_owned(), annotated).is_some() {
                 return Err(wrong(&format!("names {image} once more")));
             }
         }
-        Ok(Self { path: path.into(), classes })
+        Ok(Self { path: path.into(), lines })
     }
 
-    fn class(&self, file: &Path) -> Result<&str, DataError> {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let class = self.classes.get(name).map(String::as_str);
-        class.ok_or_else(|| DataError::layout(&self.path, format!("does not name {}", file.display())))
+    /// Sorted.
+    fn classes(&self) -> Vec<String> {
+        self.lines.values().map(|line| line.class.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Each name is one of `files`, which are all named.
-    fn check_all_there(&self, files: &[PathBuf]) -> Result<(), DataError> {
-        if files.len() == self.classes.len() {
-            return Ok(());
+    /// The list itself is not passed over.
+    fn is_read(&self, passed_over: &mut BTreeMap<String, u64>) {
+        let kind = beside_classes(self.path.file_name().unwrap_or_default());
+        if let Some(count) = passed_over.get_mut(&kind) {
+            *count -= 1;
         }
-        let is_there = |name: &String| files.iter().any(|file| file.ends_with(name));
-        let (what, missing) = ("names an image that is not there", self.classes.keys().find(|name| !is_there(name)));
-        Err(DataError::layout(&self.path, format!("{what}: {}", missing.map_or("", String::as_str))))
+        passed_over.retain(|_, count| *count > 0);
+    }
+
+    /// Line and class of an image.
+    fn take(&mut self, file: &Path) -> Result<(usize, String), DataError> {
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(annotated) = self.lines.get_mut(name) else {
+            return Err(DataError::layout(&self.path, format!("does not name {}", file.display())));
+        };
+        let (line, class) = (annotated.line, annotated.class.clone());
+        match annotated.file.replace(file.to_owned()) {
+            None => Ok((line, class)),
+            Some(other) => {
+                let (a, b) = (other.display(), file.display());
+                Err(DataError::layout(
+                    &self.path,
+                    format!("line {line} names one of {a} and {b}, and does not say which"),
+                ))
+            }
+        }
+    }
+
+    /// Each name was one of the images.
+    fn check_all_taken(&self) -> Result<(), DataError> {
+        let missing = self.lines.iter().filter(|(_, annotated)| annotated.file.is_none());
+        match missing.min_by_key(|(_, annotated)| annotated.line) {
+            None => Ok(()),
+            Some((name, Annotated { line, .. })) => {
+                Err(DataError::layout(&self.path, format!("line {line} names an image that is not there: {name}")))
+            }
+        }
     }
 }
 
@@ -190,16 +362,31 @@ fn entries(folder: &Path) -> Result<Entries, DataError> {
     for (name, kind) in list(folder)? {
         match kind {
             Kind::Folder if is_hidden(&name) => {}
+            Kind::Folder if name == MACOS_FOLDER => *passed_over.entry(macos_folder()).or_default() += 1,
             Kind::Folder => folders.push(name.into_string().map_err(|name| {
                 DataError::layout(folder, format!("holds a folder whose name is not UTF-8: {name:?}; rename it"))
             })?),
-            Kind::File(_) | Kind::Other => {
-                *passed_over.entry(format!("{} beside the class folders", extension(&name))).or_default() += 1;
-            }
+            Kind::File(_) | Kind::Other => *passed_over.entry(beside_classes(&name)).or_default() += 1,
         }
     }
     folders.sort_unstable();
     Ok(Entries { folders, passed_over })
+}
+
+/// What kind a file is of that has no class.
+fn beside_classes(name: &OsStr) -> String {
+    match is_resource_fork(name) {
+        true => resource_fork(),
+        false => format!("{} beside the class folders", extension(name)),
+    }
+}
+
+fn resource_fork() -> String {
+    format!("{MACOS_FILE}* of macOS")
+}
+
+fn macos_folder() -> String {
+    format!("{MACOS_FOLDER} folder")
 }
 
 enum Kind {
@@ -231,7 +418,7 @@ fn is_hidden(name: &OsString) -> bool {
 }
 
 /// In small letters.
-fn extension(name: &OsString) -> String {
+fn extension(name: &OsStr) -> String {
     let extension = Path::new(name).extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     extension.unwrap_or_else(|| "without extension".to_string())
 }
@@ -250,14 +437,13 @@ fn images(
         }
         for (name, kind) in list(&root.join(&folder))? {
             let mut pass = |kind: String| *passed_over.entry(kind).or_default() += 1;
-            let extension = extension(&name);
             match kind {
+                Kind::Folder if name == MACOS_FOLDER => pass(macos_folder()),
                 Kind::Folder if is_hidden(&name) => pass("hidden folder".to_string()),
                 Kind::Folder => folders.push((folder.join(name), depth + 1)),
-                Kind::File(size) if EXTENSIONS.contains(&extension.as_str()) => {
-                    images.push((folder.clone(), name, size));
-                }
-                Kind::File(_) => pass(extension),
+                Kind::File(size) if is_image(&name) => images.push((folder.clone(), name, size)),
+                Kind::File(_) if is_resource_fork(&name) => pass(resource_fork()),
+                Kind::File(_) => pass(extension(&name)),
                 Kind::Other => pass("no regular file".to_string()),
             }
         }

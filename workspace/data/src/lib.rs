@@ -48,6 +48,6 @@ pub use picture::Picture;
 pub use protocol::{Protocol, short_side};
 pub use resize::{Filter, resize};
 pub use rng::{Draws, Purpose};
-pub use root::{data_roots, find_data, offline, open};
+pub use root::{data_roots, find_data, offline, open, open_named};
 pub use transform::{Fit, Transform};
 pub use voc::{AnnotationError, VOC_CLASSES, open_detection, open_voc};

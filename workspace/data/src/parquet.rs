@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::prelude::*;
 
-use crate::dataset::Source;
+use crate::dataset::{Source, twice};
 use crate::loader::WINDOW;
 use crate::{DataError, Dataset, extents};
 
@@ -54,16 +54,19 @@ struct Shards {
 #[derive(Debug, PartialEq)]
 enum Labels {
     Numbers(Vec<u32>),
-    Names(Vec<String>),
+    Texts(Vec<String>),
 }
 
-/// Opens the shards of one part, in order. `class_names`: those of files beside it, else the file's own are taken. Labels
-/// that are names are places among the class names; where nobody lists these, among their own, sorted.
-pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String>>) -> Result<Dataset, DataError> {
+/// Class names, and the file that lists them.
+pub(crate) type ClassNames = (PathBuf, Vec<String>);
+
+/// Opens the shards of one part, in order. `class_names`: those of a file beside it; where a shard has its own, they must be
+/// the same. Labels that are text are places among the class names, or the numbers that they spell; where nobody lists names,
+/// places among their own, sorted.
+pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames>) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
     let (mut numbers, mut texts): (Vec<u32>, Vec<String>) = (Vec::new(), Vec::new());
     let mut names = class_names;
-    let mut named_by: Option<PathBuf> = None;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
@@ -82,22 +85,30 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
-            Labels::Names(labels) => texts.extend(labels),
+            Labels::Texts(labels) => texts.extend(labels),
         }
         if !numbers.is_empty() && !texts.is_empty() {
-            return Err(wrong("its labels are names where another shard's are numbers, or the reverse".into()));
+            return Err(wrong("its labels are text where another shard's are numbers, or the reverse".into()));
         }
-        match (&names, header.class_names, &named_by) {
-            (None, Some(own), _) => (names, named_by) = (Some(own), Some(path.clone())),
-            (Some(names), Some(own), Some(other)) if *names != own => {
+        if let Some(class) = header.class_names.as_deref().and_then(twice) {
+            return Err(wrong(format!("its list of classes names {class:?} twice")));
+        }
+        match (&names, header.class_names) {
+            (None, Some(own)) => names = Some((path.clone(), own)),
+            (Some((other, names)), Some(own)) if *names != own => {
                 return Err(wrong(format!("its class names are not those of {}", other.display())));
             }
             _ => {}
         }
     }
+    let mut names = names.map(|(_, names)| names);
+    let own_names = names.is_none();
     let labels = match texts.is_empty() {
         true => numbers,
-        false => places(name, texts, &mut names)?,
+        false => of_texts(&texts, &mut names).map_err(|(index, reason)| DataError::Labels {
+            set: name.to_string(),
+            reason: format!("{}: {reason}", source.shard_and_row(index)),
+        })?,
     };
     let (rows, images) = (labels.len(), source.runs.iter().sum::<usize>());
     if rows != images || rows == 0 {
@@ -105,12 +116,17 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
         return Err(DataError::Labels { set: name.to_string(), reason });
     }
     match names {
-        Some(names) => Dataset::from_source(name, names, Box::new(source), labels),
+        Some(names) => {
+            let set = Dataset::from_source(name, names, Box::new(source), labels)?;
+            Ok(if own_names { set.alphabetical() } else { set })
+        }
         None => {
-            let count = labels.iter().max().map_or(0, |label| *label as usize + 1);
+            let last = labels.iter().zip(0..).max_by_key(|(label, _)| **label);
+            let count = last.map_or(0, |(label, _)| *label as usize + 1);
             // A name is made for each class: one damaged label would ask for more memory than there is.
-            if count > MOST_CLASSES {
-                let reason = format!("a label of {}: more than {MOST_CLASSES} classes are not read", count - 1);
+            if let Some((label, row)) = last.filter(|_| count > MOST_CLASSES) {
+                let row = source.shard_and_row(row);
+                let reason = format!("{row}: a label of {label}: more than {MOST_CLASSES} classes are not read");
                 return Err(DataError::Labels { set: name.to_string(), reason });
             }
             let names = (0..count).map(|label| label.to_string()).collect();
@@ -119,20 +135,56 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<Vec<String
     }
 }
 
-/// Of each label its place among `names`, which become the labels' own where there are none.
-fn places(set: &str, labels: Vec<String>, names: &mut Option<Vec<String>>) -> Result<Vec<u32>, DataError> {
-    let names = names.get_or_insert_with(|| {
-        let mut own = labels.clone();
-        own.sort_unstable();
-        own.dedup();
-        own
-    });
-    let by_name: BTreeMap<&str, u32> = names.iter().zip(0..).map(|(name, place)| (name.as_str(), place)).collect();
-    let place = |label: String| {
-        let reason = || format!("the label {label:?} is not among its class names");
-        by_name.get(label.as_str()).copied().ok_or_else(|| DataError::Labels { set: set.to_string(), reason: reason() })
+/// Of each label its place among `names`, or the number that it spells; where it does neither, and nobody lists names, they
+/// become the labels' own, sorted. An error has the place of the label.
+fn of_texts(texts: &[String], names: &mut Option<Vec<String>>) -> Result<Vec<u32>, (usize, String)> {
+    let is_number = |text: &String| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
     };
-    labels.into_iter().map(place).collect()
+    if let Some(row) = texts.iter().position(String::is_empty) {
+        return Err((row, "has no label (an empty text)".to_owned()));
+    }
+    let places = |names: &[String]| {
+        let places: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
+        let place = |(row, text): (usize, &String)| places.get(text.as_str()).copied().ok_or(row);
+        texts.iter().enumerate().map(place).collect::<Result<Vec<u32>, usize>>()
+    };
+    let stray = match names.as_deref().map(places) {
+        Some(Ok(places)) => return Ok(places),
+        Some(Err(row)) => Some(row),
+        None => None,
+    };
+    let numbers = texts.iter().filter(|text| is_number(text)).count();
+    match stray {
+        // Sorted as text, 10 would come before 2.
+        _ if numbers == texts.len() => texts
+            .iter()
+            .enumerate()
+            .map(|(row, text)| number(text.parse().ok(), text).map_err(|reason| (row, reason)))
+            .collect(),
+        Some(row) => Err((row, format!("the label {:?} is not among its class names", texts[row]))),
+        None if numbers > 0 => {
+            let row = texts.iter().position(|text| !is_number(text)).unwrap_or(0);
+            Err((row, format!("the label {:?} is no number, as others are", texts[row])))
+        }
+        None => {
+            let own = names.insert(texts.to_vec());
+            own.sort_unstable();
+            own.dedup();
+            places(own).map_err(|row| (row, "has no label".to_owned()))
+        }
+    }
+}
+
+/// A label that is said as `text`.
+fn number(label: Option<i128>, text: &str) -> Result<u32, String> {
+    match label {
+        Some(-1) => Err("has no label (-1)".to_owned()),
+        label => {
+            label.and_then(|label| u32::try_from(label).ok()).ok_or_else(|| format!("has the label {text}: no class's"))
+        }
+    }
 }
 
 impl Shards {
@@ -272,6 +324,9 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     if !schema.get(&image_column).is_some_and(is_struct) {
         return Err(no_images(&image_column));
     }
+    if let Some(dtype) = schema.get(&label_column).and_then(|field| no_label(&field.dtype)) {
+        return Err(no_labels(&label_column, &dtype));
+    }
     let metadata = reader.get_metadata()?;
     let group_rows: Vec<usize> = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
     // Room is reserved for as many rows as a group says that it has.
@@ -286,26 +341,57 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
 }
 
 fn labels(column: &Column) -> Result<Labels, Wrong> {
-    let missing = |row: usize, what: &str| Wrong::Content(format!("row {row} has no label ({what})"));
+    let at = |row: usize, reason: String| Wrong::Content(format!("row {row} {reason}"));
+    let missing = |row: usize| at(row, "has no label (null)".to_owned());
     let dtype = column.dtype();
     if dtype.is_integer() {
-        let numbers = column.strict_cast(&DataType::Int64)?;
-        let label = |(row, label): (usize, Option<i64>)| match label {
-            None => Err(missing(row, "null")),
-            Some(-1) => Err(missing(row, "-1")),
-            Some(label) => u32::try_from(label).map_err(|_| Wrong::Content(format!("row {row} has the label {label}"))),
+        let label = |(row, label): (usize, Option<i128>)| {
+            let label = label.ok_or_else(|| missing(row))?;
+            number(Some(label), &label.to_string()).map_err(|reason| at(row, reason))
         };
-        return Ok(Labels::Numbers(numbers.i64()?.iter().enumerate().map(label).collect::<Result<_, _>>()?));
+        let numbers: Vec<Option<i128>> = match dtype {
+            DataType::UInt64 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
+            _ => column.strict_cast(&DataType::Int64)?.i64()?.iter().map(|label| label.map(i128::from)).collect(),
+        };
+        return Ok(Labels::Numbers(numbers.into_iter().enumerate().map(label).collect::<Result<_, _>>()?));
     }
     if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
-        return Err(Wrong::Content(format!(
-            "its column {} holds {dtype}: no numbers or names of classes",
-            column.name()
-        )));
+        return Err(no_labels(column.name(), &dtype.to_string()));
     }
     let texts = column.strict_cast(&DataType::String)?;
-    let label = |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row, "null"));
-    Ok(Labels::Names(texts.str()?.iter().enumerate().map(label).collect::<Result<_, _>>()?))
+    let label = |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row));
+    Ok(Labels::Texts(texts.str()?.iter().enumerate().map(label).collect::<Result<_, _>>()?))
+}
+
+fn no_labels(column: &str, dtype: &str) -> Wrong {
+    Wrong::Content(format!("its column {column} holds {dtype}: no numbers or names of classes, from row 0 on"))
+}
+
+/// What a column holds that holds no labels, in a word. Told before it is read: polars is built without most of these, and
+/// would take the file for damaged.
+fn no_label(dtype: &ArrowDataType) -> Option<String> {
+    use ArrowDataType as Arrow;
+    Some(match dtype {
+        Arrow::Int8 | Arrow::Int16 | Arrow::Int32 | Arrow::Int64 => return None,
+        Arrow::UInt8 | Arrow::UInt16 | Arrow::UInt32 | Arrow::UInt64 => return None,
+        Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View => return None,
+        Arrow::Dictionary(_, values, _) => return no_label(values),
+        Arrow::Null => "nothing but null".to_owned(),
+        Arrow::Boolean => "true and false".to_owned(),
+        Arrow::Float16 => "f16".to_owned(),
+        Arrow::Float32 => "f32".to_owned(),
+        Arrow::Float64 => "f64".to_owned(),
+        Arrow::Date32 | Arrow::Date64 => "dates".to_owned(),
+        Arrow::Timestamp(..) => "timestamps".to_owned(),
+        Arrow::Time32(_) | Arrow::Time64(_) | Arrow::Duration(_) | Arrow::Interval(_) => "times".to_owned(),
+        Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView | Arrow::FixedSizeBinary(_) => "bytes".to_owned(),
+        Arrow::Decimal(..) | Arrow::Decimal32(..) | Arrow::Decimal64(..) | Arrow::Decimal256(..) => {
+            "decimal numbers".to_owned()
+        }
+        Arrow::List(_) | Arrow::LargeList(_) | Arrow::FixedSizeList(..) => "lists".to_owned(),
+        Arrow::Struct(_) | Arrow::Map(..) => "structs".to_owned(),
+        other => format!("{other:?}"),
+    })
 }
 
 /// Class names as the `datasets` library writes them into a file's metadata.

@@ -8,8 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::augment::{brightness, contrast, saturation};
-use crate::transform::{centre_crop, resize_short};
-use crate::{DecodeError, Filter, Picture, decode, resize};
+use crate::{DecodeError, Filter, Fit, Picture, decode, resize};
 
 #[derive(Deserialize)]
 struct Pin {
@@ -83,7 +82,8 @@ fn evaluation_crops_are_torchvisions() {
         size: usize,
     }
     for (picture, Crop { short, size }, pin) in cases("eval") {
-        pin.check(&format!("{short} {size}"), &centre_crop(&resize_short(&picture, short, Filter::Bilinear), size));
+        let fit = Fit::Centre { short, size, filter: Filter::Bilinear };
+        pin.check(&format!("{short} {size}"), &fit.of(&picture));
     }
 }
 

@@ -46,15 +46,19 @@ impl Protocol {
     ///
     /// # Errors
     ///
-    /// [`DataError::Protocol`] where the mean is not within 0..=1, a standard deviation is not a number above 0, or
-    /// `resize` is 0.
+    /// [`DataError::Protocol`] where the mean is not within 0..=1, a standard deviation is not above 0 and at most 1 (no
+    /// values in 0..1 deviate by more, and a network would see next to one colour), or `resize` is 0.
     pub fn check(&self) -> Result<(), DataError> {
         let refused = |reason: String| Err(DataError::Protocol(reason));
         if !self.mean.iter().all(|mean| (0.0..=1.0).contains(mean)) {
-            return refused(format!("mean {:?}: use values from 0 to 1", self.mean));
+            return refused(format!("mean {:?}: use values from 0 to 1; pixels are in 0..1, not in 0..255", self.mean));
         }
         if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
             return refused(format!("std {:?}: use numbers above 0", self.std));
+        }
+        if self.std.iter().any(|std| *std > 1.0) {
+            let reason = "use numbers up to 1; pixels are in 0..1, so one of 0..255 is divided by 255";
+            return refused(format!("std {:?}: {reason}", self.std));
         }
         match self.resize {
             Some(0) => refused("a resize to 0 pixels: leave it out, or use at least the input's size".to_string()),

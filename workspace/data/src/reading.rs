@@ -40,6 +40,8 @@ pub(crate) struct Reading {
     pub names: Vec<String>,
     /// Of the encoded bytes.
     pub digests: Vec<Digest>,
+    /// Places of the images that a tag asks to turn, which is not done.
+    pub turned: Vec<u32>,
     /// Height and width, where all images share them and are kept.
     pub size: Option<(usize, usize)>,
     /// None where they do not fit.
@@ -53,7 +55,7 @@ pub(crate) struct Reading {
 /// [`DataError::Broken`] names the images that cannot be read or decoded.
 pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usize) -> Result<Reading, DataError> {
     let (mut names, mut digests, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
-    let mut failures = Vec::new();
+    let (mut turned, mut failures) = (Vec::new(), Vec::new());
     let (mut size, mut one_size, mut keep) = (None, true, true);
     let mut total: usize = 0;
     for part in parts(source.runs(), images) {
@@ -61,17 +63,20 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
         // Counted while they are decoded, so that a chunk of large images is dropped one by one.
         let held = AtomicUsize::new(total);
         let read = |index| {
-            let (digest, picture) = read(source, index)?;
+            let (digest, picture, turned) = read(source, index)?;
             let bytes = picture.pixels.len();
             let size = (picture.height, picture.width);
             let fits = keep && held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most;
-            Ok((digest, size, fits.then_some(picture)))
+            Ok((digest, size, turned, fits.then_some(picture)))
         };
         let chunk: Vec<Result<_, DataError>> = part.clone().into_par_iter().map(read).collect();
         names.par_extend(part.into_par_iter().map(|index| source.name(index)));
         for image in chunk {
             match image {
-                Ok((digest, (height, width), picture)) => {
+                Ok((digest, (height, width), is_turned, picture)) => {
+                    if is_turned {
+                        turned.push(digests.len() as u32);
+                    }
                     digests.push(digest);
                     one_size &= *size.get_or_insert((height, width)) == (height, width);
                     total = total.saturating_add(height * width * 3);
@@ -92,14 +97,14 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
     own_names(&mut names, source);
     let size = size.filter(|_| one_size && total <= SIZED);
     let keep = keep && (size.is_some() || total <= room);
-    Ok(Reading { names, digests, size, pictures: keep.then_some(pictures) })
+    Ok(Reading { names, digests, turned, size, pictures: keep.then_some(pictures) })
 }
 
-fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture), DataError> {
+fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture, bool), DataError> {
     let encoded = source.encoded(index)?;
-    let mut picture = decoded(source, index, &encoded)?;
+    let (mut picture, turned) = decoded(source, index, &encoded)?;
     picture.pixels.shrink_to_fit();
-    Ok((digest(&encoded), picture))
+    Ok((digest(&encoded), picture, turned))
 }
 
 /// Runs one after another, for a row group is read whole; within a run in parallel.

@@ -3,6 +3,8 @@
 //! Source: Pillow `src/libImaging/Resample.c`: coefficients of 22 bits, two passes, each rounded to
 //! bytes, the horizontal one first. (Pillow 13 swaps them where the aspect changes much and that saves work.)
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Picture;
@@ -47,12 +49,23 @@ struct Taps {
     weights: Vec<i32>,
 }
 
-fn taps(input: usize, output: usize, filter: Filter) -> Vec<Taps> {
+impl Taps {
+    fn end(&self) -> usize {
+        self.first + self.weights.len()
+    }
+}
+
+/// Of the output's places `window`.
+fn taps(input: usize, output: usize, window: Range<usize>, filter: Filter) -> Vec<Taps> {
+    // An axis that keeps its size is not filtered.
+    if input == output {
+        return window.map(|at| Taps { first: at, weights: vec![1 << PRECISION] }).collect();
+    }
     let scale = input as f64 / output as f64;
     let filter_scale = scale.max(1.0);
     let support = filter.support() * filter_scale;
     let inverse = 1.0 / filter_scale;
-    (0..output)
+    window
         .map(|at| {
             let centre = (at as f64 + 0.5) * scale;
             let first = (centre - support + 0.5).max(0.0) as usize;
@@ -74,54 +87,58 @@ fn to_byte(sum: i32) -> u8 {
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
-fn horizontal(picture: &Picture, width: usize, filter: Filter) -> Picture {
-    let taps = taps(picture.width, width, filter);
-    let mut result = Picture::black(width, picture.height);
-    let rows = picture.pixels.chunks_exact(picture.width * 3);
-    for (row, out) in rows.zip(result.pixels.chunks_exact_mut(width * 3)) {
-        let row = row.as_chunks::<3>().0;
-        for (pixel, taps) in out.as_chunks_mut::<3>().0.iter_mut().zip(&taps) {
-            let mut sums = [HALF; 3];
-            for (input, weight) in row[taps.first..].iter().zip(&taps.weights) {
-                for channel in 0..3 {
-                    sums[channel] += i32::from(input[channel]) * weight;
-                }
-            }
-            *pixel = sums.map(to_byte);
-        }
-    }
-    result
-}
-
-fn vertical(picture: &Picture, height: usize, filter: Filter) -> Picture {
-    let stride = picture.width * 3;
-    let mut result = Picture::black(picture.width, height);
-    let mut sums = vec![HALF; stride];
-    for (out, taps) in result.pixels.chunks_exact_mut(stride).zip(taps(picture.height, height, filter)) {
-        sums.fill(HALF);
-        for (row, weight) in picture.pixels[taps.first * stride..].chunks_exact(stride).zip(&taps.weights) {
-            for (sum, &input) in sums.iter_mut().zip(row) {
-                *sum += i32::from(input) * weight;
+/// A line of the picture, its columns resized.
+fn resize_line(line: &[u8], columns: &[Taps], out: &mut [u8]) {
+    let line = line.as_chunks::<3>().0;
+    for (pixel, taps) in out.as_chunks_mut::<3>().0.iter_mut().zip(columns) {
+        let mut sums = [HALF; 3];
+        for (input, weight) in line[taps.first..].iter().zip(&taps.weights) {
+            for channel in 0..3 {
+                sums[channel] += i32::from(input[channel]) * weight;
             }
         }
-        for (out, &sum) in out.iter_mut().zip(&sums) {
-            *out = to_byte(sum);
-        }
+        *pixel = sums.map(to_byte);
     }
-    result
 }
 
 /// `picture` at another size; an axis that keeps its size is not filtered.
 pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) -> Picture {
-    if width == 0 || height == 0 || picture.width == 0 || picture.height == 0 {
-        return Picture::black(width, height);
+    resize_window(picture, (width, height), 0..width, 0..height, filter)
+}
+
+/// The `columns` and `rows` of `picture` at `size`, (width, height), of which no other pixel is made: of a thin picture
+/// the whole may take more memory than there is. The window lies within the size.
+pub(crate) fn resize_window(
+    picture: &Picture,
+    (width, height): (usize, usize),
+    columns: Range<usize>,
+    rows: Range<usize>,
+    filter: Filter,
+) -> Picture {
+    let mut result = Picture::black(columns.len(), rows.len());
+    if result.pixels.is_empty() || picture.pixels.is_empty() {
+        return result;
     }
-    let mut result = None;
-    if width != picture.width {
-        result = Some(horizontal(picture, width, filter));
+    let stride = result.width * 3;
+    let (columns, rows) = (taps(picture.width, width, columns, filter), taps(picture.height, height, rows, filter));
+    // Each line is resized once and added to the rows that read it, so that no picture lies between the passes.
+    let mut line = vec![0; stride];
+    let mut sums = vec![HALF; stride * rows.len()];
+    let (first, last) = (rows.first().map_or(0, |taps| taps.first), rows.last().map_or(0, Taps::end));
+    let mut done = 0;
+    for y in first..last {
+        resize_line(&picture.pixels[y * picture.width * 3..][..picture.width * 3], &columns, &mut line);
+        // Rows read from ever further down.
+        done += rows[done..].iter().take_while(|taps| taps.end() <= y).count();
+        for (row, taps) in rows.iter().enumerate().skip(done).take_while(|(_, taps)| taps.first <= y) {
+            let weight = taps.weights[y - taps.first];
+            for (sum, &input) in sums[row * stride..][..stride].iter_mut().zip(&line) {
+                *sum += i32::from(input) * weight;
+            }
+        }
     }
-    if height != picture.height {
-        result = Some(vertical(result.as_ref().unwrap_or(picture), height, filter));
+    for (out, &sum) in result.pixels.iter_mut().zip(&sums) {
+        *out = to_byte(sum);
     }
-    result.unwrap_or_else(|| picture.clone())
+    result
 }

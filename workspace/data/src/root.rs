@@ -3,6 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::classes::imagenet_wnids;
+use crate::dataset::twice;
+use crate::parquet::ClassNames;
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
 
 /// The folders below which data is looked for, in order: those of `SANDGLASS_DATA`, which lists them as `PATH` does;
@@ -55,11 +58,35 @@ pub fn offline() -> bool {
 /// What is nowhere, has no layout that is known, lacks the part, holds broken images, or classes that cannot be the
 /// classifier's.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
-    let set = if what == "embedded" { Embedded::default().open(part)? } else { open_path(what, part, classes)? };
+    let set = open_any(what, part, classes)?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
     Ok(set)
+}
+
+/// As [`open`], for a classifier whose classes are known by name: labels are places among `names`, in whatever order the set
+/// lists the same classes. Whether they are the same is for the caller to check; their number is.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, DataError> {
+    // A classifier of 1000 other classes knows nothing of ImageNet's.
+    let classes = (names == imagenet_wnids()).then_some(IMAGENET);
+    let set = open_any(what, part, classes)?.in_order_of(names);
+    set.check_classes(names.len())?;
+    Ok(set)
+}
+
+fn open_any(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+    match what {
+        "embedded" => {
+            let set = Embedded::default().open(part)?;
+            Ok(set.with_origin(if part == Part::Train { "train, drawn" } else { "validation, drawn" }, Vec::new()))
+        }
+        _ => open_path(what, part, classes),
+    }
 }
 
 pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
@@ -74,7 +101,7 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
         // Fetched before; this function opens no socket.
         let hub = Hub { offline: true, ..Hub::from_env() };
         let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
-        return parquet::open(what, &shards::shards(&folder, part)?, None);
+        return open_shards(what, &folder, part, Vec::new());
     }
     let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
@@ -83,14 +110,22 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
     if path.is_file() {
         return match part {
             Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
-            Part::Train | Part::Scored => imagenet(parquet::open(&name, std::slice::from_ref(&path), None)?),
+            Part::Train | Part::Scored => {
+                let set = parquet::open(&name, std::slice::from_ref(&path), None)?;
+                imagenet(set.with_origin(&*name, Vec::new()))
+            }
         };
     }
-    if cifar10::is_cifar10(&path) {
+    let (is_cifar10, is_parquet) = (cifar10::is_cifar10(&path), shards::is_parquet_folder(&path)?);
+    if is_cifar10 && is_parquet {
+        let reason = "holds CIFAR-10's *.bin and parquet files: move one of the sets into a folder of its own";
+        return Err(DataError::layout(&path, reason));
+    }
+    if is_cifar10 {
         return cifar10::open(&path, part);
     }
-    if shards::is_parquet_folder(&path)? {
-        return imagenet(parquet::open(&name, &shards::shards(&path, part)?, class_names(&path)?)?);
+    if is_parquet {
+        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?)?);
     }
     if folder::is_image_folder(&path)? {
         return folder::open(&path, part, classes);
@@ -101,16 +136,31 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
     ))
 }
 
+fn open_shards(name: &str, folder: &Path, part: Part, folders_beside: Vec<String>) -> Result<Dataset, DataError> {
+    let shards::Found { files, part, mut beside } = shards::shards(folder, part)?;
+    beside.extend(folders_beside);
+    Ok(parquet::open(name, &files, class_names(folder)?)?.with_origin(part, beside))
+}
+
 /// From `wnids.txt` (in any order; a label is a place among the sorted wnids), if there is one.
-fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
+fn class_names(folder: &Path) -> Result<Option<ClassNames>, DataError> {
     let path = folder.join("wnids.txt");
     if !path.is_file() {
         return Ok(None);
     }
     let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;
-    let mut names: Vec<String> = text.split_whitespace().map(String::from).collect();
+    let mut names = Vec::new();
+    for (text, line) in text.lines().map(str::trim).zip(1..).filter(|(text, _)| !text.is_empty()) {
+        if text.contains(char::is_whitespace) {
+            return Err(DataError::layout(&path, format!("line {line} has more than a wnid: {text:?}")));
+        }
+        names.push(text.to_owned());
+    }
     names.sort_unstable();
-    Ok(Some(names))
+    match twice(&names) {
+        Some(wnid) => Err(DataError::layout(&path, format!("names {wnid} twice"))),
+        None => Ok(Some((path, names))),
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::folder::is_resource_fork;
 use crate::{DataError, Part};
 
-/// Names of the parts, best first.
-const TRAIN: [&str; 1] = ["train"];
-const VALIDATION: [&str; 4] = ["validation", "valid", "val", "test"];
+/// Names of the parts, in any case of letters. A test part is scored where there is no validation part.
+const TRAIN: &str = "train";
+const VALIDATION: [&str; 3] = ["validation", "valid", "val"];
+const TEST: &str = "test";
 
 /// A file of a part: `train-00000-of-00002`, `valid`, `train/0000`, or with a hash behind, as older exports have it.
 struct Shard {
@@ -18,11 +20,22 @@ struct Shard {
     path: PathBuf,
 }
 
-/// Files by the name of their part.
+/// Files by the name of their part, in small letters.
 type Parts = BTreeMap<String, Vec<Shard>>;
+
+/// The files of one part.
+pub(crate) struct Found {
+    /// In order.
+    pub files: Vec<PathBuf>,
+    /// What they are called, in words.
+    pub part: String,
+    /// Other parts than those that are trained on and scored, by their files' names.
+    pub beside: Vec<String>,
+}
 
 /// Part, number, count and revision of a shard in a folder for all parts.
 fn parse(stem: &str) -> (&str, usize, usize, &str) {
+    let stem = original(stem);
     let sharded = || {
         let (part, rest) = stem.split_once('-')?;
         let (number, rest) = rest.split_once("-of-")?;
@@ -30,6 +43,17 @@ fn parse(stem: &str) -> (&str, usize, usize, &str) {
         Some((part, number.parse().ok()?, of.parse().ok()?, revision))
     };
     sharded().unwrap_or((stem, 0, 1, ""))
+}
+
+/// What a file was called before it was downloaded or copied once more: without ` (1)`, ` - Copy` or ` copy`. The copy is the
+/// same shard, and not another part.
+fn original(stem: &str) -> &str {
+    let numbered = stem.strip_suffix(')').and_then(|stem| stem.rsplit_once('('));
+    let stem = match numbered {
+        Some((stem, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => stem.trim_end(),
+        _ => stem,
+    };
+    [" - Copy", " copy"].iter().find_map(|suffix| stem.strip_suffix(suffix)).unwrap_or(stem)
 }
 
 /// Folders below a data set's in which the hub's sets keep their files.
@@ -42,46 +66,60 @@ pub(crate) fn is_parquet_folder(folder: &Path) -> Result<bool, DataError> {
 
 /// All parts: of files in one folder, or of folders such as `train/0000.parquet` and `default/train/0000.parquet`.
 fn parts(folder: &Path) -> Result<Parts, DataError> {
-    for below in BELOW.map(|below| folder.join(below)) {
-        let mut parts = Parts::new();
-        for path in parquet(&below)? {
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let (part, number, of, revision) = parse(&stem);
-            let shard = Shard { number, of: Some(of), revision: revision.to_string(), path };
-            parts.entry(part.to_string()).or_default().push(shard);
-        }
-        if !parts.is_empty() {
-            return Ok(parts);
-        }
-    }
+    type Read = fn(&Path) -> Result<Parts, DataError>;
+    let flat = BELOW.iter().map(|below| (folder.join(below), of_files as Read));
     // The hub's converted sets lie one folder deeper, below the name of their configuration.
+    let configurations = std::iter::once(folder.to_path_buf()).chain(paths(folder, |path| path.is_dir())?);
+    let divided = configurations.map(|configuration| (configuration, of_folders as Read));
     let mut found: Option<(PathBuf, Parts)> = None;
-    let configurations = folders(folder)?;
-    for configuration in std::iter::once(folder.to_path_buf()).chain(configurations) {
-        let mut parts = Parts::new();
-        for name in TRAIN.iter().chain(&VALIDATION) {
-            let shards: Vec<Shard> = parquet(&configuration.join(name))?.into_iter().map(in_part).collect();
-            if !shards.is_empty() {
-                parts.insert(name.to_string(), shards);
-            }
-        }
+    for (place, read) in flat.chain(divided) {
+        let parts = read(&place)?;
         if parts.is_empty() {
             continue;
         }
         if let Some((other, _)) = &found {
-            let reason =
-                format!("holds two sets, {} and {}: name one of them", other.display(), configuration.display());
+            let reason = match *other == place {
+                true => "holds one set in its own files and another in folders: move one away".to_owned(),
+                false => format!("holds two sets, {} and {}: name one of them", other.display(), place.display()),
+            };
             return Err(DataError::layout(folder, reason));
         }
-        found = Some((configuration, parts));
+        found = Some((place, parts));
     }
     Ok(found.map(|(_, parts)| parts).unwrap_or_default())
+}
+
+/// The parts whose files lie in one folder.
+fn of_files(folder: &Path) -> Result<Parts, DataError> {
+    let mut parts = Parts::new();
+    for path in parquet(folder)? {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let (part, number, of, revision) = parse(&stem);
+        let shard = Shard { number, of: Some(of), revision: revision.to_string(), path };
+        parts.entry(part.to_ascii_lowercase()).or_default().push(shard);
+    }
+    Ok(parts)
+}
+
+/// The parts that have a folder each.
+fn of_folders(folder: &Path) -> Result<Parts, DataError> {
+    let mut parts = Parts::new();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let is_known = |name: &str| name == TRAIN || name == TEST || VALIDATION.contains(&name);
+    // Names first: the folder may be a class of a thousand images.
+    for part in paths(folder, |path| is_known(&name(path)) && path.is_dir())? {
+        let shards: Vec<Shard> = parquet(&part)?.into_iter().map(in_part).collect();
+        if !shards.is_empty() {
+            parts.entry(name(&part)).or_default().extend(shards);
+        }
+    }
+    Ok(parts)
 }
 
 /// A shard in a folder of its part.
 fn in_part(path: PathBuf) -> Shard {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match stem.parse() {
+    match original(&stem).parse() {
         Ok(number) => Shard { number, of: None, revision: String::new(), path },
         Err(_) => {
             let (_, number, of, revision) = parse(&stem);
@@ -90,15 +128,13 @@ fn in_part(path: PathBuf) -> Shard {
     }
 }
 
-fn folders(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    paths(folder, |path| path.is_dir())
-}
-
 /// None where there is no such folder.
 fn parquet(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     match folder.is_dir() {
         true => {
-            paths(folder, |path| path.extension().is_some_and(|extension| extension == "parquet") && path.is_file())
+            let is_parquet = |path: &Path| path.extension().is_some_and(|of| of.eq_ignore_ascii_case("parquet"));
+            let is_fork = |path: &Path| path.file_name().is_some_and(is_resource_fork);
+            paths(folder, |path| is_parquet(path) && !is_fork(path) && path.is_file())
         }
         false => Ok(Vec::new()),
     }
@@ -119,22 +155,51 @@ fn paths(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, 
 
 /// All shards of `part` in order. A set of a single part that is called neither train nor validation is not divided: it
 /// can be scored, and is no validation part.
-pub(crate) fn shards(folder: &Path, part: Part) -> Result<Vec<PathBuf>, DataError> {
-    let parts = parts(folder)?;
-    let wanted: &[&str] = if part == Part::Train { &TRAIN } else { &VALIDATION };
-    let known = |name: &str| TRAIN.contains(&name) || VALIDATION.contains(&name);
-    let whole = || match (part, parts.iter().next()) {
-        (Part::Scored, Some((name, shards))) if parts.len() == 1 && !known(name) => Some(shards),
-        _ => None,
+pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
+    let mut parts = parts(folder)?;
+    let in_folder = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    let called = |name: &str, shards: &[Shard]| match shards {
+        [] => name.to_owned(),
+        [first, ..] => in_folder(&first.path),
     };
-    match wanted.iter().find_map(|name| parts.get(*name)).or_else(whole) {
-        Some(shards) => complete(shards),
-        None if part == Part::Train => Err(DataError::layout(folder, "has no train*.parquet")),
-        None => {
-            let names: Vec<String> = parts.keys().map(|name| format!("{name}*.parquet")).collect();
-            Err(DataError::no_part(folder, &format!("it has {} alone", names.join(", "))))
-        }
+    let mut validation = VALIDATION.iter().filter_map(|name| parts.get_key_value(*name));
+    if let (Some((a, first)), Some((b, second))) = (validation.next(), validation.next()) {
+        let (a, b) = (called(a, first), called(b, second));
+        return Err(DataError::layout(
+            folder,
+            format!("holds {a} and {b}, which both are its validation part: keep one"),
+        ));
     }
+    let scored = || {
+        let known =
+            VALIDATION.iter().chain([&TEST]).find(|name| parts.contains_key(**name)).map(|name| (*name).to_owned());
+        let whole = || match parts.keys().next() {
+            Some(name) if part == Part::Scored && parts.len() == 1 && name != TRAIN => Some(name.clone()),
+            _ => None,
+        };
+        known.or_else(whole)
+    };
+    let wanted = if part == Part::Train { Some(TRAIN.to_owned()) } else { scored() };
+    let Some((name, shards)) = wanted.and_then(|name| parts.remove_entry(&name)) else {
+        if part == Part::Train {
+            return Err(DataError::layout(folder, "has no train*.parquet"));
+        }
+        let names: Vec<String> = parts.keys().map(|name| format!("{name}*.parquet")).collect();
+        return Err(DataError::no_part(folder, &format!("it has {} alone", names.join(", "))));
+    };
+    let files = complete(&shards)?;
+    let part_name = match &files[..] {
+        [first, .., last] => format!("{} to {}, {} files", in_folder(first), in_folder(last), files.len()),
+        files => files.first().map_or(name.clone(), |file| in_folder(file)),
+    };
+    // The other half of the set is no news.
+    let other_half = |other: &str| match part {
+        Part::Train => VALIDATION.contains(&other) || other == TEST,
+        Part::Validation | Part::Scored => other == TRAIN,
+    };
+    let beside =
+        parts.iter().filter(|(other, _)| !other_half(other)).map(|(other, shards)| called(other, shards)).collect();
+    Ok(Found { files, part: part_name, beside })
 }
 
 /// One sharding, each number once.
@@ -142,16 +207,16 @@ fn complete(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
     let mut sorted: Vec<&Shard> = shards.iter().collect();
     sorted.sort_by(|a, b| (a.number, &a.path).cmp(&(b.number, &b.path)));
     let Some(first) = sorted.first() else { return Ok(Vec::new()) };
-    let two = |other: &Shard, what: &str| {
-        let (a, b) = (first.path.file_name().unwrap_or_default(), other.path.file_name().unwrap_or_default());
+    let two = |one: &Shard, other: &Shard, what: &str| {
+        let (a, b) = (one.path.file_name().unwrap_or_default(), other.path.file_name().unwrap_or_default());
         let reason = format!("{} and {} are {what}: keep one", a.to_string_lossy(), b.to_string_lossy());
         DataError::layout(first.path.parent().unwrap_or(Path::new("")), reason)
     };
     if let Some(other) = sorted.iter().find(|shard| shard.of != first.of) {
-        return Err(two(other, "of two shardings of one part"));
+        return Err(two(first, other, "of two shardings of one part"));
     }
     if let Some(other) = sorted.iter().find(|shard| shard.revision != first.revision) {
-        return Err(two(other, "two revisions of one part"));
+        return Err(two(first, other, "two revisions of one part"));
     }
     let of = first.of.unwrap_or_else(|| sorted.last().map_or(0, |last| last.number + 1));
     for (place, shard) in sorted.iter().enumerate() {
@@ -159,7 +224,7 @@ fn complete(shards: &[Shard]) -> Result<Vec<PathBuf>, DataError> {
             return Err(missing(shard, if shard.number > place { place } else { of }));
         }
         if shard.number < place {
-            return Err(two(shard, "the same shard twice"));
+            return Err(two(sorted[place - 1], shard, "the same shard twice"));
         }
     }
     match sorted.last() {

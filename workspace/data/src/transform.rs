@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::augment::{self, Augment};
+use crate::resize::resize_window;
 use crate::{DataError, Dataset, Draws, Filter, IMAGENET, Picture, Protocol, resize};
 
 /// Pixels of an input's side that a batch of a network's activations still fits into memory with.
@@ -27,7 +28,7 @@ impl Fit {
     pub fn of(&self, picture: &Picture) -> Picture {
         match *self {
             Fit::Own { .. } => picture.clone(),
-            Fit::Centre { short, size, filter } => centre_crop(&resize_short(picture, short, filter), size),
+            Fit::Centre { short, size, filter } => centre(picture, short, size, filter),
             Fit::RandomArea { size, .. } => resize(picture, size, size, Filter::Bilinear),
         }
     }
@@ -184,19 +185,20 @@ fn own_or_centre(set: &Dataset, input: Option<usize>, filter: Filter) -> Result<
     }
 }
 
-/// torchvision's `Resize`: the short side becomes `short`, the long one is cut to whole pixels.
-pub(crate) fn resize_short(picture: &Picture, short: usize, filter: Filter) -> Picture {
+/// torchvision's `Resize` (the short side becomes `short`, the long one is cut to whole pixels) and `CenterCrop` (halves go
+/// to the even pixel, as Python rounds; black where it reaches over the border). Only what is cut out is made.
+fn centre(picture: &Picture, short: usize, size: usize, filter: Filter) -> Picture {
     let (width, height) = (picture.width, picture.height);
     let long = |long: usize, of: usize| (short * long / of.max(1)).max(1);
-    if width <= height {
-        resize(picture, short, long(height, width), filter)
-    } else {
-        resize(picture, long(width, height), short, filter)
-    }
-}
-
-/// torchvision's `CenterCrop`: halves go to the even pixel, as Python rounds.
-pub(crate) fn centre_crop(picture: &Picture, size: usize) -> Picture {
+    let (width, height) = if width <= height { (short, long(height, width)) } else { (long(width, height), short) };
     let start = |whole: usize| ((whole as f64 - size as f64) / 2.0).round_ties_even() as isize;
-    picture.crop(start(picture.width), start(picture.height), size, size)
+    let (left, top) = (start(width), start(height));
+    let within =
+        |start: isize, whole: usize| start.max(0) as usize..(start + size as isize).min(whole as isize) as usize;
+    let window = resize_window(picture, (width, height), within(left, width), within(top, height), filter);
+    if (window.width, window.height) == (size, size) {
+        window
+    } else {
+        window.crop(left.min(0), top.min(0), size, size)
+    }
 }

@@ -1,7 +1,7 @@
 //! What an evaluation protocol changes of an image's way, and what it refuses.
 
 use sandglass_data::{
-    Augment, DataError, Dataset, Draws, Filter, Fit, Picture, Protocol, Purpose, Transform, short_side,
+    Augment, DataError, Dataset, Draws, Filter, Fit, Picture, Protocol, Purpose, Transform, resize, short_side,
 };
 
 /// One image of a gradient.
@@ -83,6 +83,9 @@ fn what_gives_no_numbers_or_no_image_is_refused() {
         Protocol { std: [f32::NAN; 3], ..usual.clone() },
         Protocol { std: [-1.0; 3], ..usual.clone() },
         Protocol { std: [f32::INFINITY; 3], ..usual.clone() },
+        Protocol { std: [58.395, 57.12, 57.375], ..usual.clone() },
+        Protocol { std: [255.0; 3], ..usual.clone() },
+        Protocol { std: [0.229, 0.224, 1.1], ..usual.clone() },
         Protocol { mean: [0.5, f32::NAN, 0.5], ..usual.clone() },
         Protocol { mean: [123.7, 116.3, 103.5], ..usual.clone() },
         Protocol { resize: Some(0), ..usual.clone() },
@@ -95,6 +98,61 @@ fn what_gives_no_numbers_or_no_image_is_refused() {
         let protocol = Protocol { resize: Some(short), ..usual.clone() };
         let error = Transform::evaluation(&set, 10, Some(32), &protocol).unwrap_err().to_string();
         assert!(error.contains(&format!("a resize to {short} pixels for an input of 32")), "{error}");
+    }
+}
+
+#[test]
+fn values_of_another_scale_are_hinted_at() {
+    for protocol in
+        [Protocol { std: [255.0; 3], ..Protocol::default() }, Protocol { mean: [123.7; 3], ..Protocol::default() }]
+    {
+        let error = protocol.check().unwrap_err().to_string();
+        assert!(error.contains("pixels are in 0..1") && error.contains("0..255"), "{error}");
+    }
+    // All that is in use passes: values that are bytes (the official detection code's), and those that are not scaled.
+    for std in [[1.0 / 255.0; 3], [1.0; 3], [0.5; 3]] {
+        Protocol { std, ..Protocol::default() }.check().unwrap();
+    }
+}
+
+/// Only the crop of a resized image is made, and it is the same.
+#[test]
+fn a_crop_is_part_of_the_whole_resized() {
+    for (width, height) in [(61, 47), (3, 100), (100, 3), (40, 40), (1, 30), (200, 90)] {
+        let picture = set(height, width).picture(0).unwrap();
+        for (short, size) in [(32, 28), (36, 31), (40, 40), (20, 20), (64, 56)] {
+            for filter in [Filter::Bilinear, Filter::Bicubic] {
+                let long = |long: usize, of: usize| short * long / of;
+                let (w, h) = if width <= height { (short, long(height, width)) } else { (long(width, height), short) };
+                let whole = resize(&picture, w, h, filter);
+                let half = |whole: usize| ((whole - size) as f64 / 2.0).round_ties_even() as isize;
+                let expected = whole.crop(half(w), half(h), size, size);
+                assert_eq!(Fit::Centre { short, size, filter }.of(&picture), expected, "{width} x {height}, {short}");
+            }
+        }
+    }
+    // Wider than what it is cut from, which no evaluation asks for.
+    let picture = set(20, 30).picture(0).unwrap();
+    let fit = Fit::Centre { short: 10, size: 20, filter: Filter::Bilinear };
+    assert_eq!(fit.of(&picture), resize(&picture, 15, 10, Filter::Bilinear).crop(-2, -5, 20, 20));
+}
+
+/// The whole would take 12 GB.
+#[test]
+fn of_a_thin_picture_the_middle_alone_is_made() {
+    // Dark before the middle and bright behind it.
+    let line =
+        |length: usize| -> Vec<u8> { (0..length * 3).map(|at| if at < length / 2 * 3 { 10 } else { 200 }).collect() };
+    let fit = Fit::Centre { short: 256, size: 224, filter: Filter::Bilinear };
+    for stands in [false, true] {
+        let middle = |length: usize| {
+            let (width, height) = if stands { (1, length) } else { (length, 1) };
+            fit.of(&Picture { width, height, pixels: line(length) })
+        };
+        let (thin, short) = (middle(60_000), middle(100));
+        // A ramp over 256 pixels, of which 224 are seen.
+        assert_eq!((thin.pixels[0], thin.pixels[224 * 224 * 3 - 1]), (22, 188));
+        assert_eq!(thin, short);
     }
 }
 

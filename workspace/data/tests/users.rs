@@ -149,7 +149,10 @@ fn a_label_that_is_missing_is_named_by_row_and_no_sound_file_is_blamed() {
     for (name, wanted) in [
         ("hidden", "row 1 has no label (-1)"),
         ("null", "row 2 has no label (null)"),
-        ("float", "its column label holds f64: no numbers or names of classes"),
+        ("float", "its column label holds f64: no numbers or names of classes, from row 0 on"),
+        ("date", "its column label holds dates: no numbers or names of classes, from row 0 on"),
+        ("timestamp", "its column label holds timestamps: no numbers"),
+        ("decimal", "its column label holds decimal numbers: no numbers or names"),
         ("no_labels", "no column of labels (label, labels, fine_label) among its image, caption"),
     ] {
         let error = message(open_path(&labelled(name), Part::Scored, None));
@@ -224,11 +227,9 @@ fn images_below_a_folder_of_their_class_are_its() {
 
 #[test]
 fn a_class_without_images_is_refused_by_name() {
-    for stray in ["lost+found", "__MACOSX"] {
-        let set = folder(&[("a/1.png", "grey.png"), ("b/1.png", "grey.png"), (&format!("{stray}/.x"), "make.py")]);
-        let error = message(open_path(set.path(), Part::Scored, Some(3)));
-        assert!(error.contains(&format!("class folders without images: {stray}")), "{error}");
-    }
+    let set = folder(&[("a/1.png", "grey.png"), ("b/1.png", "grey.png"), ("lost+found/.x", "make.py")]);
+    let error = message(open_path(set.path(), Part::Scored, Some(3)));
+    assert!(error.contains("class folders without images: lost+found"), "{error}");
 }
 
 #[cfg(unix)]
@@ -305,11 +306,43 @@ fn tiny_imagenets_own_validation_folder_is_read_by_its_list() {
     lines(&all[..2]);
     assert!(refused().ends_with("does not name images/val_10.png"), "{}", refused());
     lines(&[all[0], all[1], all[2], ("val_2.png", "n01443537")]);
-    assert!(refused().ends_with("names an image that is not there: val_2.png"), "{}", refused());
+    assert!(
+        refused().ends_with("val_annotations.txt: line 4 names an image that is not there: val_2.png"),
+        "{}",
+        refused()
+    );
     lines(&[all[0], all[1], ("val_10.png", "n09999999")]);
-    assert!(refused().contains("\"n09999999\" is not among the classes in train/"), "{}", refused());
+    assert!(refused().ends_with("line 3: \"n09999999\" is not among the classes in train/"), "{}", refused());
     lines(&[all[0], all[0], all[1], all[2]]);
     assert!(refused().ends_with("line 2 names val_0.png once more"), "{}", refused());
     fs::write(&list, "val_0.png\n").unwrap();
     assert!(refused().ends_with("line 1 has no image and class"), "{}", refused());
+    // Cut short within the box, or within the class.
+    let whole = format!("val_0.png\tn01629819{box_of}val_1.png\tn01443537{box_of}val_10.png\tn01629819{box_of}");
+    for (cut, fields) in [(1, 0), (4, 5), (8, 4), (15, 2)] {
+        fs::write(&list, &whole[..whole.len() - cut]).unwrap();
+        match fields {
+            0 => assert_eq!(open_path(set.path(), Part::Validation, None).unwrap().len(), 3),
+            _ => {
+                assert!(refused().ends_with(&format!("line 3 has {fields} fields where line 1 has 6")), "{}", refused())
+            }
+        }
+    }
+    // Of two images of one name the list means one.
+    fs::write(&list, format!("{whole}\n")).unwrap();
+    fs::create_dir(set.path().join("val/images/more")).unwrap();
+    fs::copy(fixtures().join("grey.png"), set.path().join("val/images/more/val_1.png")).unwrap();
+    let error = refused();
+    assert!(error.contains("line 2 names one of ") && error.contains("images/more/val_1.png"), "{error}");
+    fs::remove_dir_all(set.path().join("val/images/more")).unwrap();
+    // Without the training images' folders the classes are the list's own; the list is not passed over, all else is.
+    fs::write(set.path().join("val/notes.md"), "").unwrap();
+    let alone = open_path(&set.path().join("val"), Part::Scored, Some(2)).unwrap();
+    assert_eq!(
+        (labels(&alone), alone.classes().to_vec()),
+        (vec![1, 0, 1], ["n01443537", "n01629819"].map(String::from).to_vec())
+    );
+    let passed_over: Vec<(&str, u64)> =
+        alone.passed_over().iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
+    assert_eq!(passed_over, [("md beside the class folders", 1)]);
 }

@@ -1,5 +1,6 @@
 //! What a checkpoint trained here must be scored with; lies beside it, for the checkpoint's own bytes are pinned.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +30,8 @@ pub enum CardError {
     Toml { path: PathBuf, source: TomlError },
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: toml::ser::Error },
+    #[error("{}: two outputs are called {class:?}", path.display())]
+    Twice { path: PathBuf, class: String },
     #[error("{}: output {at} is {theirs}, but class {at} of {set} is {ours}", path.display())]
     Classes { path: PathBuf, at: usize, theirs: String, set: String, ours: String },
 }
@@ -42,11 +45,18 @@ impl Card {
     /// The card of a checkpoint; None where there is none.
     ///
     /// # Errors
-    /// One that cannot be read or parsed.
+    /// One that cannot be read or parsed, or that gives two outputs one name.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let path = Self::beside(checkpoint);
         match sandglass_files::read_text(&path) {
-            Ok(text) => from_toml(&text).map(Some).map_err(|source| CardError::Toml { path, source }),
+            Ok(text) => {
+                let card: Self = from_toml(&text).map_err(|source| CardError::Toml { path: path.clone(), source })?;
+                let mut once = BTreeSet::new();
+                match card.classes.iter().find(|class| !once.insert(*class)) {
+                    Some(class) => Err(CardError::Twice { path, class: class.clone() }),
+                    None => Ok(Some(card)),
+                }
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CardError::Io { path, source }),
         }
@@ -65,24 +75,27 @@ impl Card {
         Ok(path)
     }
 
+    /// The classes, where they are called otherwise than by their numbers.
+    pub fn names(&self) -> Option<&[String]> {
+        let numbered = self.classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
+        (!numbered).then_some(&*self.classes)
+    }
+
     /// The set's classes must be the classifier's, in its order: positions alone would decide silently. Where either has no
     /// names, as many as there are outputs.
     ///
     /// # Errors
     /// The first class that differs.
     pub fn check(&self, checkpoint: &Path, set: &Dataset) -> Result<(), CardError> {
-        let numbered = self.classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
-        if !set.names_classes() || numbered {
-            return Ok(());
-        }
-        let count = self.classes.len().max(set.classes().len());
+        let Some(names) = self.names().filter(|_| set.names_classes()) else { return Ok(()) };
+        let count = names.len().max(set.classes().len());
         let name = |classes: &[String], at: usize| classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
-        match (0..count).find(|&at| self.classes.get(at) != set.classes().get(at)) {
+        match (0..count).find(|&at| names.get(at) != set.classes().get(at)) {
             None => Ok(()),
             Some(at) => Err(CardError::Classes {
                 path: Self::beside(checkpoint),
                 at,
-                theirs: name(&self.classes, at),
+                theirs: name(names, at),
                 set: set.name().to_owned(),
                 ours: name(set.classes(), at),
             }),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, ensure};
-use sandglass_data::{Dataset, Filter, Loader, Part, Protocol, Split, Transform};
+use sandglass_data::{Dataset, Filter, IMAGENET, Loader, Part, Protocol, Split, Transform, imagenet_label};
 use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
 use sandglass_models::{DetectorName, NetworkConfig};
 use sandglass_ops::Runtime;
@@ -39,7 +39,8 @@ pub struct Args {
     #[command(flatten)]
     protocol: ProtocolArgs,
     /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded. Images are found at any
-    /// depth below a class; classes that have names must be the classifier's, or as many. For a detector: a year of a
+    /// depth below a class, and are not turned as their EXIF asks; classes that have names must be the classifier's where it
+    /// names them (1000 outputs are ImageNet's), else as many. For a detector: a year of a
     /// VOCdevkit as a folder or in a .tar, such as VOCdevkit/VOC2007, or embedded
     #[arg(long)]
     data: String,
@@ -81,12 +82,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
-    let set = sandglass_data::open(&args.data, Part::Scored, Some(classes));
-    let set = args.weights.with_hint(classes, set)?;
+    let names = card.as_ref().and_then(Card::names);
+    let set = match names {
+        Some(names) => sandglass_data::open_named(&args.data, Part::Scored, names),
+        None => sandglass_data::open(&args.data, Part::Scored, Some(classes)),
+    };
+    let set = args.weights.with_hint(classes, set.and_then(|set| set.check_classes(classes).map(|()| set)))?;
     args.weights.check_background(classes, set.names_classes())?;
     if let Some(card) = &card {
         card.check(&args.weights.weights, &set)?;
     }
+    let labels = Labels::of(&set, names.is_some(), classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let runtime = Arc::new(Runtime::new(threads)?);
@@ -105,7 +111,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
-    let report = Report { score, subject, set, protocol, transform, engine };
+    let report = Report { score, subject, set, labels, protocol, transform, engine };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
@@ -194,11 +200,55 @@ impl Subject {
     }
 }
 
+/// What the set's labels were compared with: a classifier without names has outputs, and no classes.
+#[derive(Clone, Copy)]
+enum Labels {
+    /// The names in the card beside the checkpoint.
+    Card,
+    /// ImageNet's, which 1000 outputs are taken for.
+    ImageNet,
+    /// The number of the outputs.
+    Count,
+}
+
+impl Labels {
+    fn of(set: &Dataset, card_has_names: bool, outputs: usize) -> Self {
+        match set.names_classes() {
+            true if card_has_names => Self::Card,
+            true if outputs == IMAGENET && set.classes().iter().all(|class| imagenet_label(class).is_some()) => {
+                Self::ImageNet
+            }
+            _ => Self::Count,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Card => "card",
+            Self::ImageNet => "imagenet",
+            Self::Count => "count",
+        }
+    }
+
+    fn as_text(self, set: &Dataset) -> String {
+        let by = set.labels_by();
+        match self {
+            Self::Card => format!("by {by}, as the card beside the checkpoint has them"),
+            Self::ImageNet => format!("by {by}, as ImageNet's classes, for the classifier has {IMAGENET} outputs"),
+            Self::Count if !set.names_classes() => format!("by {by}: the set names no classes"),
+            Self::Count => format!(
+                "by {by}, in the set's own order: the classifier names no classes, so their number alone was compared"
+            ),
+        }
+    }
+}
+
 /// What was scored, on what, and how.
 struct Report {
     score: Score,
     subject: Subject,
     set: Dataset,
+    labels: Labels,
     protocol: Protocol,
     transform: Transform,
     engine: EngineName,
@@ -206,7 +256,7 @@ struct Report {
 
 impl Report {
     fn as_json(&self) -> Value {
-        let Self { score, subject, set, protocol, transform, engine } = self;
+        let Self { score, subject, set, labels, protocol, transform, engine } = self;
         let config = subject.config();
         json!({
             "top1": score.top1(),
@@ -221,8 +271,12 @@ impl Report {
             "data": set.name(),
             "data_hash": set.hash(),
             "data_classes": set.class_count(),
-            "labels": if set.names_classes() { "by name" } else { "by number" },
+            "labels": format!("by {}", set.labels_by()),
+            "labels_compared_with": labels.word(),
             "passed_over": set.passed_over(),
+            "part": set.part(),
+            "beside": set.beside(),
+            "orientation_tags": set.turned(),
             "synthetic": set.synthetic(),
             "weights": subject.as_json(),
             "engine": engine.to_string(),
@@ -231,7 +285,7 @@ impl Report {
     }
 
     fn as_text(&self) -> String {
-        let Self { score, subject, set, protocol, transform, engine } = self;
+        let Self { score, subject, set, labels, protocol, transform, engine } = self;
         let config = subject.config();
         let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
         let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
@@ -245,7 +299,8 @@ impl Report {
         });
         head + &line("top-1", score.top1(), score.top1_count)
             + &line("top-5", score.top5(), score.top5_count)
-            + &format!("data: {}\n{}\n", set.listing(), subject.as_text())
+            + &format!("data: {}\npart: {}\n", set.listing(), set.part_listing())
+            + &format!("labels: {}\n{}\n", labels.as_text(set), subject.as_text())
             + &format!(
                 "protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n",
                 protocol.mean, protocol.std

@@ -49,7 +49,10 @@ fn data_json(set: &Dataset) -> Value {
         "synthetic": set.synthetic(),
         "images": set.len(),
         "classes": set.class_count(),
-        "labels": if set.names_classes() { "by name" } else { "by number" },
+        "labels": format!("by {}", set.labels_by()),
         "passed_over": set.passed_over(),
+        "part": set.part(),
+        "beside": set.beside(),
+        "orientation_tags": set.turned(),
     })
 }

@@ -25,7 +25,7 @@ pub struct ProtocolArgs {
     /// Mean of red, green, blue in 0..1; unset: 0.485,0.456,0.406
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B")]
     mean: Option<Vec<f32>>,
-    /// Standard deviation of the same; unset: 0.229,0.224,0.225
+    /// Standard deviation of the same, up to 1; unset: 0.229,0.224,0.225
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B")]
     std: Option<Vec<f32>>,
     /// What lies around maps where a kernel reaches over the border: half a kernel of zeros on every side, or TensorFlow's

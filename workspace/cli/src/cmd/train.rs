@@ -77,6 +77,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut evaluation = match args.dev {
         None => match sandglass_data::open(&args.data, Part::Validation, args.classes) {
             Ok(set) => {
+                let set = if training.names_classes() { set.in_order_of(training.classes()) } else { set };
                 set.check_same_classes(&training)?;
                 Some(set)
             }
@@ -96,9 +97,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         note(&format!("{}: its validation images are its training images; nothing is evaluated", training.name()));
         evaluation = None;
     }
-    note(&format!("training: {}", training.listing()));
+    let read = |what: &str, set: &Dataset| {
+        note(&format!("{what}: {}", set.listing()));
+        note(&format!("{what} part: {}", set.part_listing()));
+    };
+    read("training", &training);
     if let Some(set) = &evaluation {
-        note(&format!("{}: {}", if args.dev.is_some() { "development" } else { "validation" }, set.listing()));
+        read(if args.dev.is_some() { "development" } else { "validation" }, set);
     }
 
     let mut recipe = match &args.recipe {

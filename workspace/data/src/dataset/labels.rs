@@ -1,8 +1,10 @@
 //! Whether a set's classes and labels are those that a classifier means.
 
-use super::{Dataset, hasher};
+use std::collections::BTreeMap;
+
+use super::{Dataset, Naming, hasher};
 use crate::DataError;
-use crate::classes::{imagenet_label, imagenet_wnids};
+use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -16,7 +18,7 @@ impl Dataset {
             [first, .., last] => format!("{first} to {last}"),
             one => one.concat(),
         };
-        if self.named && self.classes.len() != outputs {
+        if self.names_classes() && self.classes.len() != outputs {
             let count = match self.classes.len() {
                 1 => format!("1 class ({names}) is"),
                 count => format!("{count} classes ({names}) are"),
@@ -27,7 +29,7 @@ impl Dataset {
         self.check_labels(outputs)
     }
 
-    /// In words: how many images of how many classes, and what was passed over.
+    /// In words: how many images of how many classes, what was passed over, and what an image asks for and is not done.
     pub fn listing(&self) -> String {
         let kinds: Vec<String> = self.passed_over.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let passed_over = match self.passed_over.values().sum::<u64>() {
@@ -35,14 +37,65 @@ impl Dataset {
             1 => format!(", 1 file passed over ({})", kinds.join(", ")),
             count => format!(", {count} files passed over ({})", kinds.join(", ")),
         };
-        let numbers = if self.named { "" } else { " by number" };
+        let order = match self.naming {
+            Naming::Listed => "",
+            Naming::Alphabetical => " in alphabetical order",
+            Naming::Numbers => " by number",
+        };
+        let turned = match self.turned() {
+            None | Some(0) => String::new(),
+            Some(count) => format!(", {count} with an orientation tag, which is not applied"),
+        };
         let (images, classes) = (self.len(), self.class_count());
         let plural = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
         format!(
-            "{images} {} of {classes} {}{numbers}{passed_over}",
+            "{images} {} of {classes} {}{order}{passed_over}{turned}",
             plural(images, "image", "images"),
             plural(classes, "class", "classes")
         )
+    }
+
+    /// In words: which part was read, and what lies beside it and was not.
+    pub fn part_listing(&self) -> String {
+        const NAMED: usize = 5;
+        let beside = self.beside();
+        let more = if beside.len() > NAMED { format!(" and {} more", beside.len() - NAMED) } else { String::new() };
+        match beside {
+            [] => self.part().to_owned(),
+            _ => format!("{}; not read: {}{more}", self.part(), beside[..beside.len().min(NAMED)].join(", ")),
+        }
+    }
+
+    /// With labels that are places among `names`, where this set's classes are the same in another order; of labels that are
+    /// names which nobody lists, some of them too. Any other set stays as it is: whether it fits is another question.
+    #[must_use]
+    pub fn in_order_of(self, names: &[String]) -> Self {
+        let places: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
+        let all_known = self.classes.iter().all(|class| places.contains_key(class.as_str()));
+        let may_lack_some = self.naming == Naming::Alphabetical;
+        let same_count = self.classes.len() == names.len() && places.len() == names.len();
+        if !self.names_classes() || !all_known || !(same_count || may_lack_some) {
+            return self;
+        }
+        let places: Vec<u32> = self.classes.iter().map(|class| places[class.as_str()]).collect();
+        self.placed(&places, names.to_vec())
+    }
+
+    /// Class `at` becomes number `places[at]` of `classes`. Where nothing moves the hash stays.
+    fn placed(self, places: &[u32], classes: Vec<String>) -> Self {
+        let set = Self { classes: classes.into(), naming: Naming::Listed, ..self };
+        match places.iter().zip(0..).all(|(&place, at)| place == at) {
+            true => set,
+            false => set.relabelled(places),
+        }
+    }
+
+    fn relabelled(self, places: &[u32]) -> Self {
+        let labels: Vec<u32> = self.labels.iter().map(|&label| places[label as usize]).collect();
+        let mut hasher = hasher(&labels);
+        hasher.update(self.hash.as_bytes());
+        let hash = hasher.finalize().to_hex().to_string();
+        Self { hash, labels: labels.into(), ..self }
     }
 
     /// Whether this set's classes are those of `training`, in the same order, as far as both have names.
@@ -51,7 +104,7 @@ impl Dataset {
     ///
     /// [`DataError::Labels`] with the first class that differs.
     pub fn check_same_classes(&self, training: &Dataset) -> Result<(), DataError> {
-        if !self.named || !training.named {
+        if !self.names_classes() || !training.names_classes() {
             return self.check_labels(training.classes.len());
         }
         let name = |set: &Dataset, at: usize| set.classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
@@ -75,32 +128,56 @@ impl Dataset {
     ///
     /// [`DataError::Labels`] where one does not.
     pub fn check_labels(&self, classes: usize) -> Result<(), DataError> {
-        match (0..self.len()).map(|index| self.label(index)).max() {
-            Some(label) if label as usize >= classes => Err(DataError::Labels {
+        match (0..self.len()).map(|index| (self.label(index), index)).max() {
+            Some((label, index)) if label as usize >= classes => Err(DataError::Labels {
                 set: self.name.clone(),
-                reason: format!("label {label} is beyond the classifier's {classes} classes"),
+                reason: format!(
+                    "label {label} is beyond the classifier's {classes} classes, at {}",
+                    self.image_name(index)
+                ),
             }),
             _ => Ok(()),
         }
     }
 
-    /// For a classifier of ImageNet's classes: where classes are wnids, a label becomes the place among ImageNet's.
+    /// For a classifier of ImageNet's classes: where classes are wnids or their English names, a label becomes the place
+    /// among ImageNet's. As many classes of other names are refused: their number alone says nothing.
     pub(crate) fn with_imagenet_labels(self) -> Result<Self, DataError> {
-        let is_wnid = |name: &String| name.len() == 9 && name.starts_with('n') && name[1..].parse::<u32>().is_ok();
-        if !self.classes.iter().all(is_wnid) {
+        let are_numbers = || self.classes.iter().zip(0_u32..).all(|(name, at)| *name == at.to_string());
+        if !self.names_classes() || are_numbers() {
             return Ok(self);
         }
-        let unknown = |wnid: &String| DataError::Labels {
-            set: self.name.clone(),
-            reason: format!("{wnid} is not among ImageNet's classes"),
-        };
-        let places = self.classes.iter().map(|wnid| imagenet_label(wnid).ok_or_else(|| unknown(wnid)));
-        let places = places.collect::<Result<Vec<u32>, _>>()?;
-        let labels: Vec<u32> = self.labels.iter().map(|&label| places[label as usize]).collect();
-        let mut hasher = hasher(&labels);
-        hasher.update(self.hash.as_bytes());
-        let hash = hasher.finalize().to_hex().to_string();
-        let classes = imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect();
-        Ok(Self { classes, hash, labels: labels.into(), ..self })
+        let wrong = |reason: String| DataError::Labels { set: self.name.clone(), reason };
+        let wnids = || imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect::<Vec<_>>();
+        let is_wnid = |name: &String| name.len() == 9 && name.starts_with('n') && name[1..].parse::<u32>().is_ok();
+        if self.classes.iter().all(is_wnid) {
+            let unknown = |wnid: &String| wrong(format!("{wnid} is not among ImageNet's classes"));
+            let places = self.classes.iter().map(|wnid| imagenet_label(wnid).ok_or_else(|| unknown(wnid)));
+            let places = places.collect::<Result<Vec<u32>, _>>()?;
+            // Hashed anew even where nothing moves, as ever.
+            return Ok(Self { classes: wnids().into(), naming: Naming::Listed, ..self }.relabelled(&places));
+        }
+        let whole = self.classes.len() == IMAGENET;
+        let mut places = Vec::new();
+        let mut taken: BTreeMap<u32, &str> = BTreeMap::new();
+        for (name, at) in self.classes.iter().zip(0..) {
+            match imagenet_class(name, whole.then_some(at)) {
+                Some(place) => {
+                    if let Some(other) = taken.insert(place, name) {
+                        return Err(wrong(format!("{other:?} and {name:?} are one class of ImageNet's")));
+                    }
+                    places.push(place);
+                }
+                None if whole => {
+                    return Err(wrong(format!(
+                        "class {at}, {name:?}, is no name of one class of ImageNet's, which a classifier of {IMAGENET} \
+                         outputs is taken to know"
+                    )));
+                }
+                // Of another list, and of another length, which is refused where lengths are.
+                None => return Ok(self),
+            }
+        }
+        Ok(self.placed(&places, wnids()))
     }
 }

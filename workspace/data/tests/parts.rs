@@ -1,0 +1,189 @@
+//! Which part of a set is read, that it is said, and that nothing beside it is lost in silence or taken for a class.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sandglass_data::{DataError, Dataset, Part, open};
+
+const SHARD: &str = "parquet/shards/valid.parquet";
+
+/// A folder of copies of fixtures.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        files.iter().for_each(|(place, file)| folder.add(place, file));
+        folder
+    }
+
+    /// Each of them a copy of one image, or of one shard.
+    fn of(places: &[&str]) -> Self {
+        let file = |place: &str| if place.to_lowercase().ends_with("parquet") { SHARD } else { "grey.png" };
+        Self::new(&places.iter().map(|place| (*place, file(place))).collect::<Vec<_>>())
+    }
+
+    fn add(&self, place: &str, file: &str) {
+        let place = self.path().join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file), place).unwrap();
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_path_buf()
+    }
+
+    fn open(&self, part: Part) -> Result<Dataset, DataError> {
+        open(self.path().to_str().unwrap(), part, None)
+    }
+
+    fn refusal(&self, part: Part) -> String {
+        let message = self.open(part).err().expect("an error").to_string();
+        assert_eq!(message.lines().count(), 1, "{message}");
+        message
+    }
+}
+
+#[test]
+fn two_validation_parts_are_refused_and_named() {
+    for (places, words) in [
+        (&["train/a/1.png", "val/a/1.png", "valid/a/2.png"][..], ["val/", "valid/"]),
+        (&["val/a/1.png", "Validation/a/2.png"], ["Validation/", "val/"]),
+        (&["validation-00000-of-00001.parquet", "val.parquet"], ["validation-00000-of-00001.parquet", "val.parquet"]),
+        (&["validation/0000.parquet", "val/0000.parquet"], ["validation/0000.parquet", "val/0000.parquet"]),
+        (&["valid.parquet", "val/a/1.png"], ["parquet files", "images in val/"]),
+        (&["test.parquet", "Test/a/1.png"], ["parquet files", "images in Test/"]),
+        (&["valid.parquet", "data/valid.parquet"], ["holds two sets", "/data"]),
+        (&["valid.parquet", "default/validation/0000.parquet"], ["holds two sets", "/default"]),
+        (
+            &["validation-00000-of-00001.parquet", "validation-00000-of-00001 (1).parquet"],
+            ["validation-00000-of-00001 (1).parquet", "the same shard twice"],
+        ),
+        (&["valid.parquet", "valid - Copy.parquet"], ["valid - Copy.parquet", "the same shard twice"]),
+        (&["test/0000.parquet", "test/0000 (2).parquet"], ["0000 (2).parquet", "the same shard twice"]),
+        (&["Valid.parquet", "valid copy.parquet"], ["Valid.parquet", "the same shard twice"]),
+    ] {
+        let error = Folder::of(places).refusal(Part::Scored);
+        assert!(words.iter().all(|word| error.contains(word)), "{places:?}: {error}");
+    }
+    // Of two shards it is the twin that is named.
+    let [first, second, copy] = ["-00000-of-00002", "-00001-of-00002", "-00001-of-00002 (1)"];
+    let error =
+        Folder::of(&[first, second, copy].map(|shard| format!("valid{shard}.parquet")).each_ref().map(|s| &**s))
+            .refusal(Part::Scored);
+    assert!(error.contains("valid-00001-of-00002 (1).parquet and valid-00001-of-00002.parquet"), "{error}");
+
+    let cifar = Folder::of(&["valid.parquet"]);
+    fs::write(cifar.path().join("test_batch.bin"), b"").unwrap();
+    assert!(cifar.refusal(Part::Scored).contains("CIFAR-10's *.bin and parquet files"));
+}
+
+#[cfg(unix)]
+#[test]
+fn two_names_of_one_folder_are_one_part() {
+    let set = Folder::of(&["train/a/1.png", "validation/a/1.png"]);
+    std::os::unix::fs::symlink("validation", set.path().join("val")).unwrap();
+    assert_eq!(set.open(Part::Validation).unwrap().len(), 1);
+}
+
+#[test]
+fn the_part_that_was_read_is_said_and_what_lies_beside_it() {
+    for (places, part, said, beside) in [
+        (
+            &["train/a/1.png", "val/a/1.png", "test/a/1.png", "notes/x.txt"][..],
+            Part::Scored,
+            "val/",
+            &["notes/", "test/"][..],
+        ),
+        (&["train/a/1.png", "val/a/1.png"], Part::Train, "train/", &[]),
+        (&["a/1.png", "b/1.png"], Part::Scored, "all of it", &[]),
+        (&["valid.parquet", "train.parquet", "test.parquet"], Part::Validation, "valid.parquet", &["test.parquet"]),
+        (&["test.parquet", "train.parquet"], Part::Validation, "test.parquet", &[]),
+        (
+            &["train-00000-of-00002.parquet", "train-00001-of-00002.parquet", "train_more.parquet", "valid.parquet"],
+            Part::Train,
+            "train-00000-of-00002.parquet to train-00001-of-00002.parquet, 2 files",
+            &["train_more.parquet"],
+        ),
+        (&["valid.parquet", "preview/1.png", "tables/x.txt"], Part::Scored, "valid.parquet", &["preview/"]),
+        (&["default/test/0000.parquet"], Part::Scored, "default/test/0000.parquet", &[]),
+        (&["valid (1).parquet"], Part::Scored, "valid (1).parquet", &[]),
+    ] {
+        let set = Folder::of(places).open(part).unwrap();
+        assert_eq!((set.part(), set.beside()), (said, &beside.iter().map(|s| s.to_string()).collect::<Vec<_>>()[..]));
+        let listed =
+            if beside.is_empty() { said.to_owned() } else { format!("{said}; not read: {}", beside.join(", ")) };
+        assert_eq!(set.part_listing(), listed);
+    }
+    assert_eq!(open("embedded", Part::Scored, None).unwrap().part(), "validation, drawn");
+}
+
+#[test]
+fn parts_are_known_in_any_case_of_letters() {
+    for [train, validation] in [["Train", "Val"], ["TRAIN", "VALIDATION"], ["train", "Valid"]] {
+        let set = Folder::of(&[&format!("{train}/a/1.png"), &format!("{validation}/a/1.png")]);
+        assert_eq!(set.open(Part::Train).unwrap().part(), format!("{train}/"));
+        let scored = set.open(Part::Validation).unwrap();
+        assert_eq!((scored.part(), scored.classes()), (&*format!("{validation}/"), &["a".to_string()][..]));
+        let set = Folder::of(&[&format!("{train}.parquet"), &format!("{validation}-00000-of-00001.PARQUET")]);
+        assert_eq!(set.open(Part::Train).unwrap().part(), format!("{train}.parquet"));
+        assert_eq!(set.open(Part::Validation).unwrap().len(), 3);
+        let set = Folder::of(&[&format!("{train}/0000.parquet"), &format!("{validation}/0000.parquet")]);
+        assert_eq!(set.open(Part::Validation).unwrap().part(), format!("{validation}/0000.parquet"));
+    }
+    let error = Folder::of(&["Train/a/1.png"]).refusal(Part::Scored);
+    assert!(error.contains("has no validation part: it has Train/ but no val/"), "{error}");
+    let error = Folder::of(&["train/a/1.png", "test/a/1.png"]).refusal(Part::Scored);
+    assert!(error.ends_with("but no val/; test/ is scored where it is named itself"), "{error}");
+}
+
+#[test]
+fn no_part_becomes_a_class_and_no_class_a_part() {
+    for part in ["training", "Test", "testing", "dev", "eval"] {
+        let error = Folder::of(&[&format!("{part}/a/1.png"), "cat/1.png"]).refusal(Part::Scored);
+        assert!(error.contains(&format!("holds {part}/, which is no class by its name")), "{error}");
+    }
+    // Several sets have trains among their classes.
+    for places in [["bus/1.png", "train/1.png"], ["bus/1.png", "train/steam/1.png"], ["bus/old/1.png", "Val/1.png"]] {
+        for part in [Part::Train, Part::Scored] {
+            let error = Folder::of(&places).refusal(part);
+            assert!(error.contains(", a part by its name, and images in bus/ beside it"), "{error}");
+        }
+    }
+    let below = Folder::of(&["val/bus/1.png", "val/train/1.png"]).open(Part::Scored).unwrap();
+    assert_eq!(below.classes(), ["bus", "train"]);
+    // Two parts by name are parts, whatever lies beside them.
+    let set = Folder::of(&["train/a/1.png", "val/a/1.png", "unlabelled/1.png"]).open(Part::Train).unwrap();
+    assert_eq!((set.len(), set.beside()), (1, &["unlabelled/".to_string()][..]));
+}
+
+#[test]
+fn what_macos_puts_into_archives_is_passed_over_and_named() {
+    let set = Folder::new(&[
+        ("cat/1.png", "grey.png"),
+        ("cat/._1.png", "make.py"),
+        ("dog/2.png", "grey.png"),
+        ("dog/__MACOSX/._2.png", "make.py"),
+        ("._cat", "make.py"),
+        ("__MACOSX/cat/1.png", "grey.png"),
+    ]);
+    let read = set.open(Part::Scored).unwrap();
+    assert_eq!((read.len(), read.classes()), (2, &["cat".to_string(), "dog".to_string()][..]));
+    assert_eq!(read.listing(), "2 images of 2 classes, 4 files passed over (2 ._* of macOS, 2 __MACOSX folder)");
+    let divided = Folder::of(&["train/a/1.png", "val/a/1.png", "__MACOSX/val/a/1.png"]).open(Part::Scored).unwrap();
+    assert_eq!((divided.len(), divided.passed_over()["__MACOSX folder"]), (1, 1));
+    let shards = Folder::of(&["valid.parquet", "__MACOSX/val/a/1.png"]);
+    shards.add("._valid.parquet", "make.py");
+    shards.add("._train.parquet", "make.py");
+    assert_eq!(shards.open(Part::Validation).unwrap().len(), 3);
+}
+
+#[test]
+fn an_orientation_that_is_not_applied_is_counted() {
+    // `progressive.jpg` asks for a quarter's turn.
+    let set = Folder::new(&[("a/1.jpg", "progressive.jpg"), ("b/2.jpg", "colour.jpg")]).open(Part::Scored).unwrap();
+    assert_eq!(set.turned(), Some(1));
+    assert_eq!(set.listing(), "2 images of 2 classes, 1 with an orientation tag, which is not applied");
+    assert_eq!(set.picture(0).unwrap().width, 64);
+    assert_eq!([0, 1].map(|index| set.subset("one", &[index]).turned()), [Some(1), Some(0)]);
+}
