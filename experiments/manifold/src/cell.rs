@@ -1,4 +1,4 @@
-//! Cells: random layers of one seed, or a trained network.
+//! Cells: random layers of one seed, or a network before or after its training.
 
 use std::fmt;
 
@@ -21,12 +21,12 @@ pub struct Design {
     pub widths: Vec<f64>,
 }
 
-/// One scale: random layers, trained networks, or both.
+/// One scale: random layers, networks, or both.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Setup {
     pub random: Option<RandomSetup>,
-    pub trained: Option<TrainedSetup>,
+    pub networks: Option<NetworkSetup>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -39,7 +39,7 @@ pub struct RandomSetup {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TrainedSetup {
+pub struct NetworkSetup {
     /// `study/profile` that keeps the checkpoints.
     pub checkpoints: String,
     pub data: String,
@@ -61,7 +61,7 @@ pub struct TrainedSetup {
 #[serde(untagged)]
 pub enum Cell {
     Random(RandomLayers),
-    Trained(Box<Trained>),
+    Network(Box<Network>),
 }
 
 /// Layers from a plane to each number of outputs.
@@ -72,11 +72,13 @@ pub struct RandomLayers {
     pub seed: u64,
 }
 
-/// A checkpoint and the images that it is looked at on.
+/// A network and the images that it is looked at on.
 #[derive(Clone, Debug, Serialize)]
-pub struct Trained {
+pub struct Network {
     #[serde(flatten)]
     pub network: NetworkConfig,
+    /// After its training, or before the first step of it.
+    pub trained: bool,
     pub checkpoints: String,
     pub data: String,
     pub input: usize,
@@ -90,21 +92,21 @@ impl Cell {
     pub(crate) fn engine(&self) -> &'static str {
         match self {
             Self::Random(_) => crate::plane::ENGINE,
-            Self::Trained(_) => crate::layers::ENGINE,
+            Self::Network(_) => crate::layers::ENGINE,
         }
     }
 
     pub(crate) fn random(&self) -> Option<&RandomLayers> {
         match self {
             Self::Random(cell) => Some(cell),
-            Self::Trained(_) => None,
+            Self::Network(_) => None,
         }
     }
 
-    pub(crate) fn trained(&self) -> Option<&Trained> {
+    pub(crate) fn network(&self) -> Option<&Network> {
         match self {
             Self::Random(_) => None,
-            Self::Trained(cell) => Some(cell),
+            Self::Network(cell) => Some(cell),
         }
     }
 }
@@ -115,10 +117,21 @@ impl fmt::Display for RandomLayers {
     }
 }
 
-/// Also the cell of the study that keeps its checkpoint.
-impl fmt::Display for Trained {
+impl Network {
+    /// The cell of the study that keeps its checkpoint.
+    pub(crate) fn kept_cell(&self) -> String {
+        format!("{}-w{:?}-s{}", self.network, self.network.width, self.seed)
+    }
+
+    pub(crate) const fn weights(&self) -> &'static str {
+        if self.trained { "trained" } else { "initial" }
+    }
+}
+
+impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-w{:?}-s{}", self.network, self.network.width, self.seed)
+        let kept = self.kept_cell();
+        if self.trained { f.write_str(&kept) } else { write!(f, "{kept}-initial") }
     }
 }
 
@@ -126,7 +139,7 @@ impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Random(cell) => cell.fmt(f),
-            Self::Trained(cell) => cell.fmt(f),
+            Self::Network(cell) => cell.fmt(f),
         }
     }
 }
@@ -135,9 +148,10 @@ impl Axes for Cell {
     fn axes(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Random(cell) => vec![("manifold", "plane".to_owned()), ("layers", cell.layers.to_string())],
-            Self::Trained(cell) => vec![
+            Self::Network(cell) => vec![
                 ("network", cell.network.to_string()),
                 ("width", format!("{:?}", cell.network.width)),
+                ("weights", cell.weights().to_owned()),
                 ("images", cell.images.to_string()),
                 ("checkpoint", cell.checkpoints.clone()),
             ],
@@ -147,19 +161,19 @@ impl Axes for Cell {
     fn dataset(&self) -> String {
         match self {
             Self::Random(_) => "random layers".to_owned(),
-            Self::Trained(cell) => cell.data.clone(),
+            Self::Network(cell) => cell.data.clone(),
         }
     }
 
     fn seed(&self) -> u64 {
         match self {
             Self::Random(cell) => cell.seed,
-            Self::Trained(cell) => cell.seed,
+            Self::Network(cell) => cell.seed,
         }
     }
 }
 
-/// Random layers seed by seed, then networks width by width.
+/// Random layers seed by seed, then networks width by width, each before and after its training.
 pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
     let mut cells = Vec::new();
     if let Some(random) = &setup.random {
@@ -173,21 +187,23 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
         let cell = |&seed: &u64| RandomLayers { dimensions: design.dimensions.clone(), layers: random.layers, seed };
         cells.extend(random.seeds.iter().map(cell).map(Cell::Random));
     }
-    if let Some(trained) = &setup.trained {
-        for &width in trained.widths.as_ref().unwrap_or(&design.widths) {
+    if let Some(networks) = &setup.networks {
+        for &width in networks.widths.as_ref().unwrap_or(&design.widths) {
             for variant in &design.networks {
-                cells.push(Cell::Trained(Box::new(trained.cell(&variant.network, width)?)));
+                let trained = networks.trained(&variant.network, width)?;
+                cells.push(Cell::Network(Box::new(Network { trained: false, ..trained.clone() })));
+                cells.push(Cell::Network(Box::new(trained)));
             }
         }
     }
     if cells.is_empty() {
-        return Err(StudyError::refused("needs random layers, trained networks or both"));
+        return Err(StudyError::refused("needs random layers, networks or both"));
     }
     Ok(cells)
 }
 
-impl TrainedSetup {
-    fn cell(&self, network: &str, width: f64) -> Result<Trained, StudyError> {
+impl NetworkSetup {
+    fn trained(&self, network: &str, width: f64) -> Result<Network, StudyError> {
         if self.checkpoints.split_once('/').is_none() {
             return Err(StudyError::refused(format!("checkpoints = {:?}: use \"study/profile\"", self.checkpoints)));
         }
@@ -199,8 +215,9 @@ impl TrainedSetup {
         let network = NetworkConfig { width, classes: self.classes, stem_stride, ..config };
         network.build().and_then(|graph| graph.cost(self.input, self.input)).map_err(StudyError::refused)?;
         self.evaluation.check().map_err(StudyError::refused)?;
-        Ok(Trained {
+        Ok(Network {
             network,
+            trained: true,
             checkpoints: self.checkpoints.clone(),
             data: self.data.clone(),
             input: self.input,

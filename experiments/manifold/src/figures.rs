@@ -1,4 +1,4 @@
-//! The spiral behind random layers, and the positive channels of trained ones.
+//! The spiral behind random layers, and the positive channels of networks.
 
 use sandglass_study::{Axis, Chart, Curves, Figure, Panel, Point, Series};
 
@@ -9,10 +9,9 @@ const SEED: u64 = 0;
 /// The spiral is drawn in so many parts, from the middle outwards.
 const PARTS: usize = 3;
 
-/// Expansions of the networks of one width: for each layer the positive share, its spread over pixels and what is needed.
+/// Expansions of networks of one width: for each layer the positive share, its spread over pixels and what is needed.
 pub(crate) struct Shares {
     pub title: String,
-    pub width: f64,
     pub is_minor: bool,
     pub networks: Vec<(String, Vec<[f64; 3]>)>,
 }
@@ -81,7 +80,7 @@ fn chart(at: usize, shares: &Shares) -> Chart {
     };
     Chart {
         name: at.to_string(),
-        title: format!("positive channels, {}", shares.title),
+        title: shares.title.clone(),
         x: axis("way through the network (%)", "way through the network", " %"),
         y: axis("positive channels (%)", "positive channels", " %"),
         series: shares.networks.iter().flat_map(series).collect(),

@@ -1,13 +1,13 @@
 //! How many channels a network's ReLU6 leave positive, pixel by pixel (MobileNetV2, Figure 7).
 
-use sandglass_data::{Part, Transform};
+use sandglass_data::{Dataset, Part, Transform};
 use sandglass_infer::{Options, Plan};
 use sandglass_lab::{Lab, calibration_images};
 use sandglass_ledger::stats::resamples;
 use sandglass_models::{Activation, Graph, MapId, Node, checkpoint};
 use sandglass_study::{Artefact, CellError, Facts, Headline, Measurement, Value};
 
-use crate::Trained;
+use crate::Network;
 
 /// Compiled plans, whose maps are those of the engine that trains.
 pub(crate) const ENGINE: &str = "infer";
@@ -155,17 +155,25 @@ impl Counts {
     }
 }
 
-/// Shares of each ReLU, and the means over those behind an expansion, image by image.
-pub(crate) fn measure(lab: &Lab, cell: &Trained, file: &Artefact) -> Result<Measurement, CellError> {
+/// Images of a part, as many as are wanted or all: the set, [n, height, width, 3] as the network reads them, and their size.
+pub(crate) fn images(
+    lab: &Lab,
+    cell: &Network,
+    part: Part,
+    count: usize,
+) -> Result<(Dataset, Vec<f32>, (usize, usize)), CellError> {
     let classes = cell.network.classes;
-    let set = lab.data(&cell.data, Part::Validation, classes)?;
-    let transform =
-        Transform::evaluation(&set, classes, Some(cell.input), &cell.evaluation).map_err(CellError::failed)?;
-    let size = transform.size();
-    let (_, threads) = lab.runtime();
-    let (images, _) =
-        calibration_images(&set, transform, cell.images, SEED, threads as usize).map_err(CellError::failed)?;
+    let set = lab.data(&cell.data, part, classes)?;
+    let transform = Transform::evaluation(&set, classes, Some(cell.input), &cell.evaluation);
+    let transform = transform.map_err(CellError::failed)?;
+    let (size, (_, threads)) = (transform.size(), lab.runtime());
+    let (images, _) = calibration_images(&set, transform, count, SEED, threads as usize).map_err(CellError::failed)?;
+    Ok((set, images, size))
+}
 
+/// Shares of each ReLU, and the means over those behind an expansion, image by image.
+pub(crate) fn measure(lab: &Lab, cell: &Network, file: &Artefact) -> Result<Measurement, CellError> {
+    let (set, images, size) = images(lab, cell, Part::Validation, cell.images)?;
     let graph = cell.network.build().map_err(CellError::failed)?;
     let relus = relus(&graph);
     let weights = checkpoint::load(&file.path, graph.tensors()).map_err(CellError::failed)?;

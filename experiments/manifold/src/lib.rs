@@ -1,7 +1,7 @@
 //! What a ReLU leaves of what it is given, which is MobileNetV2's argument for linear bottlenecks.
 //!
 //! Subjects: random ReLU layers from a plane to 2, 3, 5, 15 and 30 outputs (Figure 1), and the width study's checkpoints of
-//! both families (Figure 7). Method: by the paper's lemma, what a ReLU makes of n dimensions tells where it came from where
+//! both families, with the networks that their training began with (Figure 7). Method: by the paper's lemma, what a ReLU makes of n dimensions tells where it came from where
 //! n positive outputs have independent rows. Of a random layer the share of the plane where they have not is computed
 //! exactly, layer by layer, and set beside its expectation; in a network the positive channels behind each ReLU6 are
 //! counted at every pixel of validation images. Measures: collapsed share of the plane; share of channels that are positive,
@@ -9,6 +9,7 @@
 
 mod cell;
 mod figures;
+mod initial;
 mod layers;
 mod plane;
 mod table;
@@ -20,7 +21,7 @@ use sandglass_study::{
     Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
 };
 
-pub use cell::{Cell, Design, RandomLayers, RandomSetup, Setup, Trained, TrainedSetup};
+pub use cell::{Cell, Design, Network, NetworkSetup, RandomLayers, RandomSetup, Setup};
 
 /// The study's line in a program's list.
 pub const STUDY: StudyEntry = StudyEntry::of::<Manifold>("manifold");
@@ -49,14 +50,15 @@ impl Experiment for Manifold {
         cell::cells(design, setup)
     }
 
-    /// The layers, or the checkpoint that the width study keeps.
+    /// The layers, the network before its first step, or the checkpoint that the width study keeps.
     fn prepare(&self, cell: &Cell, folder: &Path) -> Result<Artefact, CellError> {
         match cell {
             Cell::Random(cell) => cell.prepare(folder),
-            Cell::Trained(cell) => {
+            Cell::Network(cell) if !cell.trained => initial::prepare(&self.lab, cell, folder),
+            Cell::Network(cell) => {
                 let project = self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))?;
                 let (study, profile) = cell.checkpoints.split_once('/').unwrap_or((&cell.checkpoints, ""));
-                Kept { study, profile, cell: &cell.to_string() }.find(project)
+                Kept { study, profile, cell: &cell.kept_cell() }.find(project)
             }
         }
     }
@@ -67,7 +69,7 @@ impl Experiment for Manifold {
         }
         match cell {
             Cell::Random(cell) => cell.measure(file),
-            Cell::Trained(cell) => layers::measure(&self.lab, cell, file),
+            Cell::Network(cell) => layers::measure(&self.lab, cell, file),
         }
     }
 
@@ -78,7 +80,7 @@ impl Experiment for Manifold {
     fn headline(&self, cell: &Cell) -> Headline {
         match cell {
             Cell::Random(_) => plane::HEADLINE,
-            Cell::Trained(_) => layers::HEADLINE,
+            Cell::Network(_) => layers::HEADLINE,
         }
     }
 
@@ -86,7 +88,7 @@ impl Experiment for Manifold {
         let (isa, threads) = self.lab.runtime();
         match cell {
             Cell::Random(_) => (isa, 1),
-            Cell::Trained(_) => (isa, threads),
+            Cell::Network(_) => (isa, threads),
         }
     }
 
@@ -94,7 +96,7 @@ impl Experiment for Manifold {
         match cell {
             Cell::Random(_) => 1.0,
             // Known to be buildable since `cells`.
-            Cell::Trained(cell) => {
+            Cell::Network(cell) => {
                 let cost = cell.network.build().and_then(|graph| graph.cost(cell.input, cell.input));
                 cost.map_or(0.0, |cost| cost.madds_total as f64)
             }
@@ -102,6 +104,6 @@ impl Experiment for Manifold {
     }
 
     fn is_found(&self, cell: &Cell) -> bool {
-        matches!(cell, Cell::Trained(_))
+        matches!(cell, Cell::Network(cell) if cell.trained)
     }
 }

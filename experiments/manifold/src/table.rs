@@ -9,7 +9,10 @@ use serde_json::json;
 use crate::figures::{Shares, positive, spirals};
 use crate::layers::{Relu, relus};
 use crate::plane::expected;
-use crate::{Cell, Manifold, Trained};
+use crate::{Cell, Manifold, Network};
+
+/// Far above what sums of angles round to, and far below what is printed; in percent.
+const ROUNDING: f64 = 1e-9;
 
 /// Of layers of one number of outputs, over all seeds.
 #[derive(Clone, Debug, Serialize)]
@@ -29,7 +32,7 @@ struct Collapsed {
 /// A network at one scale.
 struct Measured<'a> {
     result: &'a CellResult<'a, Cell>,
-    cell: &'a Trained,
+    cell: &'a Network,
     relus: Vec<Relu>,
 }
 
@@ -47,20 +50,25 @@ pub(crate) fn section(results: &Results<'_, Manifold>) -> Result<Section, StudyE
             parts.push(Part::Heading(format!("Random layers, {title}")));
             parts.push(Part::Table(of_random(&random)));
             parts.push(Part::Notes(vec![
-                "Of a layer the share is exact; the interval is of its mean over seeds, by Student's t. Expected of m outputs \
-                 is (1 + m) / 2^m: the plane is lost where fewer than two outputs are positive."
+                "Of a layer the share is exact; the interval is of its mean over seeds, by Student's t, and no share is below 0. \
+                 Where no layer collapses anything it is the exact one of Clopper and Pearson, of the share of layers."
+                    .to_owned(),
+                "Expected of m outputs is (1 + m) / 2^m: the plane is lost where fewer than two outputs are positive. Of three \
+                 each layer collapses just half: a point and its opposite have three positive outputs between them."
                     .to_owned(),
             ]));
         }
         if is_run {
-            parts.push(Part::Heading(format!("Trained networks, {title}")));
+            parts.push(Part::Heading(format!("Networks, {title}")));
             parts.push(Part::Table(of_networks(results, &networks)));
             parts.push(Part::Notes(of_images(scale, &networks)));
-            if let Some(width) = widest(&networks).filter(|_| !scale.profile.synthetic) {
-                parts.push(Part::Heading(format!("Every expansion, {title}, width {width:?}")));
-                parts.push(Part::Table(by_layer(results, &networks, width)));
+            if let Some(width) = widest(&networks) {
+                if !scale.profile.synthetic {
+                    parts.push(Part::Heading(format!("Every expansion, {title}, width {width:?}, trained")));
+                    parts.push(Part::Table(by_layer(results, &networks, width)));
+                }
+                shares.extend(before_and_after(results, scale, &networks, width));
             }
-            shares.extend(of_widths(results, scale, &networks));
         }
         let (open, all) = scale.open();
         if open > 0 {
@@ -131,16 +139,23 @@ fn of_random(lines: &[Collapsed]) -> Table {
             line.outputs.to_string().into(),
             digits(line.exact).into(),
             interval.map_or_else(|| dash().into(), |of| ours(digits(of.effect))),
-            interval
-                .map_or_else(|| "one seed".to_owned(), |of| format!("{} to {}", digits(of.low), digits(of.high)))
-                .into(),
-            interval.map_or_else(dash, |of| if of.holds(line.exact) { "yes" } else { "no" }.to_owned()).into(),
+            interval.map_or_else(|| "one seed".to_owned(), range).into(),
+            interval.map_or_else(dash, |of| if holds(of, line.exact) { "yes" } else { "no" }.to_owned()).into(),
             sandglass_study::grouped(line.layers).into(),
             ours(sandglass_study::grouped(line.collapsing)),
         ];
         table.push(entries);
     }
     table
+}
+
+fn range(of: Interval) -> String {
+    format!("{} to {}", digits(of.low.max(0.0)), digits(of.high))
+}
+
+/// But for rounding, which is all that seeds differ in where every layer collapses the same.
+fn holds(of: Interval, exact: f64) -> bool {
+    Interval { low: of.low - ROUNDING, high: of.high + ROUNDING, ..of }.holds(exact)
 }
 
 /// In percent, and a share of less than a thousandth not as nothing.
@@ -155,7 +170,7 @@ fn dash() -> String {
 /// Every network that the profile plans, run or not.
 fn measured<'a>(scale: &'a Scale<'_, Manifold>) -> Result<Vec<Measured<'a>>, StudyError> {
     let of = |result: &'a CellResult<'_, Cell>| {
-        let cell = result.cell.trained()?;
+        let cell = result.cell.network()?;
         let graph = cell.network.build().map_err(StudyError::refused);
         Some(graph.map(|graph| Measured { result, cell, relus: relus(&graph) }))
     };
@@ -192,6 +207,7 @@ impl Measured<'_> {
         json!({
             "network": self.name(),
             "width": self.cell.network.width,
+            "weights": self.cell.weights(),
             "positive": interval(self.channels("positive")),
             "needed": self.channels("needed").and_then(|row| row.value),
             "kept": interval(self.row()),
@@ -203,30 +219,34 @@ fn of_networks(results: &Results<'_, Manifold>, networks: &[Measured<'_>]) -> Ta
     let mut table = Table::new([
         ("width", true),
         ("network", false),
+        ("weights", false),
         ("positive behind an expansion (%)", true),
+        ("spread over pixels (points)", true),
         ("needed (%)", true),
         ("pixels with enough (%)", true),
         ("at 6 (%)", true),
         ("positive behind a depthwise (%)", true),
-        ("needed (%)", true),
+        ("needed there (%)", true),
     ]);
     for of in networks {
         let rows = || of.row().map(Row::id).into_iter().collect::<Vec<_>>();
-        let ours = |value: Option<f64>| {
-            value.map_or_else(|| dash().into(), |value| Entry::new(format!("{value:.1}"), Mark::Ours, rows()))
+        let ours = |value: Option<f64>, digits: usize| {
+            value.map_or_else(|| dash().into(), |value| Entry::new(format!("{value:.digits$}"), Mark::Ours, rows()))
         };
         let expands = |relu: &Relu| relu.expands;
         let depthwise = |relu: &Relu| !relu.expands;
-        let entries: [Entry; 8] = [
+        let entries: [Entry; 10] = [
             format!("{:?}", of.cell.network.width).into(),
             title(results, of).into(),
+            of.cell.weights().to_owned().into(),
             // What is not there says why.
             of.channels("positive").map_or_else(|| Outcome::of("kept", [of.result].into_iter()).entry(), with_interval),
-            ours(of.channels("needed").and_then(|row| row.value)),
+            ours(of.mean("positive_sd", expands), 1),
+            ours(of.channels("needed").and_then(|row| row.value), 1),
             of.row().map_or_else(|| dash().into(), with_interval),
-            ours(of.mean("clamped", expands)),
-            ours(of.mean("positive", depthwise)),
-            ours(of.mean("needed", depthwise)),
+            ours(of.mean("clamped", expands), 2),
+            ours(of.mean("positive", depthwise), 1),
+            ours(of.mean("needed", depthwise), 1),
         ];
         table.push(entries);
         if let Some(difference) = difference(networks, of) {
@@ -236,11 +256,11 @@ fn of_networks(results: &Results<'_, Manifold>, networks: &[Measured<'_>]) -> Ta
     table
 }
 
-/// What a network has more than the one before it of the same width, on the same images.
-fn difference(networks: &[Measured<'_>], of: &Measured<'_>) -> Option<[Entry; 8]> {
+/// What a trained network has more than the one before it of the same width, on the same images.
+fn difference(networks: &[Measured<'_>], of: &Measured<'_>) -> Option<[Entry; 10]> {
     let width = of.cell.network.width;
-    let first = networks.iter().find(|other| other.cell.network.width == width)?;
-    if first.name() == of.name() {
+    let first = networks.iter().find(|other| other.cell.trained && other.cell.network.width == width)?;
+    if !of.cell.trained || first.name() == of.name() {
         return None;
     }
     let paired = |pair: [Option<&Row>; 2]| {
@@ -248,18 +268,20 @@ fn difference(networks: &[Measured<'_>], of: &Measured<'_>) -> Option<[Entry; 8]
         let same = a.data_hash == b.data_hash && a.samples.len() == b.samples.len();
         let differences: Vec<f64> = b.samples.iter().zip(&a.samples).map(|(b, a)| b - a).collect();
         let Interval { effect, low, high } = mean(&differences).filter(|_| same)?;
-        Some(Entry::new(format!("{effect:+.1} ({low:+.1} to {high:+.1})"), Mark::Ours, vec![a.id(), b.id()]))
+        Some(Entry::new(format!("{effect:+.2} ({low:+.2} to {high:+.2})"), Mark::Ours, vec![a.id(), b.id()]))
     };
-    let none = || Entry::from(String::new());
+    let text = |text: &str| Entry::from(text.to_owned());
     Some([
         format!("{width:?}").into(),
-        "difference (points)".to_owned().into(),
+        text("difference (points)"),
+        text(of.cell.weights()),
         paired([first.channels("positive"), of.channels("positive")])?,
-        none(),
+        text(""),
+        text(""),
         paired([first.row(), of.row()])?,
-        none(),
-        none(),
-        none(),
+        text(""),
+        text(""),
+        text(""),
     ])
 }
 
@@ -287,12 +309,16 @@ fn of_images(scale: &Scale<'_, Manifold>, networks: &[Measured<'_>]) -> Vec<Stri
     vec![
         format!(
             "{images}Shares are means over images, pixels and layers, with 95 % intervals over images by Student's t; one \
-             training each. Differences are paired over images."
+             training each. Differences are paired over images. The spread is a standard deviation within a layer, the mean \
+             of layers."
         ),
-        "Needed are as many channels as the narrowest map of the block, up to the ReLU, has: a sixth behind most expansions of \
-         both families. A pixel has enough where so many are positive. Behind a depthwise convolution that stands in a wide map \
-         (a sandglass's first, and the one of MobileNetV2's first block) all are needed; the stem is left out, for it reads \
-         windows that overlap."
+        "Initial are the weights that this training began with, and in batch norms the statistics of 64 training images, as in \
+         its first step."
+            .to_owned(),
+        "Needed are as many channels as the narrowest map of the block, up to the ReLU, has: a sixth where the ratio is 6, more \
+         where a sandglass's hidden width is rounded up, a quarter at MobileNetV2's last layer. A pixel has enough where so \
+         many are positive. Behind a depthwise convolution that stands in a wide map (a sandglass's first, and that of \
+         MobileNetV2's first block) all are needed; the stem is left out, for it reads windows that overlap."
             .to_owned(),
         "The lemma is ReLU's: a channel that ReLU6 holds at 6 is positive and lost as well, and stands beside.".to_owned(),
     ]
@@ -301,10 +327,13 @@ fn of_images(scale: &Scale<'_, Manifold>, networks: &[Measured<'_>]) -> Vec<Stri
     .collect()
 }
 
-/// The largest width at which there is more than one network.
+/// The largest width at which more than one network is trained; without any the first that is run.
 fn widest(networks: &[Measured<'_>]) -> Option<f64> {
-    let run = || networks.iter().filter(|of| of.row().is_some()).map(|of| of.cell.network.width);
-    run().filter(|width| run().filter(|other| other == width).count() > 1).max_by(f64::total_cmp)
+    let run = || networks.iter().filter(|of| of.row().is_some() && of.cell.trained).map(|of| of.cell.network.width);
+    run()
+        .filter(|width| run().filter(|other| other == width).count() > 1)
+        .max_by(f64::total_cmp)
+        .or_else(|| run().next())
 }
 
 fn by_layer(results: &Results<'_, Manifold>, networks: &[Measured<'_>], width: f64) -> Table {
@@ -318,7 +347,7 @@ fn by_layer(results: &Results<'_, Manifold>, networks: &[Measured<'_>], width: f
         ("pixels with enough (%)", true),
         ("at 6 (%)", true),
     ]);
-    for of in networks.iter().filter(|of| of.cell.network.width == width) {
+    for of in networks.iter().filter(|of| of.cell.trained && of.cell.network.width == width) {
         for relu in of.relus.iter().filter(|relu| relu.expands) {
             let value = |metric: &str| of.layer(metric, relu).map_or_else(dash, |value| format!("{value:.1}"));
             let id = |metric: &str| of.result.row_of(metric, Some(&relu.name)).map(Row::id).into_iter().collect();
@@ -339,24 +368,28 @@ fn by_layer(results: &Results<'_, Manifold>, networks: &[Measured<'_>], width: f
     table
 }
 
-/// What the figure shows: a chart for each width, the expansions of each network.
-fn of_widths(results: &Results<'_, Manifold>, scale: &Scale<'_, Manifold>, networks: &[Measured<'_>]) -> Vec<Shares> {
-    let mut all: Vec<Shares> = Vec::new();
-    for of in networks.iter().filter(|of| of.row().is_some()) {
-        let width = of.cell.network.width;
-        let layers = of.relus.iter().filter(|relu| relu.expands).filter_map(|relu| {
-            Some([of.layer("positive", relu)?, of.layer("positive_sd", relu)?, of.layer("needed", relu)?])
-        });
-        let network = (title(results, of), layers.collect());
-        match all.iter_mut().find(|shares| shares.width == width) {
-            Some(shares) => shares.networks.push(network),
-            None => all.push(Shares {
-                title: format!("{}, width {width:?}", scale.profile.title),
-                width,
-                is_minor: scale.profile.synthetic,
-                networks: vec![network],
-            }),
-        }
-    }
-    all
+/// What the figure shows: the expansions of each network before its training, and after it.
+fn before_and_after(
+    results: &Results<'_, Manifold>,
+    scale: &Scale<'_, Manifold>,
+    networks: &[Measured<'_>],
+    width: f64,
+) -> Vec<Shares> {
+    let of_weights = |trained: bool| {
+        let here = networks.iter().filter(|of| of.cell.trained == trained && of.cell.network.width == width);
+        let here: Vec<&Measured<'_>> = here.filter(|of| of.row().is_some()).collect();
+        let layers = |of: &&Measured<'_>| {
+            let expansions = of.relus.iter().filter(|relu| relu.expands);
+            let of_layer = |relu: &Relu| {
+                Some([of.layer("positive", relu)?, of.layer("positive_sd", relu)?, of.layer("needed", relu)?])
+            };
+            (title(results, of), expansions.filter_map(of_layer).collect())
+        };
+        (!here.is_empty()).then(|| Shares {
+            title: format!("{}, width {width:?}, {}", scale.profile.title, here[0].cell.weights()),
+            is_minor: scale.profile.synthetic,
+            networks: here.iter().map(layers).collect(),
+        })
+    };
+    [false, true].into_iter().filter_map(of_weights).collect()
 }
