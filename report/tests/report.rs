@@ -147,6 +147,26 @@ fn the_page_stands_alone_and_speaks() {
     }
 }
 
+/// Two bars of 16 and 8 about nearly the same value: the page shows both whole, one twice as long as the other.
+#[test]
+fn bars_are_not_cut_off() {
+    let point = |x: f64, y: f64, spread: f64| Point { x, y, spread: Some(spread) };
+    let series = vec![Series { name: "one".into(), points: vec![point(1.0, 10.0, 8.0), point(2.0, 10.1, 4.0)] }];
+    let charts = vec![Chart { series, ..chart("0") }];
+    let figure = Figure { name: "bars".into(), caption: "Bars.".into(), charts };
+    let section = Section { name: "s".into(), parts: vec![Part::Figure(figure)], ..Section::default() };
+    let content = Content { title: "Bars", sections: &[section], problems: &[], records: &BTreeMap::new() };
+    let svg = build(&content).unwrap().figures.swap_remove(0).1;
+    let number = |line: &str, name: &str| -> f64 {
+        let rest = line.split_once(&format!(" {name}=\"")).unwrap().1;
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let upright = |line: &&str| line.contains("#2B7BBA") && number(line, "x1") == number(line, "x2");
+    let lines = svg.split('<').filter(|line| line.starts_with("line "));
+    let lengths: Vec<f64> = lines.filter(upright).map(|line| (number(line, "y1") - number(line, "y2")).abs()).collect();
+    assert!(lengths.len() == 2 && (lengths[0] / lengths[1] - 2.0).abs() < 0.05, "{lengths:?}");
+}
+
 /// What the points of a panel say nothing about is said beside it, and it is marked for the style.
 #[test]
 fn a_minor_panel_says_so() {
