@@ -25,6 +25,9 @@ test-export: ## Exported networks run by tract, in a package of its own
 table-%: build ## Print a study's table from committed rows, e.g. table-width; never trains
 	$(SANDGLASS) table $*
 
+figure-%: build ## Draw a study's figures from committed rows into report/out, e.g. figure-manifold
+	$(SANDGLASS) figure $*
+
 report: build ## Every table, then report/out/report.md and report/out/index.html
 	$(SANDGLASS) report
 

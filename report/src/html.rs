@@ -52,7 +52,9 @@ impl Shown<'_> {
                     tables += 1;
                     name = format!("{}.table-{tables}", self.section.name);
                 }
-                Part::Figure(_) | Part::Drawing(_) => of_part = pictures.next().map_or(&[], Vec::as_slice),
+                Part::Figure(_) | Part::Drawing(_) | Part::Curves(_) => {
+                    of_part = pictures.next().map_or(&[], Vec::as_slice)
+                }
                 Part::Prose(_) | Part::Notes(_) => {}
             }
             // Two headings of one name are told apart by how many there were.

@@ -2,6 +2,7 @@
 //! nothing here could train: it knows sections and no more.
 
 mod colours;
+mod curves;
 mod drawing;
 mod error;
 mod html;
@@ -55,6 +56,7 @@ pub fn build(content: &Content<'_>) -> Result<Report, ReportError> {
         let pictures = section.parts.iter().filter_map(|part| match part {
             Part::Figure(figure) => Some(plot::draw_all(figure, &colours)),
             Part::Drawing(drawing) => Some(Ok(vec![drawing::draw(drawing, &colours)])),
+            Part::Curves(curves) => Some(Ok(curves::draw_all(curves))),
             _ => None,
         });
         shown.push(Shown { section, pictures: pictures.collect::<Result<_, _>>()? });

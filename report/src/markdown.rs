@@ -1,6 +1,6 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::{Drawing, Figure, Part, Section, escape};
+use sandglass_study::{Curves, Drawing, Figure, Part, Section, escape};
 
 use crate::html::{Piece, Shown};
 
@@ -25,7 +25,9 @@ pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> 
                 Part::Prose(prose) => text.push_str(&format!("{prose}\n")),
                 Part::Notes(notes) => text.push_str(&list(notes)),
                 Part::Table(table) => text.push_str(&table.markdown()),
-                Part::Figure(Figure { caption, .. }) | Part::Drawing(Drawing { caption, .. }) => {
+                Part::Figure(Figure { caption, .. })
+                | Part::Drawing(Drawing { caption, .. })
+                | Part::Curves(Curves { caption, .. }) => {
                     for picture in pictures {
                         text.push_str(&format!("![{}]({})\n", escape(&picture.label), picture.file));
                     }

@@ -85,12 +85,15 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
     let low = points().map(|point| point.y).fold(f64::INFINITY, f64::min);
     let high = points().map(|point| point.y).fold(f64::NEG_INFINITY, f64::max);
     let margin = if high > low { (high - low) * 0.12 } else { 0.5 };
+    // A bar that is cut off looks like a shorter one.
+    let bars = points().map(bar);
+    let (low, high) = bars.fold((low - margin, high + margin), |(low, high), bar| (low.min(bar.0), high.max(bar.1)));
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
         .caption(&wanted.title, text(if wanted.title.chars().count() > 48 { 15 } else { 19 }))
         .x_label_area_size(52)
         .y_label_area_size(58)
-        .build_cartesian_2d(0.0..right, low - margin..high + margin)?;
+        .build_cartesian_2d(0.0..right, low..high)?;
     chart
         .configure_mesh()
         .axis_style(INK.mix(0.6))
@@ -124,7 +127,7 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
             marked(&points).map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
         )?;
     }
-    let position = emptiest(points(), (0.0, right), (low - margin, high + margin));
+    let position = emptiest(points(), (0.0, right), (low, high));
     chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;
     area.present()?;
     Ok(())
@@ -135,7 +138,13 @@ fn marked<'p>(points: &'p [&'p Point]) -> impl Iterator<Item = &'p &'p Point> {
     points.iter().step_by(points.len().div_ceil(24).max(1))
 }
 
-/// The corner that fewest points are in; of several the lower right.
+/// The ends of a point's bar.
+fn bar(point: &Point) -> (f64, f64) {
+    let spread = point.spread.unwrap_or(0.0);
+    (point.y - spread, point.y + spread)
+}
+
+/// The corner that fewest points are in, or the middle of a side that no bar reaches into; of several the lower right.
 fn emptiest<'p>(
     points: impl Iterator<Item = &'p Point>,
     (left, right): (f64, f64),
@@ -146,10 +155,21 @@ fn emptiest<'p>(
         (0, SeriesLabelPosition::UpperRight),
         (0, SeriesLabelPosition::LowerLeft),
         (0, SeriesLabelPosition::UpperLeft),
+        (0, SeriesLabelPosition::MiddleLeft),
+        (0, SeriesLabelPosition::MiddleRight),
     ];
     for point in points {
-        let (x, y) = ((point.x - left) / (right - left), (point.y - low) / (high - low));
-        let is_in = [x > 0.5 && y < 0.45, x > 0.5 && y > 0.55, x < 0.5 && y < 0.45, x < 0.5 && y > 0.55];
+        let height = |y: f64| (y - low) / (high - low);
+        let (x, y) = ((point.x - left) / (right - left), height(point.y));
+        let is_amid = height(bar(point).0) < 0.72 && height(bar(point).1) > 0.28;
+        let is_in = [
+            x > 0.5 && y < 0.45,
+            x > 0.5 && y > 0.55,
+            x < 0.5 && y < 0.45,
+            x < 0.5 && y > 0.55,
+            x < 0.5 && is_amid,
+            x > 0.5 && is_amid,
+        ];
         corners.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
     }
     let least = corners.iter().map(|(count, _)| *count).min();

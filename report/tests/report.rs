@@ -6,7 +6,7 @@ use std::path::Path;
 use sandglass_report::{Content, Report, ReportError, build, drift, write};
 use sandglass_study::claim::Verdict;
 use sandglass_study::{
-    Axis, Chart, Drawing, Entry, Figure, Layer, Mark, Part, Point, Record, Section, Series, Stack, Table,
+    Axis, Chart, Curves, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Record, Section, Series, Stack, Table,
 };
 
 fn axis(label: &str, words: &str, unit: &str) -> Axis {
@@ -147,6 +147,26 @@ fn the_page_stands_alone_and_speaks() {
     }
 }
 
+/// Two bars of 16 and 8 about nearly the same value: the page shows both whole, one twice as long as the other.
+#[test]
+fn bars_are_not_cut_off() {
+    let point = |x: f64, y: f64, spread: f64| Point { x, y, spread: Some(spread) };
+    let series = vec![Series { name: "one".into(), points: vec![point(1.0, 10.0, 8.0), point(2.0, 10.1, 4.0)] }];
+    let charts = vec![Chart { series, ..chart("0") }];
+    let figure = Figure { name: "bars".into(), caption: "Bars.".into(), charts };
+    let section = Section { name: "s".into(), parts: vec![Part::Figure(figure)], ..Section::default() };
+    let content = Content { title: "Bars", sections: &[section], problems: &[], records: &BTreeMap::new() };
+    let svg = build(&content).unwrap().figures.swap_remove(0).1;
+    let number = |line: &str, name: &str| -> f64 {
+        let rest = line.split_once(&format!(" {name}=\"")).unwrap().1;
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let upright = |line: &&str| line.contains("#2B7BBA") && number(line, "x1") == number(line, "x2");
+    let lines = svg.split('<').filter(|line| line.starts_with("line "));
+    let lengths: Vec<f64> = lines.filter(upright).map(|line| (number(line, "y1") - number(line, "y2")).abs()).collect();
+    assert!(lengths.len() == 2 && (lengths[0] / lengths[1] - 2.0).abs() < 0.05, "{lengths:?}");
+}
+
 /// What the points of a panel say nothing about is said beside it, and it is marked for the style.
 #[test]
 fn a_minor_panel_says_so() {
@@ -164,6 +184,40 @@ fn families_keep_their_colour() {
     assert!(of("width-block.svg").contains(colour) && of("width-0.svg").to_lowercase().contains(colour));
     assert_eq!(of("width-block.svg").matches("fill-opacity=\"0.85\"").count(), 1);
     assert!(of("width-block.svg").contains("a &lt; b") && of("width-block.svg").contains("8 &amp; 2"));
+}
+
+/// Points are joined in their order, the same scale along both axes: 4 wide and 2 high fills the square's width and half of
+/// its height, upwards.
+#[test]
+fn curves_are_drawn_point_by_point() {
+    let panel = |name: &str, curves: &[&[[f64; 2]]]| Panel {
+        name: name.into(),
+        title: format!("{name} < x"),
+        words: format!("panel \"{name}\""),
+        curves: curves.iter().map(|curve| curve.to_vec()).collect(),
+    };
+    let panels = vec![
+        panel("loop", &[&[[-2.0, 0.0], [2.0, 0.0]], &[[2.0, 0.0], [0.0, 2.0], [-2.0, 0.0]]]),
+        panel("point", &[&[[3.0, 3.0]]]),
+        panel("empty", &[]),
+    ];
+    let curves = Curves { name: "path".into(), caption: "Each on its own.".into(), panels };
+    let section = Section { name: "s".into(), parts: vec![Part::Curves(curves)], ..Section::default() };
+    let content = Content { title: "Curves", sections: &[section], problems: &[], records: &BTreeMap::new() };
+    let report = build(&content).unwrap();
+    let files: Vec<&str> = report.figures.iter().map(|(file, _)| file.as_str()).collect();
+    assert_eq!(files, ["path-loop.svg", "path-point.svg", "path-empty.svg"]);
+    let svg = &report.figures[0].1;
+    assert!(
+        svg.contains("points=\"8.0,167.0 188.0,167.0\"") && svg.contains("points=\"188.0,167.0 98.0,77.0 8.0,167.0\"")
+    );
+    assert!(
+        svg.contains("stroke-width=\"1.2\"") && svg.contains("stroke-width=\"2.2\"") && svg.contains("loop &lt; x")
+    );
+    assert!(report.figures[1].1.contains("points=\"98.0,122.0\""));
+    assert!(!report.figures[2].1.contains("polyline") && report.figures.iter().all(|(_, svg)| !svg.contains("NaN")));
+    assert!(report.html.contains("<figure class=\"curves\">") && report.html.contains("Each on its own."));
+    assert!(report.markdown.contains("(path-loop.svg)") && report.markdown.contains("Each on its own."));
 }
 
 /// A number opens its row; several rows open as a list of which each opens in turn; what has no rows does not open.

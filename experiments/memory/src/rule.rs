@@ -15,10 +15,9 @@ pub(crate) fn by_resolution(graph: &Graph, input: usize) -> Result<Vec<(usize, u
     let nodes = graph.nodes();
     for (at, node) in nodes.iter().enumerate() {
         let map = node.writes();
-        let name = &graph.maps()[map.index()].name;
+        let block = |node: &Node| graph.maps()[node.writes().index()].block();
         // The last node of a block writes what the next one reads.
-        let next = nodes.get(at + 1).map(|next| block(&graph.maps()[next.writes().index()].name));
-        if next == Some(block(name)) {
+        if nodes.get(at + 1).map(block) == Some(block(node)) {
             continue;
         }
         let (height, channels) = (sizes[map.index()].0, graph.maps()[map.index()].channels);
@@ -38,13 +37,6 @@ pub(crate) fn read_and_written(graph: &Graph, input: usize) -> Result<Vec<usize>
     let computes = |node: &&Node| matches!(node, Node::Conv { .. } | Node::Linear { .. });
     let of_node = |node: &Node| node.reads().into_iter().map(bytes).sum::<usize>() + bytes(node.writes());
     Ok(graph.nodes().iter().filter(computes).map(of_node).collect())
-}
-
-/// Such as `features.3` of `features.3.conv.0.0`.
-fn block(name: &str) -> &str {
-    let mut dots = name.match_indices('.').map(|(at, _)| at);
-    let second = dots.nth(1).unwrap_or(name.len());
-    &name[..second]
 }
 
 /// In the paper's Kb of 1000 bytes.

@@ -38,6 +38,8 @@ enum Verb {
     Run(cmd::run::Args),
     /// Print a study's table from committed rows
     Table(cmd::table::Args),
+    /// Draw a study's figures into report/out, from committed rows
+    Figure(cmd::figure::Args),
     /// Write report/out from committed rows, or check it
     Report(cmd::report::Args),
     /// What changed between two folders of results, or two commits
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Plan(args) => cmd::plan::run(args),
         Verb::Run(args) => cmd::run::run(args),
         Verb::Table(args) => cmd::table::run(args),
+        Verb::Figure(args) => cmd::figure::run(args),
         Verb::Report(args) => cmd::report::run(args),
         Verb::Diff(args) => cmd::diff::run(args),
     };

@@ -208,6 +208,23 @@ fn rows_that_are_stale_repeated_or_strangers_are_found() {
     assert!(code == 1 && err.contains("stale, the cell's definition has changed"), "{err}");
 }
 
+/// The report's own files, and no others of it.
+#[test]
+fn a_study_is_drawn_alone() {
+    let (project, _) = reported();
+    let out = project.path().join("report/out");
+    let drawn = std::fs::read_to_string(out.join("micro-blocks.svg")).unwrap();
+    std::fs::remove_file(out.join("micro-blocks.svg")).unwrap();
+    std::fs::write(out.join("report.md"), "edited").unwrap();
+    let (code, text, err) = sandglass(project.path(), &["figure", "micro"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(text.lines().all(|line| line.starts_with("report/out/micro-") && line.ends_with(".svg")), "{text}");
+    assert_eq!(std::fs::read_to_string(out.join("micro-blocks.svg")).unwrap(), drawn);
+    assert_eq!(std::fs::read_to_string(out.join("report.md")).unwrap(), "edited");
+    let (code, _, err) = sandglass(project.path(), &["figure", "macro"]);
+    assert!(code == 1 && err.contains("no study macro in this project; there are micro"), "{err}");
+}
+
 #[test]
 fn a_report_that_was_edited_is_found() {
     let (project, _) = reported();

@@ -21,6 +21,8 @@ pub enum Purpose {
     Calibration = 8,
     /// Dropped branches of blocks.
     DropConnect = 9,
+    /// Random layers that a plane is sent through; the epoch is the number of outputs.
+    RandomLayer = 10,
     /// Embedded images with objects; the epoch is the split's number.
     DrawObjects = 16,
 }

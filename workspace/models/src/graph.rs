@@ -32,6 +32,14 @@ pub struct Map {
     pub channels: usize,
 }
 
+impl Map {
+    /// Of the block whose node writes it: such as `features.3` of `features.3.conv.0.0`.
+    pub fn block(&self) -> &str {
+        let second = self.name.match_indices('.').map(|(at, _)| at).nth(1);
+        &self.name[..second.unwrap_or(self.name.len())]
+    }
+}
+
 /// One operation: reads maps, writes the map `to`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {

@@ -40,7 +40,9 @@ pub use plan::{Plan, State};
 pub use project::Project;
 pub use provenance::{Build, Record};
 pub use results::{CellResult, Results, Scale};
-pub use section::{Axis, Chart, Drawing, Entry, Figure, Layer, Mark, Part, Point, Section, Series, Stack};
+pub use section::{
+    Axis, Chart, Curves, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Section, Series, Stack,
+};
 pub use shelf::{Shelf, Study, StudyEntry, main};
 pub use shown::{Lost, Shown};
 pub use table::{Table, duration, escape, grouped};

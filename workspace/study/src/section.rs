@@ -41,6 +41,7 @@ pub enum Part {
     Table(Table),
     Figure(Figure),
     Drawing(Drawing),
+    Curves(Curves),
 }
 
 /// One cell of a table: a text, and where it comes from.
@@ -169,4 +170,25 @@ pub struct Layer {
     pub to: usize,
     /// Each channel on its own.
     pub is_depthwise: bool,
+}
+
+/// Curves in the plane, a small panel each, with one caption.
+#[derive(Clone, Debug, Serialize)]
+pub struct Curves {
+    /// Its files are called after it.
+    pub name: String,
+    pub caption: String,
+    pub panels: Vec<Panel>,
+}
+
+/// One panel, as large as its curves are, with one scale for both axes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Panel {
+    /// What its file is called, after the curves.
+    pub name: String,
+    pub title: String,
+    /// What it shows, for those who cannot see it.
+    pub words: String,
+    /// Points (x, y) in the order in which they are joined; each curve is thicker than the one before it.
+    pub curves: Vec<Vec<[f64; 2]>>,
 }

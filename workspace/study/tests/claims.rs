@@ -59,6 +59,7 @@ profile = "precise"
 metric = "map"
 drawn = "map_drawn"
 over = "width"
+counted = "scenes"
 plus = [{ network = "b" }]
 minus = [{ network = "a" }]
 
@@ -256,6 +257,7 @@ fn one_seed_of_a_precision_is_judged_over_images_drawn_anew() {
     let judged = bench.judge(&rows).unwrap();
     let precision = judged.iter().find(|of| of.claim.id == "precision").unwrap();
     assert_eq!(precision.ours, "+3.00 (+1.10 to +4.90) points");
+    assert!(precision.on.starts_with("1 seed, ") && precision.on.ends_with(" scenes"), "{}", precision.on);
     assert_eq!((precision.verdict, precision.notes.join(", ").as_str()), (Verdict::SameDirection, "one seed"));
     // Draws of other images pair nothing.
     rows[3].data_hash = "other".into();

@@ -3,6 +3,7 @@ pub mod detect;
 pub mod diff;
 pub mod eval;
 pub mod export;
+pub mod figure;
 pub mod golden;
 pub mod plan;
 mod protocol;
@@ -27,6 +28,7 @@ const STUDIES: &[StudyEntry] = &[
     sandglass_efficientnet::STUDY,
     sandglass_voc::STUDY,
     sandglass_identity::STUDY,
+    sandglass_manifold::STUDY,
     sandglass_memory::STUDY,
     sandglass_width_resolution::STUDY,
 ];

@@ -28,8 +28,8 @@ pub struct Args {
 }
 
 /// A report in memory, and what it tells against.
-struct Made {
-    files: Vec<(PathBuf, String)>,
+pub(super) struct Made {
+    pub files: Vec<(PathBuf, String)>,
     problems: Vec<String>,
     /// What the committed report shows and is gone or changed.
     missed: Vec<String>,
@@ -73,7 +73,8 @@ fn check(project: &Project, made: Made) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-fn make(project: &Project, studies: &[Box<dyn Study>]) -> anyhow::Result<Made> {
+/// Checkpoints are not looked at.
+pub(super) fn make(project: &Project, studies: &[Box<dyn Study>]) -> anyhow::Result<Made> {
     let mut sections = studies.iter().map(|study| study.section()).collect::<Result<Vec<Section>, _>>()?;
     let evidence: Vec<Evidence<'_>> = studies.iter().flat_map(|study| study.evidence()).collect();
     let claims = Claims::read(project)?;

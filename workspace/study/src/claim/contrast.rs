@@ -34,11 +34,18 @@ pub struct Contrast {
     /// same for all cells; for intervals over images.
     #[serde(default)]
     pub drawn: Option<String>,
+    /// What the rows' `n` counts.
+    #[serde(default = "images")]
+    pub counted: String,
     /// The profile in which each family is trained by its own best recipe.
     #[serde(default)]
     pub own_best: Option<String>,
     #[serde(default)]
     pub paper: Option<Printed>,
+}
+
+fn images() -> String {
+    "images".to_owned()
 }
 
 /// A row as a study sees it: borrowed rows are seen under the borrower's profile.

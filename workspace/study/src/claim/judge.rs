@@ -118,7 +118,7 @@ fn trained<'a>(claim: &'a Claim, contrast: &Contrast, facts: &Facts<'_>, kind: K
         own_best(&mut judged, at_scale(own)?.as_ref());
     }
     let beside: Vec<(String, Effect)> = beside;
-    judged.parts.extend(told::scales(&beside));
+    judged.parts.extend(told::scales(&beside, &contrast.counted));
     Ok(judged)
 }
 
@@ -161,7 +161,7 @@ fn of_effect<'a>(
         notes,
         paper: paper_words(kind, printed, Some(&here)),
         ours: interval.map_or_else(|| told::signed_mean(&differences, unit), |interval| told::interval(interval, unit)),
-        on: format!("{seeds}, {} images", effect.images),
+        on: format!("{seeds}, {} {}", effect.images, contrast.counted),
         rows: effect.rows(),
         parts: told::widths(&contrast.over, effect, printed),
     }

@@ -165,8 +165,8 @@ fn p_value(p: f64) -> String {
     if p < 1e-4 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
-/// Scales that stand beside the one that decides.
-pub(crate) fn scales(beside: &[(String, Effect)]) -> Vec<Part> {
+/// Scales that stand beside the one that decides; `counted` is what a row's `n` counts.
+pub(crate) fn scales(beside: &[(String, Effect)], counted: &str) -> Vec<Part> {
     if beside.is_empty() {
         return Vec::new();
     }
@@ -185,7 +185,7 @@ pub(crate) fn scales(beside: &[(String, Effect)]) -> Vec<Part> {
         table.push([
             format!("{profile}{synthetic}").into(),
             Entry::new(ours, Mark::Ours, effect.rows()),
-            format!("{on}, {} images", effect.images).into(),
+            format!("{on}, {} {counted}", effect.images).into(),
         ]);
     }
     vec![Part::Table(table)]
