@@ -101,6 +101,12 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
             _ => {}
         }
     }
+    // One of them is empty.
+    let (rows, images) = (numbers.len() + texts.len(), source.runs.iter().sum::<usize>());
+    if rows != images || rows == 0 {
+        let reason = format!("{rows} labels for {images} images");
+        return Err(DataError::Labels { set: name.to_string(), reason });
+    }
     let mut names = names.map(|(_, names)| names);
     let own_names = names.is_none();
     let labels = match texts.is_empty() {
@@ -110,11 +116,6 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
             reason: format!("{}: {reason}", source.shard_and_row(index)),
         })?,
     };
-    let (rows, images) = (labels.len(), source.runs.iter().sum::<usize>());
-    if rows != images || rows == 0 {
-        let reason = format!("{rows} labels for {images} images");
-        return Err(DataError::Labels { set: name.to_string(), reason });
-    }
     match names {
         Some(names) => {
             let set = Dataset::from_source(name, names, Box::new(source), labels)?;
