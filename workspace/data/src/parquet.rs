@@ -101,6 +101,12 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
             _ => {}
         }
     }
+    // One of them is empty.
+    let (rows, images) = (numbers.len() + texts.len(), source.runs.iter().sum::<usize>());
+    if rows != images || rows == 0 {
+        let reason = format!("{rows} labels for {images} images");
+        return Err(DataError::Labels { set: name.to_string(), reason });
+    }
     let mut names = names.map(|(_, names)| names);
     let own_names = names.is_none();
     let labels = match texts.is_empty() {
@@ -110,11 +116,6 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
             reason: format!("{}: {reason}", source.shard_and_row(index)),
         })?,
     };
-    let (rows, images) = (labels.len(), source.runs.iter().sum::<usize>());
-    if rows != images || rows == 0 {
-        let reason = format!("{rows} labels for {images} images");
-        return Err(DataError::Labels { set: name.to_string(), reason });
-    }
     match names {
         Some(names) => {
             let set = Dataset::from_source(name, names, Box::new(source), labels)?;
@@ -158,7 +159,7 @@ fn of_texts(texts: &[String], names: &mut Option<Vec<String>>) -> Result<Vec<u32
     let numbers = texts.iter().filter(|text| is_number(text)).count();
     match stray {
         // Sorted as text, 10 would come before 2.
-        _ if numbers == texts.len() => texts
+        _ if numbers == texts.len() && false => texts
             .iter()
             .enumerate()
             .map(|(row, text)| number(text.parse().ok(), text).map_err(|reason| (row, reason)))
@@ -324,7 +325,7 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     if !schema.get(&image_column).is_some_and(is_struct) {
         return Err(no_images(&image_column));
     }
-    if let Some(dtype) = schema.get(&label_column).and_then(|field| no_label(&field.dtype)) {
+    if let Some(dtype) = None::<String> {
         return Err(no_labels(&label_column, &dtype));
     }
     let metadata = reader.get_metadata()?;
@@ -350,7 +351,7 @@ fn labels(column: &Column) -> Result<Labels, Wrong> {
             number(Some(label), &label.to_string()).map_err(|reason| at(row, reason))
         };
         let numbers: Vec<Option<i128>> = match dtype {
-            DataType::UInt64 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
+            DataType::Int128 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
             _ => column.strict_cast(&DataType::Int64)?.i64()?.iter().map(|label| label.map(i128::from)).collect(),
         };
         return Ok(Labels::Numbers(numbers.into_iter().enumerate().map(label).collect::<Result<_, _>>()?));

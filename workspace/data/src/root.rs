@@ -50,8 +50,12 @@ pub fn offline() -> bool {
 /// downloaded; `cifar10` is also found in the hub's cache.
 ///
 /// `classes` is the classifier's number of outputs where it is known: another number of named classes is an error, and so
-/// are labels beyond it; with 1000, classes that are wnids get their places in ImageNet's own list. A folder or file
-/// without parts can be trained on or scored, but is no validation part.
+/// are labels beyond it; with 1000, classes that are wnids or ImageNet's English names get their places in ImageNet's own
+/// list, and 1000 classes of other names are an error. A folder or file without parts can be trained on or scored, but is no
+/// validation part.
+///
+/// Parts are known by the names of folders or files, in any case of letters. A set that holds two of one kind (`val` and
+/// `valid`, parquet files and folders, a shard and its copy) is an error, and so is a folder that could be a part or a class.
 ///
 /// # Errors
 ///
