@@ -86,6 +86,9 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
             Part::Train | Part::Scored => imagenet(parquet::open(&name, std::slice::from_ref(&path), None)?),
         };
     }
+    if !path.is_dir() {
+        return Err(DataError::layout(&path, "is neither a file nor a folder"));
+    }
     if cifar10::is_cifar10(&path) {
         return cifar10::open(&path, part);
     }

@@ -1,10 +1,10 @@
 //! What a checkpoint trained here must be scored with; lies beside it, for the checkpoint's own bytes are pinned.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sandglass_data::{Dataset, Protocol};
 use sandglass_files::{TomlError, from_toml};
+use sandglass_models::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
 /// `model.toml` beside `model.safetensors`.
@@ -29,14 +29,24 @@ pub enum CardError {
     Toml { path: PathBuf, source: TomlError },
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: toml::ser::Error },
+    #[error("{}: is of {of}, not {asked}", path.display())]
+    Network { path: PathBuf, of: String, asked: String },
     #[error("{}: output {at} is {theirs}, but class {at} of {set} is {ours}", path.display())]
     Classes { path: PathBuf, at: usize, theirs: String, set: String, ours: String },
 }
 
 impl Card {
-    /// Where the card of a checkpoint lies.
+    /// Where the card of a checkpoint is written.
     pub fn beside(checkpoint: &Path) -> PathBuf {
         checkpoint.with_extension("toml")
+    }
+
+    /// Where the card of a checkpoint lies: beside it or, of a link, beside what it leads to.
+    pub fn find(checkpoint: &Path) -> Option<PathBuf> {
+        let target = checkpoint.canonicalize().ok();
+        let places = [Some(Self::beside(checkpoint)), target.as_deref().map(Self::beside)];
+        // A card that is a link to nothing is there, and cannot be read.
+        places.into_iter().flatten().find(|place| place.symlink_metadata().is_ok())
     }
 
     /// The card of a checkpoint; None where there is none.
@@ -44,10 +54,9 @@ impl Card {
     /// # Errors
     /// One that cannot be read or parsed.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
-        let path = Self::beside(checkpoint);
+        let Some(path) = Self::find(checkpoint) else { return Ok(None) };
         match sandglass_files::read_text(&path) {
             Ok(text) => from_toml(&text).map(Some).map_err(|source| CardError::Toml { path, source }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CardError::Io { path, source }),
         }
     }
@@ -65,6 +74,27 @@ impl Card {
         Ok(path)
     }
 
+    /// Stem stride and identity divisor change no tensor's shape: of another network than the card's, weights would give a
+    /// wrong score and no error.
+    ///
+    /// # Errors
+    /// Another network, width or stem stride than the card's.
+    pub fn check_network(&self, checkpoint: &Path, config: &NetworkConfig) -> Result<(), CardError> {
+        let asked = (config.to_string(), config.width, config.stem_stride);
+        let of = (self.network.clone(), self.width, self.stem_stride);
+        let told =
+            |(network, width, stride): (String, f64, usize)| format!("{network} {width:?} with stem stride {stride}");
+        match asked == of {
+            true => Ok(()),
+            false => Err(CardError::Network { path: Self::place(checkpoint), of: told(of), asked: told(asked) }),
+        }
+    }
+
+    /// For errors.
+    fn place(checkpoint: &Path) -> PathBuf {
+        Self::find(checkpoint).unwrap_or_else(|| Self::beside(checkpoint))
+    }
+
     /// The set's classes must be the classifier's, in its order: positions alone would decide silently. Where either has no
     /// names, as many as there are outputs.
     ///
@@ -80,7 +110,7 @@ impl Card {
         match (0..count).find(|&at| self.classes.get(at) != set.classes().get(at)) {
             None => Ok(()),
             Some(at) => Err(CardError::Classes {
-                path: Self::beside(checkpoint),
+                path: Self::place(checkpoint),
                 at,
                 theirs: name(&self.classes, at),
                 set: set.name().to_owned(),

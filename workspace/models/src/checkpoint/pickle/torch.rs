@@ -1,6 +1,6 @@
 //! What the calls in a pickle of `torch.save` make: storages, tensors, and the dicts that hold them.
 
-use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Value, View};
+use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Storage, Value, View};
 use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, StoredType};
 
 /// Dicts within dicts; a dict may hold itself.
@@ -26,14 +26,20 @@ impl<'a> Machine<'a> {
         };
         let (key, (dtype, item), first) = storage.ok_or_else(|| self.damaged("a storage without type or key"))?;
         self.storages.insert(key, item);
-        self.push(Value::Storage { key, dtype, first })
+        self.push(Value::Storage(Box::new(Storage { key, dtype, first })))
     }
 
     /// A call: of what makes a dict or a tensor; all else is an object of some class.
     pub(super) fn reduce(&mut self) -> Result<(), Problem> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
+        let (mut arguments, mut callee) = (self.pop()?, self.pop()?);
+        // A tensor of a subclass, or one with attributes: the function and its arguments are among the arguments.
+        if let (Value::Global("_rebuild_from_type_v2"), Some(&[function, _, inner, ..])) =
+            (self.value(callee), self.fields(arguments))
+        {
+            (callee, arguments) = (function, inner);
+        }
         let result = match (self.value(callee), self.fields(arguments)) {
-            (Value::Global("OrderedDict"), _) => Value::Dict(Dict::default()),
+            (Value::Global("OrderedDict"), _) => Value::Dict(Box::default()),
             (Value::Global("_rebuild_tensor_v2" | "_rebuild_tensor"), Some([storage, offset, shape, strides, ..])) => {
                 let view = self.view(*storage, *offset, *shape, *strides);
                 Value::Tensor(Box::new(view.ok_or_else(|| self.damaged("a tensor whose parts are not numbers"))?))
@@ -42,6 +48,10 @@ impl<'a> Machine<'a> {
             (Value::Global("_rebuild_parameter" | "_rebuild_parameter_with_state"), Some([tensor, ..])) => {
                 let tensor = *tensor;
                 return self.stack_up(Slot::Id(tensor));
+            }
+            // As counters and frozen dicts are made: of the dict that they are.
+            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.may_lead_to_tensors()) => {
+                return self.stack_up(Slot::Id(only));
             }
             _ => return self.object(callee),
         };
@@ -56,7 +66,8 @@ impl<'a> Machine<'a> {
     }
 
     fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Option<View<'a>> {
-        let Value::Storage { key, dtype, first } = *self.value(storage) else { return None };
+        let Value::Storage(storage) = self.value(storage) else { return None };
+        let Storage { key, dtype, first } = **storage;
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         Some(View { storage: key, dtype, offset: self.size(offset)?.checked_add(first)?, shape, strides })
     }
@@ -73,19 +84,22 @@ impl<'a> Machine<'a> {
         ids.iter().map(|&id| self.size(id)).collect()
     }
 
-    /// The tensors below a dict, whatever its keys; one more than a checkpoint may have where there are too many.
-    pub(super) fn contents(self, root: Id) -> Contents<'a> {
+    /// The tensors below a dict, whatever its keys.
+    ///
+    /// # Errors
+    /// More tensors or dicts than a checkpoint may have: what is left out might be a state.
+    pub(super) fn contents(self, root: Id) -> Result<Contents<'a>, Problem> {
         let mut tensors = Vec::new();
         let mut dicts = vec![(String::new(), root, 0)];
         let mut visits = 0;
         while let Some((path, id, depth)) = dicts.pop() {
             visits += 1;
             let Value::Dict(dict) = self.value(id) else { continue };
-            if visits > MAX_VISITS {
-                break;
-            }
             for &(name, id) in &dict.items {
-                if path.len() + name.len() >= MAX_NAME || tensors.len() > MAX_TENSORS || dicts.len() > MAX_VISITS {
+                if visits + dicts.len() > MAX_VISITS || tensors.len() >= MAX_TENSORS {
+                    return Err(Problem::TooMany(MAX_TENSORS));
+                }
+                if path.len() + name.len() >= MAX_NAME {
                     continue;
                 }
                 let name = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
@@ -97,12 +111,13 @@ impl<'a> Machine<'a> {
             }
         }
         let found = self.found(root);
-        Contents { tensors, found, storages: self.storages }
+        Ok(Contents { tensors, found, storages: self.storages })
     }
 
     fn found(&self, root: Id) -> String {
         match self.value(root) {
-            Value::Dict(Dict { items, others }) => {
+            Value::Dict(dict) => {
+                let Dict { items, others, .. } = &**dict;
                 let keys: Vec<&str> = items.iter().map(|(key, _)| key).chain(others).take(12).copied().collect();
                 if keys.is_empty() { "an empty dict".to_owned() } else { format!("a dict of {}", keys.join(", ")) }
             }
