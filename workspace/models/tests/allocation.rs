@@ -180,21 +180,27 @@ fn names_of_files_in_any_form_are_read_over() {
     let all = |open: &[u8], item: &dyn Fn(usize) -> Vec<u8>, close: &[u8]| {
         [open, &(0..COUNT).flat_map(item).collect::<Vec<u8>>(), close].concat()
     };
-    // The class of the paths, and a folder in each thousand that the next thousand comes back to.
-    let parts = |k: usize| {
+    // A thousand at a time, as Python's pickler writes them.
+    let thousands = |operation: u8, item: &dyn Fn(usize) -> Vec<u8>| {
+        let next = [operation, b'('];
+        let item = |k: usize| [&item(k)[..], if k % 1000 == 999 { &next[..] } else { b"" }].concat();
+        all(b"(", &item, &[operation])
+    };
+    // Of a class in the memo; and a folder in each thousand that the next one comes back to.
+    let path_object = |k: usize| {
         let folder = match k % 1000 {
             0 => [name(k), long(b'r', 100 + (k / 1000) as u32)].concat(),
-            _ => long(b'j', 100 + ((k - 1) / 1000) as u32),
+            _ => long(b'j', 100 + (k.saturating_sub(1000) / 1000) as u32),
         };
-        let item = [&b"j\x01\0\0\0"[..], &folder, &name(k), b"\x86R"].concat();
-        if k % 1000 == 999 { [item, b"e(".to_vec()].concat() } else { item }
+        [&b"j\x01\0\0\0"[..], &folder, &name(k), b"\x86R"].concat()
     };
+    let inner = |k: usize| [name(k), b"}X\x01\0\0\0aK\x01s".to_vec()].concat();
     let histories = [
         ("a tuple", all(b"(", &name, b"t")),
-        ("labels by name", all(b"}(", &|k| [name(k), b"K\x07".to_vec()].concat(), b"u")),
-        ("dicts by name", all(b"}(", &|k| [name(k), b"}X\x01\0\0\0aK\x01s".to_vec()].concat(), b"u")),
+        ("labels by name", [&b"}"[..], &thousands(b'u', &|k| [name(k), b"K\x07".to_vec()].concat())].concat()),
+        ("dicts by name", [&b"}"[..], &thousands(b'u', &inner)].concat()),
         ("one by one", all(b"]", &|k| [name(k), b"a".to_vec()].concat(), b"")),
-        ("paths", [&b"cpathlib\nPosixPath\nr\x01\0\0\x000"[..], &all(b"](", &parts, b"e")].concat()),
+        ("paths", [&b"cpathlib\nPosixPath\nr\x01\0\0\x000]"[..], &thousands(b'e', &path_object)].concat()),
     ];
     for (what, history) in histories {
         let tensor = Tree::Tensor(vec![3], vec![1.0, 2.0, 3.0]);

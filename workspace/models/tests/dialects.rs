@@ -329,6 +329,38 @@ fn a_state_that_is_not_whole_is_told() {
         let error = file.fit(config(), Some("ema")).unwrap_err().to_string();
         assert!(error.contains("ema.module: ") && error.contains(" missing: "), "{error}");
     }
+    // Without names: in a list, as in the state of an object. What an optimizer keeps is something else.
+    let list = |count: usize| {
+        let tensor = Tree::Tensor(vec![1], vec![0.5]);
+        Tree::List((0..count).map(|_| tensor.clone()).collect())
+    };
+    let object = Tree::Between(
+        b"cmine\nAverage\n)\x81".to_vec(),
+        Box::new(Tree::dict([("decay", number(9)), ("shadow", without("running_"))])),
+        b"b".to_vec(),
+    );
+    let by_number = Tree::Between(b"}K\x07".to_vec(), Box::new(state(&halved(weights()), "")), b"s".to_vec());
+    let Tree::Dict(mut flat) = state(&raw, "") else { panic!() };
+    flat.iter_mut().for_each(|(name, _)| *name = name.replace('.', ""));
+    let flat = Tree::Dict(flat);
+    let tree = Tree::dict([
+        ("state_dict", state(&raw, "")),
+        ("ema", Tree::dict([("decay", number(9)), ("shadow_params", list(158))])),
+        ("averager", object),
+        ("optimizer", Tree::dict([("momenta", list(5))])),
+        ("epochs", by_number),
+        ("flat", flat),
+    ]);
+    let fit = open(folder.path(), &torch_save(&tree)).fit(config(), None).unwrap();
+    assert_eq!(
+        fit.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "flat (262 tensors of other names)",
+            "averager (158 tensors without names)",
+            "epochs (262 tensors without names)",
+            "ema.shadow_params (158 tensors without names)"
+        ]
+    );
     // Within the raw weights' own dict a few tensors are no state but a head too many; and nothing is there, nothing said.
     let Tree::Dict(mut items) = state(&raw, "") else { panic!() };
     items.push(("aux".to_owned(), Tree::dict([("classifier.1.weight", Tree::Tensor(vec![1], vec![0.0]))])));
@@ -432,6 +464,9 @@ fn what_is_refused_is_shown() {
     };
     let error = refused(&Tree::dict([("epoch", number(1)), ("best_acc", number(2))]));
     assert!(error.contains("no tensors by name in it, but a dict of epoch, best_acc"), "{error}");
+    let inner = Box::new(Tree::dict([("a", Tree::Tensor(vec![1], vec![0.5]))]));
+    let error = refused(&Tree::Between(b"}K\x07".to_vec(), inner, b"s".to_vec()));
+    assert!(error.contains("a dict whose keys are no texts"), "{error}");
     let error = refused(&Tree::Raw(b"cmobilenet\nMobileNetV2\n)\x81}b".to_vec()));
     assert!(error.contains("an object of class MobileNetV2: save its state_dict()"), "{error}");
     let other = Tree::dict([("encoder.embed", Tree::Tensor(vec![2, 3], vec![0.0; 6]))]);

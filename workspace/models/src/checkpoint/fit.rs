@@ -56,12 +56,14 @@ impl Fit {
     }
 }
 
-/// A state beside the one that was taken, which lacks some of the network's tensors or has them in other shapes.
+/// A state beside the one that was taken, which lacks some of the network's tensors, has them in other shapes or without
+/// names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incomplete {
     /// The keys that lead to it, joined with dots; empty where there are none.
     pub state: String,
-    pub differences: Differences,
+    /// In a few words.
+    pub why: String,
 }
 
 /// The tensors below one prefix, some of which have names of the network's.
@@ -273,12 +275,8 @@ impl Checkpoint {
         }
         match <[Tried; 1]>::try_from(states) {
             Ok([chosen]) => {
-                let beside =
-                    groups.iter().filter(|group| group.dialect == chosen.dialect && group.state() != chosen.state);
-                let beside = beside.take(MAX_STATES).filter_map(tried);
-                let incomplete = beside.filter(|tried| !tried.differences.is_empty());
-                let incomplete = incomplete.map(|Tried { state, differences, .. }| Incomplete { state, differences });
-                Ok(Chosen { incomplete: incomplete.collect(), tried: chosen })
+                let incomplete = self.beside(&chosen, groups, tried);
+                Ok(Chosen { tried: chosen, incomplete })
             }
             Err(states) if states.is_empty() => Err(self.misfit(others, network)),
             Err(states) => {
@@ -286,6 +284,35 @@ impl Checkpoint {
                 Err(self.unreadable(Problem::Several(states)))
             }
         }
+    }
+
+    /// What else of the network's size a file holds: the same network in parts, or as many tensors that are called otherwise.
+    /// An average might be meant, and not be found by its names.
+    fn beside(&self, chosen: &Tried, groups: &[Group], tried: impl Fn(&Group) -> Option<Tried>) -> Vec<Incomplete> {
+        let is_as_large = |count: usize| 2 * count >= chosen.names.len();
+        let others = groups.iter().filter(|group| group.dialect == chosen.dialect && group.state() != chosen.state);
+        let mut incomplete = Vec::new();
+        for tried in others.clone().take(MAX_STATES).filter_map(tried) {
+            if !tried.differences.is_empty() {
+                incomplete.push(Incomplete { why: tried.differences.in_short(), state: tried.state });
+            }
+        }
+        let known: Vec<&str> = others.filter(|group| group.has_most()).map(|group| group.prefix.as_str()).collect();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for tensor in &self.tensors {
+            let key = leaves(&tensor.name, &chosen.state);
+            if key.is_some() && !known.iter().any(|prefix| tensor.name.starts_with(prefix)) {
+                *counts.entry(key.unwrap_or_default()).or_default() += 1;
+            }
+        }
+        for (key, count) in counts.into_iter().filter(|(_, count)| is_as_large(*count)) {
+            let (state, why) = (key.to_owned(), format!("{count} tensors of other names"));
+            incomplete.push(Incomplete { state, why });
+        }
+        for (key, count) in self.unnamed.iter().filter(|(_, count)| is_as_large(*count as usize)) {
+            incomplete.push(Incomplete { state: key.clone(), why: format!("{count} tensors without names") });
+        }
+        incomplete
     }
 
     /// Of groups none of which fits: how the nearest differs.
@@ -341,8 +368,23 @@ pub(super) struct OfState {
 
 impl fmt::Display for Incomplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", spelt(&self.state), self.differences.in_short())
+        write!(f, "{} ({})", spelt(&self.state), self.why)
     }
+}
+
+/// The keys up to the one by which a name leaves a state's keys; none of a name below the state.
+fn leaves<'a>(name: &'a str, state: &str) -> Option<&'a str> {
+    let mut keys = state.split('.').filter(|key| !key.is_empty());
+    let mut end = 0;
+    for part in name.split('.') {
+        end += part.len();
+        match keys.next() {
+            Some(key) if key == part => end += 1,
+            Some(_) => return name.get(..end),
+            None => return None,
+        }
+    }
+    None
 }
 
 fn spelt(state: &str) -> String {

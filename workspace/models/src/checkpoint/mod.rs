@@ -94,6 +94,14 @@ pub struct Checkpoint {
     file: File,
     length: u64,
     tensors: Vec<Stored>,
+    unnamed: Vec<(String, u32)>,
+}
+
+/// What a file holds.
+struct Table {
+    tensors: Vec<Stored>,
+    /// Where tensors lie that have no names, and how many: they are told of, and never read.
+    unnamed: Vec<(String, u32)>,
 }
 
 impl Checkpoint {
@@ -105,8 +113,8 @@ impl Checkpoint {
         let problem = |problem| CheckpointError::Unreadable { path: path.to_owned(), problem };
         let mut file = sandglass_files::open(path).map_err(|error| problem(error.into()))?;
         let length = file.metadata().map_err(|error| problem(error.into()))?.len();
-        let tensors = table(&mut file, length).map_err(problem)?;
-        Ok(Self { path: path.to_owned(), file, length, tensors })
+        let Table { tensors, unnamed } = table(&mut file, length).map_err(problem)?;
+        Ok(Self { path: path.to_owned(), file, length, tensors, unnamed })
     }
 
     /// Sorted by name.
@@ -161,17 +169,17 @@ fn most_values(length: u64) -> u64 {
     length.saturating_mul(2).saturating_add(MAX_SHARED_BYTES) / 4
 }
 
-fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let mut head = Vec::new();
     file.by_ref().take(OLD_MAGIC.len() as u64).read_to_end(&mut head)?;
-    let tensors = match head.as_slice() {
+    let table = match head.as_slice() {
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::table(file, length)?,
         [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
         head if head == OLD_MAGIC => pth::old_table(file, length)?,
         [0x80, 2..=5, ..] => return Err(Problem::OtherPickle),
         _ => return Err(Problem::UnknownFormat),
     };
-    check(tensors, length)
+    Ok(Table { tensors: check(table.tensors, length)?, ..table })
 }
 
 /// Sorts by name. Tensors that share bytes could ask for more memory than the file has: those beyond it are marked.

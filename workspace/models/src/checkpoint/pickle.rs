@@ -25,6 +25,8 @@ pub(super) struct View<'a> {
 pub(super) struct Contents<'a> {
     /// Tensors in dicts, each called by all keys that lead to it, joined with dots.
     pub tensors: Vec<(String, View<'a>)>,
+    /// Lists and objects in dicts that hold tensors, which have no names there; and how many.
+    pub unnamed: Vec<(String, u32)>,
     /// In words: what is there instead, where there is no tensor.
     pub found: String,
     /// Bytes of an element of each storage; none of a type that is not known.
@@ -42,9 +44,10 @@ enum Value<'a> {
     Dict(Box<Dict<'a>>),
     Storage(Box<Storage<'a>>),
     Tensor(Box<View<'a>>),
-    /// Of this class.
-    Object(&'a str),
-    /// Anything else: numbers, lists, options that a training script saved too.
+    /// How many tensors are in it; what is in it is not kept.
+    List(u32),
+    Object(Box<Object<'a>>),
+    /// Anything else: numbers, sets, options that a training script saved too.
     #[default]
     Opaque,
 }
@@ -54,10 +57,21 @@ impl Value<'_> {
     fn holds(&self) -> usize {
         match self {
             Value::Tuple(ids) => ids.len(),
-            Value::Dict(dict) => 4 + dict.items.len() + dict.others.len(),
-            Value::Storage(_) => 2,
+            Value::Dict(dict) => 6 + dict.items.len() + dict.others.len() + dict.unnamed.len(),
+            Value::Storage(_) | Value::Object(_) => 2,
             // Its view.
             Value::Tensor(_) => 16,
+            _ => 0,
+        }
+    }
+
+    /// How many tensors lie in it or below.
+    fn tensors(&self) -> u32 {
+        match self {
+            Value::Tensor(_) => 1,
+            Value::List(tensors) => *tensors,
+            Value::Dict(dict) => dict.tensors,
+            Value::Object(object) => object.tensors,
             _ => 0,
         }
     }
@@ -69,14 +83,27 @@ struct Dict<'a> {
     items: Vec<(&'a str, Id)>,
     /// A few keys of other things, for messages.
     others: Vec<&'a str>,
+    /// Of these, some that hold so many tensors without names.
+    unnamed: Vec<(&'a str, u32)>,
+    /// Of what has keys that are no texts, the most tensors that one of them leads to.
+    keyless: u32,
+    /// In all.
+    tensors: u32,
     /// The pickle comes back to it, and may fill it then.
     is_recalled: bool,
 }
 
 impl Dict<'_> {
     fn may_lead_to_tensors(&self) -> bool {
-        self.is_recalled || !self.items.is_empty()
+        self.is_recalled || self.tensors > 0
     }
+}
+
+#[derive(Debug)]
+struct Object<'a> {
+    class: &'a str,
+    /// In its state.
+    tensors: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -327,8 +354,9 @@ impl<'a> Machine<'a> {
                 b'0' => drop(self.stack.pop()),
                 b'1' => drop(self.pop_mark()?),
                 b']' if self.keeps_lists => self.push(Value::Tuple(Vec::new()))?,
-                // None, True, False, empty list, empty set
-                b'N' | 0x88 | 0x89 | b']' | 0x8f => self.opaque()?,
+                b']' => self.push(Value::List(0))?,
+                // None, True, False, empty set
+                b'N' | 0x88 | 0x89 | 0x8f => self.opaque()?,
                 b'K' => self.int(1)?,
                 b'M' => self.int(2)?,
                 b'J' => self.int(4)?,
@@ -391,7 +419,14 @@ impl<'a> Machine<'a> {
                     self.object(class)?;
                 }
                 // BUILD: the state of an object. An OrderedDict's holds its metadata.
-                b'b' => drop(self.pop()?),
+                b'b' => {
+                    let state = self.pop()?;
+                    let tensors = self.value(state).tensors();
+                    let id = self.top()?;
+                    if let Some(Value::Object(object)) = self.values.get_mut(id as usize) {
+                        object.tensors = object.tensors.saturating_add(tensors);
+                    }
+                }
                 _ => return Err(self.damaged("an operation that torch.save does not write")),
             }
         }
@@ -476,7 +511,7 @@ impl<'a> Machine<'a> {
     /// What a class or a function makes.
     fn object(&mut self, class: Id) -> Result<(), Problem> {
         match *self.value(class) {
-            Value::Global(class) => self.push(Value::Object(class)),
+            Value::Global(class) => self.push(Value::Object(Box::new(Object { class, tensors: 0 }))),
             _ => self.opaque(),
         }
     }
@@ -572,12 +607,14 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, ids: &[Id]) -> Result<(), Problem> {
         let id = self.top()?;
-        if !self.keeps_lists {
-            return Ok(());
-        }
-        if let Some(Value::Tuple(items)) = self.values.get_mut(id as usize) {
-            items.extend(ids);
-            self.held += ids.len();
+        let tensors = ids.iter().filter(|id| matches!(self.value(**id), Value::Tensor(_))).count();
+        match self.values.get_mut(id as usize) {
+            Some(Value::List(count)) => *count = count.saturating_add(tensors as u32),
+            Some(Value::Tuple(items)) if self.keeps_lists => {
+                items.extend(ids);
+                self.held += ids.len();
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -596,12 +633,23 @@ impl<'a> Machine<'a> {
             }
         };
         for &[key, value] in ids.as_chunks().0 {
-            let Value::Text(name) = *self.value(key) else { continue };
+            let tensors = self.value(value).tensors();
+            dict.tensors = dict.tensors.saturating_add(tensors);
+            let Value::Text(name) = *self.value(key) else {
+                dict.keyless = dict.keyless.max(tensors);
+                continue;
+            };
             match self.value(value) {
                 Value::Tensor(_) => dict.items.push((name, value)),
                 Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
-                _ if dict.others.len() < MAX_OTHERS => dict.others.push(name),
-                _ => {}
+                _ => {
+                    if dict.others.len() < MAX_OTHERS {
+                        dict.others.push(name);
+                    }
+                    if tensors > 0 && dict.unnamed.len() < MAX_OTHERS {
+                        dict.unnamed.push((name, tensors));
+                    }
+                }
             }
         }
         let dict = Value::Dict(dict);

@@ -6,7 +6,7 @@ use std::fs::File;
 
 use super::pickle::{self, Contents, View};
 use super::zip::{self, Entry};
-use super::{Layout, MAX_STRIDED_BYTES, Problem, Stored, most_values};
+use super::{Layout, MAX_STRIDED_BYTES, Problem, Stored, Table, most_values};
 
 /// Held whole while it is read, and never longer than the file.
 const MAX_PICKLE: u64 = 64 << 20;
@@ -15,7 +15,7 @@ const MAX_PICKLE: u64 = 64 << 20;
 pub(super) const OLD_MAGIC: [u8; 15] =
     [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
 
-pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let entries = zip::entries(file, length)?;
     // All files lie in one folder, which is named after the archive.
     let pickle = |entry: &Entry| entry.name.ends_with("/data.pkl") || entry.name == "data.pkl";
@@ -24,8 +24,11 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
         return Err(Problem::NoStateDict(format!("a zip file of {}", names.join(", "))));
     };
     let folder = data.name.strip_suffix("data.pkl").unwrap_or_default();
-    let by_name: BTreeMap<&str, &Entry> =
-        entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry))).collect();
+    let in_folder = || entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry)));
+    let by_name: BTreeMap<&str, &Entry> = in_folder().collect();
+    if by_name.len() < in_folder().count() || entries.iter().filter(|entry| pickle(entry)).count() > 1 {
+        return Err(Problem::Zip("an entry is in it twice"));
+    }
 
     // Overlapping entries could make the checks below endless.
     let total = entries.iter().fold(0u64, |total, entry| total.saturating_add(entry.size));
@@ -40,7 +43,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     let pickle = contents(file, data, "a pickle", MAX_PICKLE)?;
     let (contents, _) = pickle::contents(&pickle, 0)?;
     let mut starts = BTreeMap::new();
-    stored_all(&contents, length, |key| {
+    stored_all(contents, length, |key| {
         let Some(entry) = by_name.get(format!("data/{key}").as_str()) else { return Ok(None) };
         let start = match starts.get(key) {
             Some(&start) => start,
@@ -57,7 +60,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
 
 /// Of the old form: a magic number, a version, facts of the machine, what was saved, the keys of the storages; then of each
 /// storage its length in elements and its bytes.
-pub(super) fn old_table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn old_table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let head = zip::read_at(file, 0, length.min(MAX_PICKLE) as usize)?;
     let version = pickle::skip(&head, 0)?;
     let machine = pickle::skip(&head, version)?;
@@ -78,7 +81,7 @@ pub(super) fn old_table(file: &mut File, length: u64) -> Result<Vec<Stored>, Pro
         at = start.checked_add(size).filter(|&end| end <= length).ok_or_else(outside)?;
         places.insert(key, (start, size));
     }
-    stored_all(&contents, length, |key| Ok(places.get(key).copied()))
+    stored_all(contents, length, |key| Ok(places.get(key).copied()))
 }
 
 /// Looks for the flag `little_endian` in the pickled facts of the machine.
@@ -91,12 +94,12 @@ fn is_big_endian(facts: &[u8]) -> bool {
 
 /// Of a file of `length` bytes. `place`: start and size in bytes of a storage, none where there is none.
 fn stored_all(
-    contents: &Contents,
+    contents: Contents,
     length: u64,
     mut place: impl FnMut(&str) -> Result<Option<(u64, u64)>, Problem>,
-) -> Result<Vec<Stored>, Problem> {
+) -> Result<Table, Problem> {
     if contents.tensors.is_empty() {
-        return Err(Problem::NoStateDict(contents.found.clone()));
+        return Err(Problem::NoStateDict(contents.found));
     }
     let mut tensors = Vec::with_capacity(contents.tensors.len());
     for (name, view) in &contents.tensors {
@@ -108,7 +111,7 @@ fn stored_all(
                 .ok_or_else(outside)?,
         );
     }
-    Ok(tensors)
+    Ok(Table { tensors, unnamed: contents.unnamed })
 }
 
 fn contents(file: &mut File, entry: &Entry, what: &'static str, limit: u64) -> Result<Vec<u8>, Problem> {

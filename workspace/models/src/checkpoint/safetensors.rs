@@ -7,13 +7,13 @@ use std::ops::Range;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType};
+use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType, Table};
 
 const MAX_HEADER: u64 = 64 << 20;
 /// Parsing JSON takes many times its length.
 const MAX_PARSED: u64 = 1 << 20;
 
-pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let damaged = |what: &str| Problem::Header(what.to_owned());
     file.seek(SeekFrom::Start(0))?;
     let mut size = [0; 8];
@@ -50,7 +50,8 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
         let (shape, at) = (info.shape.clone(), start + info.data_offsets.0 as u64);
         Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_beyond: false })
     };
-    names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions"))).collect()
+    let tensors = names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions")));
+    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new() })
 }
 
 /// Where the entries of `__metadata__` lie, between its braces; none where there are none, or no JSON.

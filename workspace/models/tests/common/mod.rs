@@ -14,6 +14,7 @@ pub enum Tree {
     Remembered(u8, Box<Tree>),
     /// What operations make, and the items that are put into it.
     Made(Vec<u8>, Vec<(String, Tree)>),
+    List(Vec<Tree>),
     /// Between operations.
     Between(Vec<u8>, Box<Tree>, Vec<u8>),
     /// Into the storage of an earlier tensor, counted from 0: first element, shape, strides.
@@ -90,6 +91,11 @@ impl Pickler {
                 self.bytes.extend(before);
                 self.put(tree);
                 self.bytes.extend(after);
+            }
+            Tree::List(items) => {
+                self.bytes.extend(b"](");
+                items.iter().for_each(|item| self.put(item));
+                self.bytes.push(b'e');
             }
             Tree::Dict(items) => self.put_items(b"}", items),
             Tree::Made(operations, items) => self.put_items(operations, items),

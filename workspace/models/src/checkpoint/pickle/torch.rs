@@ -5,6 +5,8 @@ use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, StoredType};
 
 /// Dicts within dicts; a dict may hold itself.
 const MAX_DEPTH: usize = 8;
+/// Lists and objects with tensors that are told of, and a dict's more.
+const MAX_UNNAMED: usize = 64;
 /// Dicts that are looked into, each as often as something holds it.
 const MAX_VISITS: usize = 1 << 14;
 
@@ -89,12 +91,17 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// More tensors or dicts than a checkpoint may have: what is left out might be a state.
     pub(super) fn contents(self, root: Id) -> Result<Contents<'a>, Problem> {
-        let mut tensors = Vec::new();
+        let (mut tensors, mut unnamed) = (Vec::new(), Vec::new());
         let mut dicts = vec![(String::new(), root, 0)];
         let mut visits = 0;
         while let Some((path, id, depth)) = dicts.pop() {
             visits += 1;
             let Value::Dict(dict) = self.value(id) else { continue };
+            let named = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            if unnamed.len() < MAX_UNNAMED {
+                unnamed.extend((dict.keyless > 0).then(|| (path.clone(), dict.keyless)));
+                unnamed.extend(dict.unnamed.iter().map(|(name, tensors)| (named(name), *tensors)));
+            }
             for &(name, id) in &dict.items {
                 if visits + dicts.len() > MAX_VISITS || tensors.len() >= MAX_TENSORS {
                     return Err(Problem::TooMany(MAX_TENSORS));
@@ -102,7 +109,7 @@ impl<'a> Machine<'a> {
                 if path.len() + name.len() >= MAX_NAME {
                     continue;
                 }
-                let name = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                let name = named(name);
                 match self.value(id) {
                     Value::Tensor(view) => tensors.push((name, (**view).clone())),
                     _ if depth < MAX_DEPTH => dicts.push((name, id, depth + 1)),
@@ -111,7 +118,7 @@ impl<'a> Machine<'a> {
             }
         }
         let found = self.found(root);
-        Ok(Contents { tensors, found, storages: self.storages })
+        Ok(Contents { tensors, unnamed, found, storages: self.storages })
     }
 
     fn found(&self, root: Id) -> String {
@@ -119,12 +126,19 @@ impl<'a> Machine<'a> {
             Value::Dict(dict) => {
                 let Dict { items, others, .. } = &**dict;
                 let keys: Vec<&str> = items.iter().map(|(key, _)| key).chain(others).take(12).copied().collect();
-                if keys.is_empty() { "an empty dict".to_owned() } else { format!("a dict of {}", keys.join(", ")) }
+                match keys.is_empty() {
+                    false => format!("a dict of {}", keys.join(", ")),
+                    true if dict.keyless > 0 => {
+                        "a dict whose keys are no texts: save one of its states alone".to_owned()
+                    }
+                    true => "an empty dict".to_owned(),
+                }
             }
-            Value::Object(class) => format!("an object of class {class}: save its state_dict()"),
+            Value::Object(object) => format!("an object of class {}: save its state_dict()", object.class),
             Value::Tensor(_) => "one tensor without a name".to_owned(),
             Value::Tuple(ids) => format!("a tuple of {}: save its dict alone", ids.len()),
-            _ if root == OPAQUE => "a list, a number or nothing: save its dict alone".to_owned(),
+            Value::List(_) => "a list: save its dict alone".to_owned(),
+            _ if root == OPAQUE => "a number or nothing: save its dict alone".to_owned(),
             _ => "no dict".to_owned(),
         }
     }
