@@ -301,6 +301,135 @@ fn labels_are_the_cards_by_name_and_the_part_is_said() {
     assert!(refusal(&scale).contains("pixels are in 0..1"));
 }
 
+/// What no tensor tells is said with where it is from: arguments, card, or nothing but a default.
+#[test]
+fn what_is_assumed_is_said() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 10, |_| ());
+    let model = |weights: &Path| {
+        ["--model", "mobilenetv2", "--width", "0.1", "--data", "embedded", "--weights", weights.to_str().unwrap()]
+            .map(str::to_owned)
+    };
+    let said = |weights: &Path, more: &[&str]| {
+        let model = model(weights);
+        let arguments: Vec<&str> = model.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        let output = eval(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (json(&arguments), String::from_utf8(output.stdout).unwrap())
+    };
+    let (score, text) = said(&path, &[]);
+    assert_eq!((&score["stem_stride"], &score["identity_div"], &score["card"]), (&2.into(), &1.into(), &Value::Null));
+    assert_eq!(score["assumed"], serde_json::json!(["stem_stride", "input", "resize", "mean", "std"]));
+    let end = "network: stem stride 2\n\
+               no card beside the weights: at their defaults are stem_stride, input, resize, mean, std\n";
+    assert!(text.ends_with(end), "{text}");
+
+    let asked = ["--stem-stride", "1", "--input", "32", "--mean", "0.5,0.5,0.5"];
+    let (score, text) = said(&path, &asked);
+    assert_eq!((&score["stem_stride"], &score["assumed"]), (&1.into(), &serde_json::json!(["resize", "std"])));
+    assert!(text.ends_with("network: stem stride 1\nno card beside the weights: at their defaults are resize, std\n"));
+    let (score, text) = said(&path, &["--stem-stride", "2", "--preset", "torchvision", "--input", "32"]);
+    assert_eq!(score["assumed"], serde_json::json!([]));
+    assert!(text.ends_with("no card beside the weights\n"), "{text}");
+
+    // A card says it all, also that of what a link leads to.
+    let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+    let facts = "network = \"mobilenetv2\"\nwidth = 0.1\nstem_stride = 1\ninput = 32\n";
+    fs::write(path.with_extension("toml"), format!("{facts}classes = {classes:?}\n[evaluation]\n")).unwrap();
+    let links = folder.path().join("links");
+    fs::create_dir(&links).unwrap();
+    #[cfg(unix)]
+    {
+        let link = links.join("best.safetensors");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let (score, text) = said(&link, &[]);
+        assert_eq!((&score["stem_stride"], &score["assumed"]), (&1.into(), &serde_json::json!([])));
+        assert!(score["card"].as_str().unwrap().ends_with("/model.toml"), "{score}");
+        assert!(text.contains("network: stem stride 1\ncard: ") && text.ends_with("/model.toml\n"), "{text}");
+    }
+
+    // Only MobileNeXt has an identity divisor, and its name may say it.
+    let config = NetworkConfig { width: 0.1, classes: 10, ..NetworkConfig::new(NetworkName::MobileNeXt) };
+    let next = folder.path().join("next.safetensors");
+    checkpoint::save(&next, &initialise(config.build().unwrap().tensors(), 1), SaveType::F32, &BTreeMap::new())
+        .unwrap();
+    let of = |model: &str| {
+        let weights = next.to_str().unwrap();
+        json(&[
+            "--model",
+            model,
+            "--width",
+            "0.1",
+            "--stem-stride",
+            "2",
+            "--preset",
+            "torchvision",
+            "--input",
+            "32",
+            "--data",
+            "embedded",
+            "--weights",
+            weights,
+        ])
+    };
+    let (whole, half) = (of("mobilenext"), of("mobilenext_div2"));
+    assert_eq!((&whole["identity_div"], &whole["assumed"]), (&1.into(), &serde_json::json!(["identity_div"])));
+    assert_eq!((&half["identity_div"], &half["assumed"]), (&2.into(), &serde_json::json!([])));
+    assert_ne!(whole["cross_entropy"], half["cross_entropy"]);
+}
+
+/// A pipe is not waited for, in whatever place.
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 10, |_| ());
+    let pipe = folder.path().join("pipe.safetensors");
+    let mkfifo = |path: &Path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    mkfifo(&pipe);
+    let refused = |model: &str, weights: &str, data: &str| {
+        refusal(&["--model", model, "--width", "0.1", "--weights", weights, "--data", data])
+    };
+    for model in ["mobilenetv2", "ssdlite_mobilenetv2"] {
+        let weights = |path: &Path| refused(model, path.to_str().unwrap(), "embedded");
+        assert!(weights(&pipe).contains("pipe.safetensors: it is a named pipe, not a file"));
+        assert!(weights(Path::new("/dev/null")).contains("/dev/null: it is a device, not a file"));
+        assert!(weights(folder.path()).contains("it is a folder, not a file"));
+    }
+    assert!(
+        refused("mobilenetv2", path.to_str().unwrap(), pipe.to_str().unwrap()).contains("neither a file nor a folder")
+    );
+    assert!(refused("mobilenetv2", path.to_str().unwrap(), "/dev/null").contains("neither a file nor a folder"));
+    mkfifo(&path.with_extension("toml"));
+    let line = refused("mobilenetv2", path.to_str().unwrap(), "embedded");
+    assert!(line.contains("model.toml: it is a named pipe, not a file"), "{line}");
+}
+
+/// An average without statistics beside the raw weights: not taken, and not passed over in silence.
+#[test]
+fn a_state_that_is_not_whole_is_said() {
+    let folder = TempDir::new().unwrap();
+    let config = NetworkConfig { width: 0.1, classes: 10, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    let raw = initialise(config.build().unwrap().tensors(), 1);
+    let mut both = raw.clone();
+    both.specs.iter_mut().for_each(|spec| spec.name = format!("model.{}", spec.name));
+    for (spec, values) in raw.specs.iter().zip(&raw.values).filter(|(spec, _)| !spec.name.contains("running_")) {
+        both.specs.push(sandglass_models::TensorSpec { name: format!("ema.{}", spec.name), ..spec.clone() });
+        both.values.push(values.clone());
+    }
+    let path = folder.path().join("both.safetensors");
+    checkpoint::save(&path, &both, SaveType::F32, &BTreeMap::new()).unwrap();
+    let weights = ["--weights", path.to_str().unwrap(), "--data", "embedded"];
+    let model = [&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat();
+    let told = "ema (104 missing, such as features.0.1.running_mean)";
+    let score = json(&model);
+    assert_eq!((&score["weights"]["state"], &score["incomplete"]), (&"model".into(), &serde_json::json!([told])));
+    let text = String::from_utf8(eval(&model).stdout).unwrap();
+    assert!(text.contains(&format!("beside these weights, not whole and not taken: {told}\n")), "{text}");
+    let nope = refusal(&[&model[..], &["--state", "nope"]].concat());
+    assert!(nope.contains("no state nope in it, but the states ema (158 tensors), model (262 tensors)"), "{nope}");
+}
+
 /// A network whose classes are part of 1000, and the same network without the others: one resize gives one loss.
 #[test]
 fn the_resize_can_be_said_for_any_number_of_classes() {

@@ -55,6 +55,15 @@ fn a_checkpoint_becomes_the_same_file_each_time() {
     let whole = fs::read(path("model.safetensors")).unwrap();
     fs::write(path("cut.safetensors"), &whole[..whole.len() - 1]).unwrap();
     assert!(refused(export("cut.safetensors", "a.onnx", &[])).contains("cut.safetensors"));
+    // Another stride has the same tensors: the card beside them knows.
+    let card = "network = \"mobilenext_div2\"\nwidth = 0.1\nstem_stride = 1\nclasses = []\n[evaluation]\n";
+    fs::write(path("model.toml"), card).unwrap();
+    let other = refused(export("model.safetensors", "a.onnx", &[]));
+    assert!(
+        other.contains("model.toml: is of mobilenext_div2 0.1 with stem stride 1, not mobilenext_div2 0.1"),
+        "{other}"
+    );
+    assert!(run(&export("model.safetensors", "c.onnx", &["--input", "96", "--stem-stride", "1"])).status.success());
     assert_eq!(fs::read(path("a.onnx")).unwrap(), bytes);
 }
 

@@ -239,6 +239,15 @@ fn a_recipe_that_is_no_utf8_is_called_what_it_is() {
     assert!(error(&place.run("a", &[])).contains("is no UTF-8, as in Latin-1 text"));
 }
 
+/// Nor is a pipe waited for in the place of a recipe, deaf to signals.
+#[test]
+fn a_recipe_that_is_no_file_is_refused_at_once() {
+    let place = Place::new();
+    fs::remove_file(place.path("recipe.toml")).unwrap();
+    assert!(Command::new("mkfifo").arg(place.path("recipe.toml")).status().unwrap().success());
+    assert!(error(&place.run("a", &[])).contains("recipe.toml: it is a named pipe, not a file"));
+}
+
 #[test]
 fn a_closed_output_is_no_error() {
     let place = Place::new();

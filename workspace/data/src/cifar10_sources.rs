@@ -56,7 +56,7 @@ pub fn cifar10_from_npm(package: &Path, to: &Path) -> Result<(), DataError> {
     let test = labels(&package.join("test_lables.json"), IMAGES)?;
     for ((file, md5), labels) in FILES.iter().zip(MD5).zip(train.chunks(IMAGES).chain([&test[..]])) {
         let path = package.join(file).with_extension("png");
-        let bytes = std::fs::read(&path).map_err(DataError::io(&path))?;
+        let bytes = sandglass_files::read(&path).map_err(DataError::io(&path))?;
         let name = path.display().to_string();
         let strip = decode(&bytes).map_err(|reason| DataError::Image { name, reason })?;
         let records = records(&strip, labels, IMAGES).map_err(|reason| DataError::layout(&path, reason))?;
@@ -70,7 +70,7 @@ pub fn cifar10_from_npm(package: &Path, to: &Path) -> Result<(), DataError> {
 }
 
 fn labels(path: &Path, count: usize) -> Result<Vec<u8>, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+    let bytes = sandglass_files::read(path).map_err(DataError::io(path))?;
     let labels: Vec<u8> = serde_json::from_slice(&bytes).map_err(|error| DataError::layout(path, error.to_string()))?;
     if labels.len() != count || labels.iter().any(|&label| usize::from(label) >= CLASSES.len()) {
         return Err(DataError::layout(path, format!("does not hold {count} labels below {}", CLASSES.len())));

@@ -46,7 +46,7 @@ impl Source for Files {
 
     fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError> {
         let path = self.root.join(&self.files[index]);
-        std::fs::read(&path).map_err(DataError::io(&path))
+        sandglass_files::read(&path).map_err(DataError::io(&path))
     }
 
     fn total_bytes(&self) -> u64 {

@@ -71,7 +71,7 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
         let chunks = read(path, chunks)?;
-        let mut file = File::open(path).map_err(DataError::io(path))?;
+        let mut file = sandglass_files::open(path).map_err(DataError::io(path))?;
         extents::check_pages(&mut file, &chunks)
             .map_err(|reason| wrong(format!("not a readable parquet file: {reason}")))?;
         let header = read(path, |reader| header(reader, bytes))?;
@@ -279,7 +279,7 @@ impl From<PolarsError> for Wrong {
 
 /// Runs `call` on a reader of `path`; whatever goes wrong within polars is one error that names the file.
 fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wrong>) -> Result<T, DataError> {
-    let mut file = File::open(path).map_err(DataError::io(path))?;
+    let mut file = sandglass_files::open(path).map_err(DataError::io(path))?;
     let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
     let damaged =
         |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));

@@ -120,6 +120,9 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
             }
         };
     }
+    if !path.is_dir() {
+        return Err(DataError::layout(&path, "is neither a file nor a folder"));
+    }
     let (is_cifar10, is_parquet) = (cifar10::is_cifar10(&path), shards::is_parquet_folder(&path)?);
     if is_cifar10 && is_parquet {
         let reason = "holds CIFAR-10's *.bin and parquet files: move one of the sets into a folder of its own";

@@ -1,6 +1,5 @@
 //! SHA-256, by which files are named in rows and manifests.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -14,9 +13,9 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// Of a file, in hex, without ever holding the file.
 ///
 /// # Errors
-/// Whatever the system refuses.
+/// As for [`open`](crate::open).
 pub fn sha256_file(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
+    let mut file = crate::open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -3,11 +3,13 @@
 mod atomic;
 mod guard;
 mod hash;
+mod open;
 mod strict_toml;
 mod text;
 
 pub use atomic::{write, write_with};
 pub use guard::catch;
 pub use hash::{sha256, sha256_file};
+pub use open::{open, read};
 pub use strict_toml::{TomlError, from_toml};
 pub use text::read_text;

@@ -17,9 +17,9 @@ enum NoText {
 /// The text of a file, without a byte order mark.
 ///
 /// # Errors
-/// Whatever the system refuses; `InvalidData`, which says what it is, of a file that is no UTF-8.
+/// As for [`open`](crate::open); `InvalidData`, which says what it is, of a file that is no UTF-8.
 pub fn read_text(path: &Path) -> io::Result<String> {
-    let mut bytes = std::fs::read(path)?;
+    let mut bytes = crate::read(path)?;
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }

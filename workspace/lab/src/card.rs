@@ -1,11 +1,11 @@
 //! What a checkpoint trained here must be scored with; lies beside it, for the checkpoint's own bytes are pinned.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sandglass_data::{Dataset, Protocol};
 use sandglass_files::{TomlError, from_toml};
+use sandglass_models::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
 /// `model.toml` beside `model.safetensors`.
@@ -32,14 +32,24 @@ pub enum CardError {
     Unwritable { path: PathBuf, source: toml::ser::Error },
     #[error("{}: two outputs are called {class:?}", path.display())]
     Twice { path: PathBuf, class: String },
+    #[error("{}: is of {of}, not {asked}", path.display())]
+    Network { path: PathBuf, of: String, asked: String },
     #[error("{}: output {at} is {theirs}, but class {at} of {set} is {ours}", path.display())]
     Classes { path: PathBuf, at: usize, theirs: String, set: String, ours: String },
 }
 
 impl Card {
-    /// Where the card of a checkpoint lies.
+    /// Where the card of a checkpoint is written.
     pub fn beside(checkpoint: &Path) -> PathBuf {
         checkpoint.with_extension("toml")
+    }
+
+    /// Where the card of a checkpoint lies: beside it or, of a link, beside what it leads to.
+    pub fn find(checkpoint: &Path) -> Option<PathBuf> {
+        let target = checkpoint.canonicalize().ok();
+        let places = [Some(Self::beside(checkpoint)), target.as_deref().map(Self::beside)];
+        // A card that is a link to nothing is there, and cannot be read.
+        places.into_iter().flatten().find(|place| place.symlink_metadata().is_ok())
     }
 
     /// The card of a checkpoint; None where there is none.
@@ -47,7 +57,7 @@ impl Card {
     /// # Errors
     /// One that cannot be read or parsed, or that gives two outputs one name.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
-        let path = Self::beside(checkpoint);
+        let Some(path) = Self::find(checkpoint) else { return Ok(None) };
         match sandglass_files::read_text(&path) {
             Ok(text) => {
                 let card: Self = from_toml(&text).map_err(|source| CardError::Toml { path: path.clone(), source })?;
@@ -57,7 +67,6 @@ impl Card {
                     None => Ok(Some(card)),
                 }
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CardError::Io { path, source }),
         }
     }
@@ -81,6 +90,27 @@ impl Card {
         (!numbered).then_some(&*self.classes)
     }
 
+    /// Stem stride and identity divisor change no tensor's shape: of another network than the card's, weights would give a
+    /// wrong score and no error.
+    ///
+    /// # Errors
+    /// Another network, width or stem stride than the card's.
+    pub fn check_network(&self, checkpoint: &Path, config: &NetworkConfig) -> Result<(), CardError> {
+        let asked = (config.to_string(), config.width, config.stem_stride);
+        let of = (self.network.clone(), self.width, self.stem_stride);
+        let told =
+            |(network, width, stride): (String, f64, usize)| format!("{network} {width:?} with stem stride {stride}");
+        match asked == of {
+            true => Ok(()),
+            false => Err(CardError::Network { path: Self::place(checkpoint), of: told(of), asked: told(asked) }),
+        }
+    }
+
+    /// For errors.
+    fn place(checkpoint: &Path) -> PathBuf {
+        Self::find(checkpoint).unwrap_or_else(|| Self::beside(checkpoint))
+    }
+
     /// The set's classes must be the classifier's, in its order: positions alone would decide silently. Where either has no
     /// names, as many as there are outputs.
     ///
@@ -93,7 +123,7 @@ impl Card {
         match (0..count).find(|&at| names.get(at) != set.classes().get(at)) {
             None => Ok(()),
             Some(at) => Err(CardError::Classes {
-                path: Self::beside(checkpoint),
+                path: Self::place(checkpoint),
                 at,
                 theirs: name(names, at),
                 set: set.name().to_owned(),

@@ -199,3 +199,31 @@ fn given_weights_are_known_by_their_hash_before_they_are_scored() {
     std::fs::remove_file(&weights).unwrap();
     assert!(matches!(lab.prepare(&given(&hash), folder.path()), Err(CellError::Skipped(_))));
 }
+
+/// Beside a link first, then beside what it leads to, as hubs keep their files.
+#[cfg(unix)]
+#[test]
+fn the_card_of_a_link_is_found() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let [kept, linked] = ["kept", "linked"].map(|place| folder.path().join(place));
+    [&kept, &linked].map(|place| std::fs::create_dir(place).unwrap());
+    let (target, link) = (kept.join("model.safetensors"), linked.join("best.safetensors"));
+    std::fs::write(&target, "").unwrap();
+    symlink(&target, &link).unwrap();
+    assert!(Card::read(&link).unwrap().is_none() && Card::read(&linked.join("nothing.pth")).unwrap().is_none());
+    let card = |width| {
+        format!(
+            "network = \"mobilenetv2\"\nwidth = {width:?}\nstem_stride = 1\ninput = 32\nclasses = []\n[evaluation]\n"
+        )
+    };
+    std::fs::write(kept.join("model.toml"), card(0.5)).unwrap();
+    let width = || Card::read(&link).unwrap().unwrap().width;
+    assert_eq!(width(), 0.5);
+    std::fs::write(linked.join("best.toml"), card(0.25)).unwrap();
+    assert_eq!(width(), 0.25);
+    // A card that leads nowhere is there and cannot be read: it is not taken for none.
+    std::fs::remove_file(linked.join("best.toml")).unwrap();
+    symlink(folder.path().join("nowhere.toml"), linked.join("best.toml")).unwrap();
+    assert!(Card::read(&link).unwrap_err().to_string().contains("best.toml"));
+}

@@ -81,7 +81,7 @@ pub fn read_cell(path: &Path) -> Result<Vec<Row>, ReadError> {
     if std::fs::metadata(path)?.len() > MAX_BYTES {
         return Err(ReadError::TooLarge);
     }
-    let bytes = std::fs::read(path)?;
+    let bytes = sandglass_files::read(path)?;
     if !seal::is_intact(&bytes) {
         return Err(ReadError::Broken);
     }

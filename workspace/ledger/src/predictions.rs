@@ -77,7 +77,7 @@ pub fn write_predictions(root: &Path, cell: [&str; 3], predictions: &Predictions
 /// # Errors
 /// A file that is not there, was changed, or holds something else.
 pub fn read_predictions(root: &Path, cell: [&str; 3]) -> Result<Predictions, ReadError> {
-    let bytes = std::fs::read(predictions_path(root, cell))?;
+    let bytes = sandglass_files::read(&predictions_path(root, cell))?;
     if !seal::is_intact(&bytes) {
         return Err(ReadError::Broken);
     }

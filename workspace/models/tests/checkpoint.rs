@@ -1,5 +1,7 @@
 //! Checkpoints: what PyTorch and the safetensors crate write, what differs from a network, and damaged files.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
@@ -51,11 +53,14 @@ fn what_is_no_plain_checkpoint_is_refused() {
         other => panic!("{other:?}"),
     };
     assert!(matches!(problem("expanded.pth"), Problem::OutsideFile(name) if name == "conv1.weight"));
-    // One tensor under three keys is read once: thrice it would be larger than the file.
+    // One tensor under three keys: all that can be read of them is no larger than the file.
     let mut shared = Checkpoint::open(&fixture("shared.pth")).unwrap();
     assert_eq!(shared.read("a").unwrap().len(), 1024);
     let again = shared.read("b").unwrap_err();
-    assert!(matches!(again, CheckpointError::Unreadable { problem: Problem::Shared, .. }), "{again}");
+    assert!(
+        matches!(again, CheckpointError::Unreadable { problem: Problem::Shared(ref name), .. } if name == "b"),
+        "{again}"
+    );
     assert!(matches!(problem("costs.csv"), Problem::UnknownFormat));
     assert!(matches!(problem("absent.pth"), Problem::Io(_)));
 }
@@ -183,6 +188,25 @@ fn classes_are_the_classifiers_rows() {
         let config = NetworkConfig { width, ..NetworkConfig::new(name) };
         assert_eq!(Checkpoint::open(&path).unwrap().fit(config, None).unwrap().config.classes, 7);
         assert!(Checkpoint::open(&path).unwrap().fit(NetworkConfig::new(NetworkName::ResNet50), None).is_err());
+    }
+}
+
+/// Of two entries of one name it would be chance which is read.
+#[test]
+fn an_entry_that_is_there_twice_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("twice.pth");
+    let tensor = b"\x80\x02}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n\
+        X\x01\0\0\x000X\x03\0\0\0cpuK\x01tQK\0K\x01\x85K\x01\x85\x89}tRs.";
+    let [one, two] = [1f32, 2.0].map(f32::to_le_bytes);
+    let entries = [("x/data.pkl", &tensor[..]), ("x/data/0", &one), ("x/data/0", &two), ("y/data.pkl", b"N.")];
+    let opened = |entries: &[(&str, &[u8])]| {
+        fs::write(&path, common::zip(entries)).unwrap();
+        Checkpoint::open(&path).and_then(|mut file| file.read("a")).map_err(|error| error.to_string())
+    };
+    assert_eq!(opened(&entries[..2]), Ok(vec![1.0]));
+    for entries in [&entries[..3], &[entries[0], entries[1], entries[3]]] {
+        assert!(opened(entries).unwrap_err().contains("an entry is in it twice"));
     }
 }
 

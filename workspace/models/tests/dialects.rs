@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use common::{Tree, torch_save, torch_save_old};
 use sandglass_models::checkpoint::{self, Checkpoint, CheckpointError, Dialect, SaveType};
 use sandglass_models::{After, Node, Padding, PaddingRule};
-use sandglass_models::{NetworkConfig, NetworkName, Weights};
+use sandglass_models::{NetworkConfig, NetworkName, TensorSpec, Weights};
 
 fn config() -> NetworkConfig {
     NetworkConfig { width: 0.1, classes: 7, ..NetworkConfig::new(NetworkName::MobileNetV2) }
@@ -145,7 +145,7 @@ fn real_weights_come_through_every_dialect() {
 }
 
 fn state(weights: &Weights, prefix: &str) -> Tree {
-    let tensor = |(spec, values): (&sandglass_models::TensorSpec, &Vec<f32>)| {
+    let tensor = |(spec, values): (&TensorSpec, &Vec<f32>)| {
         (format!("{prefix}{}", spec.name), Tree::Tensor(spec.shape.clone(), values.clone()))
     };
     Tree::Dict(weights.specs.iter().zip(&weights.values).map(tensor).collect())
@@ -198,8 +198,7 @@ fn whatever_key_or_wrapper_leads_to_them_the_one_dict_that_fits_is_taken() {
 fn of_two_states_none_is_chosen_silently() {
     let folder = tempfile::tempdir().unwrap();
     let averaged = weights();
-    let mut raw = weights();
-    raw.values.iter_mut().flatten().for_each(|value| *value *= 0.5);
+    let raw = halved(weights());
     let counter = ("n_averaged".to_owned(), Tree::Tensor(vec![], vec![9.0]));
     let Tree::Dict(mut ema) = state(&averaged, "module.") else { panic!() };
     ema.push(counter);
@@ -213,7 +212,11 @@ fn of_two_states_none_is_chosen_silently() {
         assert!(file.fitted(&fit).unwrap() == *wanted, "{key}");
     }
     let error = file.fit(config(), Some("ema")).unwrap_err().to_string();
-    assert!(error.contains("no state ema in it, but the states model, model_ema.module"), "{error}");
+    // `n_averaged` is below `model_ema`.
+    assert!(
+        error.contains("no state ema in it, but the states model (262 tensors), model_ema.module (262 tensors)"),
+        "{error}"
+    );
 }
 
 /// One dict under two keys is one state; an average that lies within the raw state's dict is another.
@@ -221,8 +224,7 @@ fn of_two_states_none_is_chosen_silently() {
 fn states_within_states_and_states_said_twice() {
     let folder = tempfile::tempdir().unwrap();
     let averaged = weights();
-    let mut raw = weights();
-    raw.values.iter_mut().flatten().for_each(|value| *value *= 0.5);
+    let raw = halved(weights());
     let Tree::Dict(mut items) = state(&raw, "") else { panic!() };
     items.push(("ema".to_owned(), state(&averaged, "")));
     let mut file = open(folder.path(), &torch_save(&Tree::Dict(items)));
@@ -241,6 +243,216 @@ fn states_within_states_and_states_said_twice() {
     assert!(file.fitted(&fit).unwrap() == averaged);
 }
 
+fn halved(mut weights: Weights) -> Weights {
+    weights.values.iter_mut().flatten().for_each(|value| *value *= 0.5);
+    weights
+}
+
+/// An average that has not moved everywhere may share tensors with the raw weights, the first among them.
+#[test]
+fn states_that_differ_anywhere_are_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = weights();
+    let count = raw.specs.len();
+    for differ in [count / 2..count, count - 1..count] {
+        let mut averaged = raw.clone();
+        differ.clone().for_each(|at| averaged.values[at].iter_mut().for_each(|value| *value += 1.0));
+        let Tree::Dict(mut items) = state(&averaged, "") else { panic!() };
+        for (at, (_, tree)) in items.iter_mut().enumerate().filter(|(at, _)| !differ.contains(at)) {
+            let shape = raw.specs[at].shape.clone();
+            let strides = (0..shape.len()).map(|side| shape[side + 1..].iter().product()).collect();
+            *tree = Tree::View(at, 0, shape, strides);
+        }
+        // The storages are those of the first state, in its order.
+        for (first, second) in [("state_dict", "ema"), ("ema", "state_dict")] {
+            let tree = Tree::dict([(first, state(&raw, "")), (second, Tree::Dict(items.clone()))]);
+            for bytes in [torch_save(&tree), torch_save_old(&tree)] {
+                let mut file = open(folder.path(), &bytes);
+                let error = file.fit(config(), None).unwrap_err().to_string();
+                assert!(error.contains("several states that fit, ema, state_dict: --state chooses"), "{error}");
+                assert!(file.weights(raw.specs.clone()).is_err());
+                for (key, wanted) in [(first, &raw), (second, &averaged)] {
+                    let fit = file.fit(config(), Some(key)).unwrap();
+                    assert!(file.fitted(&fit).unwrap() == *wanted, "{key}");
+                }
+            }
+        }
+    }
+}
+
+/// `conv1.weight` is the first name, and the end of others: blocks are no states, and hide none.
+#[test]
+fn a_block_that_ends_as_the_network_starts_is_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = |name: String| TensorSpec { name, shape: vec![1], ..weights().specs[0].clone() };
+    let mut names = vec!["conv1.weight".to_owned(), "bn1.weight".to_owned()];
+    names.extend((0..20).flat_map(|block| ["conv1", "bn1"].map(|leaf| format!("layer1.{block}.{leaf}.weight"))));
+    let specs: Vec<TensorSpec> = names.iter().cloned().map(spec).collect();
+    let tree = |value: f32, more: &[&str]| {
+        let names = names.iter().cloned().chain(more.iter().map(|name| (*name).to_owned()));
+        Tree::Dict(names.map(|name| (name, Tree::Tensor(vec![1], vec![value]))).collect())
+    };
+    let read =
+        |tree: &Tree| open(folder.path(), &torch_save(tree)).weights(specs.clone()).map_err(|error| error.to_string());
+    assert_eq!(read(&Tree::dict([("model", tree(1.0, &[]))])).unwrap().values, vec![vec![1.0]; names.len()]);
+    let two = read(&Tree::dict([("ema", tree(2.0, &[])), ("model", tree(1.0, &[]))])).unwrap_err();
+    assert!(two.contains("several states that fit, ema, model: --state chooses one"), "{two}");
+    // A deeper network of the same names is another.
+    let deeper = read(&tree(1.0, &["layer1.20.conv1.weight", "layer1.20.bn1.weight"])).unwrap_err();
+    assert!(deeper.contains("2 extra: layer1.20.bn1.weight, layer1.20.conv1.weight"), "{deeper}");
+    let many: Vec<(String, Tree)> = (0..20).map(|k| (format!("fold{k:02}"), tree(k as f32, &[]))).collect();
+    let many = read(&Tree::Dict(many)).unwrap_err();
+    assert!(many.contains("fold00, ") && many.contains(", fold15, and 4 more: --state chooses one"), "{many}");
+}
+
+/// Averages without statistics, or without some layers, are nobody's network; that they are there is said.
+#[test]
+fn a_state_that_is_not_whole_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let raw = weights();
+    let without = |part: &str| {
+        let Tree::Dict(mut items) = state(&halved(weights()), "module.") else { panic!() };
+        items.retain(|(name, _)| !name.contains(part));
+        Tree::Dict(items)
+    };
+    for (part, told) in [
+        ("running_", "ema.module (104 missing, such as features.0.1.running_mean)"),
+        ("features.0.", "ema.module (5 missing, such as features.0.0.weight)"),
+        ("features.", "ema.module (260 missing, such as features.0.0.weight)"),
+    ] {
+        let tree = Tree::dict([("state_dict", state(&raw, "")), ("ema", without(part))]);
+        let mut file = open(folder.path(), &torch_save(&tree));
+        let fit = file.fit(config(), None).unwrap();
+        assert_eq!(fit.state, "state_dict");
+        assert_eq!(fit.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+        assert!(file.fitted(&fit).unwrap() == raw);
+        let error = file.fit(config(), Some("ema")).unwrap_err().to_string();
+        assert!(error.contains("ema.module: ") && error.contains(" missing: "), "{error}");
+    }
+    // Without names: in a list, as in the state of an object. What an optimizer keeps is something else.
+    let list = |count: usize| {
+        let tensor = Tree::Tensor(vec![1], vec![0.5]);
+        Tree::List((0..count).map(|_| tensor.clone()).collect())
+    };
+    let object = Tree::Between(
+        b"cmine\nAverage\n)\x81".to_vec(),
+        Box::new(Tree::dict([("decay", number(9)), ("shadow", without("running_"))])),
+        b"b".to_vec(),
+    );
+    let by_number = Tree::Between(b"}K\x07".to_vec(), Box::new(state(&halved(weights()), "")), b"s".to_vec());
+    let Tree::Dict(mut flat) = state(&raw, "") else { panic!() };
+    flat.iter_mut().for_each(|(name, _)| *name = name.replace('.', ""));
+    let flat = Tree::Dict(flat);
+    let tree = Tree::dict([
+        ("state_dict", state(&raw, "")),
+        ("ema", Tree::dict([("decay", number(9)), ("shadow_params", list(158))])),
+        ("averager", object),
+        ("optimizer", Tree::dict([("momenta", list(5))])),
+        ("epochs", by_number),
+        ("flat", flat),
+    ]);
+    let fit = open(folder.path(), &torch_save(&tree)).fit(config(), None).unwrap();
+    assert_eq!(
+        fit.incomplete.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "flat (262 tensors of other names)",
+            "averager (158 tensors without names)",
+            "epochs (262 tensors without names)",
+            "ema.shadow_params (158 tensors without names)"
+        ]
+    );
+    // Within the raw weights' own dict a few tensors are no state but a head too many; and nothing is there, nothing said.
+    let Tree::Dict(mut items) = state(&raw, "") else { panic!() };
+    items.push(("aux".to_owned(), Tree::dict([("classifier.1.weight", Tree::Tensor(vec![1], vec![0.0]))])));
+    let error = open(folder.path(), &torch_save(&Tree::Dict(items))).fit(config(), None).unwrap_err().to_string();
+    assert!(error.contains("1 extra: aux.classifier.1.weight"), "{error}");
+    let alone = open(folder.path(), &torch_save(&Tree::dict([("state_dict", state(&raw, ""))])));
+    assert_eq!(alone.fit(config(), None).unwrap().incomplete, []);
+}
+
+#[test]
+fn a_dict_of_any_class_is_read_and_objects_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = weights();
+    let Tree::Dict(items) = state(&weights, "") else { panic!() };
+    let made = |operations: &[u8]| Tree::Made(operations.to_vec(), items.clone());
+    let dict = || Box::new(Tree::Dict(items.clone()));
+    // Options of a class: its state is a dict, in which there are objects of other classes, and a tensor.
+    let object = |class: &str| {
+        let tensor = Tree::dict([("scale", Tree::Tensor(vec![1], vec![0.5]))]);
+        let state = Tree::dict([("_content", Tree::Raw(b"cmine\nNode\n)\x81}b".to_vec())), ("_metadata", tensor)]);
+        Tree::Between([b"c", class.as_bytes(), b"\n)\x81"].concat(), Box::new(state), b"b".to_vec())
+    };
+    let trees = [
+        made(b"ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R"),
+        made(b"ccollections\nOrderedDict\n)R"),
+        made(b"cmine\nState\n)\x81"),
+        made(b"cmine\nOrdered\n)R"),
+        Tree::Between(b"ccollections\nCounter\n".to_vec(), dict(), b"\x85R".to_vec()),
+        // With attributes.
+        Tree::Between(b"".to_vec(), Box::new(made(b"cmine\nState\n)\x81")), b"}X\x01\0\0\0aK\x01sb".to_vec()),
+    ];
+    for (at, tree) in trees.into_iter().enumerate() {
+        let beside = Tree::dict([
+            ("args", object("argparse\nNamespace")),
+            ("state_dict", tree.clone()),
+            ("cfg", object("omegaconf.dictconfig\nDictConfig")),
+        ]);
+        for (tree, wanted) in [(&tree, ""), (&beside, "state_dict")] {
+            for bytes in [torch_save(tree), torch_save_old(tree)] {
+                let mut file = open(folder.path(), &bytes);
+                let fit = file.fit(config(), None).unwrap();
+                assert_eq!(fit.state, wanted, "{at}");
+                assert!(file.fitted(&fit).unwrap() == weights, "{at}");
+            }
+        }
+    }
+}
+
+/// Expanded, tied and cut out of a larger tensor.
+#[test]
+fn views_are_read_as_they_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wanted = weights();
+    let Tree::Dict(mut items) = state(&wanted, "") else { panic!() };
+    let at = |name: &str| wanted.specs.iter().position(|spec| spec.name == name).unwrap();
+    let [expanded, gaps, tied, other] =
+        ["features.0.1.running_mean", "features.18.0.weight", "features.1.conv.0.1.bias", "features.1.conv.2.bias"]
+            .map(at);
+    let len = |at: usize| wanted.specs[at].shape[0];
+    // Of one tensor beside the weights: one number for all channels, every other row, and the same numbers twice.
+    let shape = wanted.specs[gaps].shape.clone();
+    let (rows, columns) = (shape[0], shape[1]);
+    let wide: Vec<f32> = (0..2 * rows * columns).map(|value| (value % 1013) as f32).collect();
+    items.insert(0, ("beside".to_owned(), Tree::Tensor(vec![2 * rows, columns], wide.clone())));
+    items[gaps + 1].1 = Tree::View(0, columns, shape, vec![2 * columns, 1, 1, 1]);
+    items[expanded + 1].1 = Tree::View(0, 3, vec![len(expanded)], vec![0]);
+    for tied in [tied, other] {
+        items[tied + 1].1 = Tree::View(0, 5, vec![len(tied)], vec![1]);
+    }
+    let counts = [expanded, tied, other].map(len);
+    wanted.values[expanded] = vec![3.0; counts[0]];
+    wanted.values[gaps] = wide.chunks(columns).skip(1).step_by(2).flatten().copied().collect();
+    wanted.values[tied] = wide[5..5 + counts[1]].to_vec();
+    wanted.values[other] = wide[5..5 + counts[2]].to_vec();
+    let beside = items.remove(0);
+    let tree = Tree::dict([("optimizer", Tree::Dict(vec![beside])), ("state_dict", Tree::Dict(items))]);
+    for bytes in [torch_save(&tree), torch_save_old(&tree)] {
+        let mut file = open(folder.path(), &bytes);
+        let fit = file.fit(config(), None).unwrap();
+        let read = file.fitted(&fit).unwrap();
+        for (spec, (read, wanted)) in wanted.specs.iter().zip(read.values.iter().zip(&wanted.values)) {
+            assert!(read == wanted, "{}", spec.name);
+        }
+    }
+    // Beyond its storage.
+    let tree =
+        Tree::dict([("a", Tree::Tensor(vec![4], vec![0.0; 4])), ("b", Tree::View(0, 1, vec![2, 2], vec![2, 1]))]);
+    let path = folder.path().join("saved.pth");
+    fs::write(&path, torch_save(&tree)).unwrap();
+    assert!(Checkpoint::open(&path).unwrap_err().to_string().contains("b lies outside the file"));
+}
+
 #[test]
 fn what_is_refused_is_shown() {
     let folder = tempfile::tempdir().unwrap();
@@ -252,11 +464,18 @@ fn what_is_refused_is_shown() {
     };
     let error = refused(&Tree::dict([("epoch", number(1)), ("best_acc", number(2))]));
     assert!(error.contains("no tensors by name in it, but a dict of epoch, best_acc"), "{error}");
+    let inner = Box::new(Tree::dict([("a", Tree::Tensor(vec![1], vec![0.5]))]));
+    let error = refused(&Tree::Between(b"}K\x07".to_vec(), inner, b"s".to_vec()));
+    assert!(error.contains("a dict whose keys are no texts"), "{error}");
     let error = refused(&Tree::Raw(b"cmobilenet\nMobileNetV2\n)\x81}b".to_vec()));
     assert!(error.contains("an object of class MobileNetV2: save its state_dict()"), "{error}");
     let other = Tree::dict([("encoder.embed", Tree::Tensor(vec![2, 3], vec![0.0; 6]))]);
-    let error = refused(&Tree::dict([("state_dict", other)]));
+    let tree = Tree::dict([("state_dict", other)]);
+    let error = refused(&tree);
     assert!(error.contains("no mobilenetv2 in it, but 1 tensors: state_dict.encoder.embed [2, 3]"), "{error}");
+
+    let error = open(folder.path(), &torch_save(&tree)).fit(config(), Some("ema")).unwrap_err().to_string();
+    assert!(error.contains("no state ema in it, but the keys state_dict (1 tensor)"), "{error}");
 
     // A look-alike: the same names, other shapes.
     let mut alike = renamed(&weights(), Dialect::FlatFeatures);

@@ -4,7 +4,6 @@
 //! of each channel of the output); of the maps, in the graph's order, `maps.scale` and `maps.zero_point`.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -62,7 +61,7 @@ pub enum StoreError {
 /// True for a file that [`save`] wrote, judged by its header alone.
 pub fn is_quantised(path: &Path) -> bool {
     let header = || -> Option<Vec<u8>> {
-        let mut file = File::open(path).ok()?;
+        let mut file = sandglass_files::open(path).ok()?;
         let mut size = [0; 8];
         file.read_exact(&mut size).ok()?;
         let size = Some(u64::from_le_bytes(size)).filter(|size| *size <= MAX_HEADER)?;
@@ -137,7 +136,7 @@ pub fn load(path: &Path) -> Result<(Quantised, Facts), StoreError> {
     if size > MAX_FILE {
         return Err(damaged(format!("{size} bytes, more than any network here needs")));
     }
-    read(&std::fs::read(path).map_err(io)?).map_err(damaged)
+    read(&sandglass_files::read(path).map_err(io)?).map_err(damaged)
 }
 
 fn read(bytes: &[u8]) -> Result<(Quantised, Facts), String> {

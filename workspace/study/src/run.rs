@@ -175,7 +175,7 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> CellError {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), CellError> {
-    let bytes = fs::read(from).map_err(failed(from))?;
+    let bytes = sandglass_files::read(from).map_err(failed(from))?;
     sandglass_files::write(to, &bytes).map_err(failed(to))
 }
 

@@ -57,7 +57,7 @@ impl Shown {
             let name = format!("{}/{}/{}", row.study, row.profile, row.cell);
             let path = project.rows().join(format!("{name}.parquet"));
             if let Entry::Vacant(cell) = shown.cells.entry(name) {
-                let bytes = std::fs::read(&path).map_err(StudyError::io(&path))?;
+                let bytes = sandglass_files::read(&path).map_err(StudyError::io(&path))?;
                 cell.insert(blake3::hash(&bytes).to_hex().chars().take(16).collect());
             }
         }

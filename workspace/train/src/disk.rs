@@ -18,7 +18,7 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        sandglass_files::read(path)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -116,7 +116,7 @@ fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Re
         last = now;
         lap
     };
-    let picture = sandglass_data::decode(&fs::read(image)?)?;
+    let picture = sandglass_data::decode(&sandglass_files::read(image)?)?;
     let decode = lap();
     let input = detector.read(&picture)?;
     let resize = lap();

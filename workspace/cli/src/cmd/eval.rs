@@ -3,6 +3,7 @@
 mod detector;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     ensure!(args.split.is_none(), "--split is of a detector's data");
     let card = Card::read(&args.weights.weights)?;
     let config = network(&args, card.as_ref())?;
-    let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
+    let Chosen { input, protocol, padding, mut assumed } = args.protocol.chosen(card.clone())?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
         true => {
             let (network, config) = quantised(&args.weights.weights, config)?;
@@ -80,6 +81,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         false => Subject::Float(args.weights.load(config, padding)?),
     };
+    if card.is_none() && matches!(subject, Subject::Float(_)) {
+        let stem_stride = args.stem_stride.is_none().then_some("stem_stride");
+        let is_open = config.name.has_identity_div() && config.identity_div == 1 && args.identity_div.is_none();
+        let identity_div = is_open.then_some("identity_div");
+        assumed.splice(0..0, stem_stride.into_iter().chain(identity_div));
+    }
     let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
     let names = card.as_ref().and_then(Card::names);
@@ -111,7 +118,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
-    let report = Report { score, subject, set, labels, protocol, transform, engine };
+    let card = Card::find(&args.weights.weights);
+    let report = Report { score, subject, set, labels, protocol, transform, engine, card, assumed };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
@@ -153,11 +161,7 @@ fn network(args: &Args, card: Option<&Card>) -> anyhow::Result<NetworkConfig> {
     config.width = args.width.or(card.map(|card| card.width)).unwrap_or(config.width);
     config.stem_stride = args.stem_stride.or(card.map(|card| card.stem_stride)).unwrap_or(config.stem_stride);
     if let Some(card) = card {
-        let same =
-            config.to_string() == card.network && (config.width, config.stem_stride) == (card.width, card.stem_stride);
-        let asked = format!("{config} {:?} with stem stride {}", config.width, config.stem_stride);
-        let of = format!("{} {:?} with stem stride {}", card.network, card.width, card.stem_stride);
-        anyhow::ensure!(same, "{}: is of {of}, not {asked}", Card::beside(&args.weights.weights).display());
+        card.check_network(&args.weights.weights, &config)?;
     }
     Ok(config)
 }
@@ -179,6 +183,14 @@ impl Subject {
         match self {
             Self::Float(loaded) => &loaded.config,
             Self::Quantised(config, _) => config,
+        }
+    }
+
+    /// What the checkpoint holds beside what is scored.
+    fn incomplete(&self) -> Vec<String> {
+        match self {
+            Self::Float(loaded) => loaded.incomplete(),
+            Self::Quantised(..) => Vec::new(),
         }
     }
 
@@ -252,11 +264,15 @@ struct Report {
     protocol: Protocol,
     transform: Transform,
     engine: EngineName,
+    /// Where the checkpoint's card lies.
+    card: Option<PathBuf>,
+    /// What is at its default, for neither arguments, card nor weights say it.
+    assumed: Vec<&'static str>,
 }
 
 impl Report {
     fn as_json(&self) -> Value {
-        let Self { score, subject, set, labels, protocol, transform, engine } = self;
+        let Self { score, subject, set, labels, protocol, transform, engine, card, assumed } = self;
         let config = subject.config();
         json!({
             "top1": score.top1(),
@@ -268,6 +284,8 @@ impl Report {
             "network": config.to_string(),
             "width": config.width,
             "classes": config.classes,
+            "stem_stride": config.stem_stride,
+            "identity_div": config.identity_div,
             "data": set.name(),
             "data_hash": set.hash(),
             "data_classes": set.class_count(),
@@ -279,13 +297,16 @@ impl Report {
             "orientation_tags": set.turned(),
             "synthetic": set.synthetic(),
             "weights": subject.as_json(),
+            "incomplete": subject.incomplete(),
+            "card": card.as_ref().map(|card| card.display().to_string()),
+            "assumed": assumed,
             "engine": engine.to_string(),
             "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
         })
     }
 
     fn as_text(&self) -> String {
-        let Self { score, subject, set, labels, protocol, transform, engine } = self;
+        let Self { score, subject, set, labels, protocol, transform, engine, .. } = self;
         let config = subject.config();
         let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
         let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
@@ -305,5 +326,26 @@ impl Report {
                 "protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n",
                 protocol.mean, protocol.std
             )
+            + &self.taken()
+    }
+
+    /// What was taken that no tensor tells, and from where.
+    fn taken(&self) -> String {
+        let config = self.subject.config();
+        let mut network = format!("network: stem stride {}", config.stem_stride);
+        if config.name.has_identity_div() {
+            network += &format!(", identity divisor {}", config.identity_div);
+        }
+        let card = match &self.card {
+            Some(card) => format!("card: {}", card.display()),
+            None if self.assumed.is_empty() => "no card beside the weights".to_owned(),
+            None => format!("no card beside the weights: at their defaults are {}", self.assumed.join(", ")),
+        };
+        match self.subject.incomplete().as_slice() {
+            [] => format!("{network}\n{card}\n"),
+            beside => {
+                format!("beside these weights, not whole and not taken: {}\n{network}\n{card}\n", beside.join(", "))
+            }
+        }
     }
 }

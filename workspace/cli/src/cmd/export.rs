@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
+use sandglass_lab::Card;
 use sandglass_models::PaddingRule;
 use sandglass_models::checkpoint::Checkpoint;
+use sandglass_study::tell;
 
 use super::cost::NetworkArgs;
 
@@ -16,6 +18,9 @@ pub struct Args {
     /// Checkpoint: .safetensors or .pth, or a quantised one; its classifier says how many classes there are
     #[arg(long, value_name = "FILE")]
     weights: PathBuf,
+    /// Which state of a checkpoint that holds several: the keys that lead to it
+    #[arg(long, value_name = "KEY")]
+    state: Option<String>,
     /// Convolutions pad as TensorFlow's SAME, where the names of the checkpoint's tensors do not say so
     #[arg(long)]
     same_padding: bool,
@@ -25,8 +30,12 @@ pub struct Args {
     onnx: PathBuf,
 }
 
-pub fn run(Args { network, weights, same_padding, onnx }: Args) -> anyhow::Result<ExitCode> {
+pub fn run(Args { network, weights, state, same_padding, onnx }: Args) -> anyhow::Result<ExitCode> {
+    if let Some(card) = Card::read(&weights)? {
+        card.check_network(&weights, &network.config()?)?;
+    }
     if sandglass_quant::is_quantised(&weights) {
+        ensure!(state.is_none(), "--state: a quantised checkpoint holds one");
         ensure!(!same_padding, "--same-padding: a quantised checkpoint knows its padding");
         let (quantised, config) = super::weights::quantised(&weights, network.config()?)?;
         let name = format!("{config}_w{}_int8", config.width);
@@ -36,7 +45,10 @@ pub fn run(Args { network, weights, same_padding, onnx }: Args) -> anyhow::Resul
         return Ok(ExitCode::SUCCESS);
     }
     let mut checkpoint = Checkpoint::open(&weights)?;
-    let fit = checkpoint.fit(network.config()?, None)?;
+    let fit = checkpoint.fit(network.config()?, state.as_deref())?;
+    for state in &fit.incomplete {
+        tell(format_args!("warning: {}: not whole and not taken: {state}", weights.display()));
+    }
     let padding = same_padding.then_some(PaddingRule::Same);
     let (config, graph, values) = (fit.config, fit.graph(padding)?, checkpoint.fitted(&fit)?);
     let name = format!("{config}_w{}", config.width);

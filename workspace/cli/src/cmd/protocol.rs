@@ -60,6 +60,8 @@ pub struct Chosen {
     pub protocol: Protocol,
     /// None: as the checkpoint's names imply.
     pub padding: Option<PaddingRule>,
+    /// What neither the arguments nor a card say.
+    pub assumed: Vec<&'static str>,
 }
 
 impl ProtocolArgs {
@@ -73,6 +75,7 @@ impl ProtocolArgs {
     }
 
     pub fn chosen(&self, card: Option<Card>) -> anyhow::Result<Chosen> {
+        let has_card = card.is_some();
         let input = self.input.or(match self.preset {
             Some(_) => Some(224),
             None => card.as_ref().and_then(|card| card.input),
@@ -109,7 +112,15 @@ impl ProtocolArgs {
             (Some(Padding::Same), _) | (None, Some(Preset::Tensorflow)) => Some(PaddingRule::Same),
             (None, None) => None,
         };
-        Ok(Chosen { input, protocol, padding })
+        let said = [
+            ("input", self.input.is_some()),
+            ("resize", self.resize.is_some()),
+            ("mean", self.mean.is_some()),
+            ("std", self.std.is_some()),
+        ];
+        let is_assumed = |&(_, is_said): &(_, bool)| !is_said && self.preset.is_none() && !has_card;
+        let assumed = said.into_iter().filter(is_assumed).map(|(what, _)| what).collect();
+        Ok(Chosen { input, protocol, padding, assumed })
     }
 }
 

@@ -36,6 +36,9 @@ pub struct Args {
     /// Checkpoint: .safetensors or .pth
     #[arg(long)]
     weights: PathBuf,
+    /// Which state of a checkpoint that holds several: the keys that lead to it
+    #[arg(long, value_name = "KEY")]
+    state: Option<String>,
     /// Training images: as eval takes them
     #[arg(long)]
     calibration: String,
@@ -63,10 +66,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.stem_stride = args.stem_stride;
     config.identity_div = args.identity_div.unwrap_or(config.identity_div);
     let mut checkpoint = Checkpoint::open(&args.weights)?;
-    let fit = checkpoint.fit(config, None)?;
+    let fit = checkpoint.fit(config, args.state.as_deref())?;
+    for state in &fit.incomplete {
+        tell(format_args!("warning: {}: not whole and not taken: {state}", args.weights.display()));
+    }
     config.classes = fit.config.classes;
     let card = Card::read(&args.weights)?;
-    let Chosen { input, protocol, padding } = args.protocol.chosen(card.clone())?;
+    if let Some(card) = &card {
+        card.check_network(&args.weights, &config)?;
+    }
+    let Chosen { input, protocol, padding, .. } = args.protocol.chosen(card.clone())?;
     let padding = if args.same_padding { Some(PaddingRule::Same) } else { padding };
     let mut facts = Facts {
         network: config.to_string(),

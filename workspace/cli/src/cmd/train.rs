@@ -66,7 +66,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let signal = Signal::listen()?;
     let mut training = sandglass_data::open(&args.data, Part::Train, args.classes)?;
     let mut network: NetworkConfig = args.network.parse()?;
     network.width = args.width;
@@ -127,6 +126,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         evaluate_every: 1,
         commit: super::build().named(),
     };
+    // Until here there is nothing to save, and a signal ends the program as usual.
+    let signal = Signal::listen()?;
     let mut bar = Bar::new();
     let trained = sandglass_train::train(&task, &config, &training, evaluation.as_ref(), &mut bar, signal.stop());
     bar.0.finish_and_clear();

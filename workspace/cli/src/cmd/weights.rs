@@ -124,6 +124,11 @@ impl Loaded {
         })
     }
 
+    /// What the file holds beside them of the same network, in a word each.
+    pub fn incomplete(&self) -> Vec<String> {
+        self.fit.incomplete.iter().map(ToString::to_string).collect()
+    }
+
     pub fn as_json(&self) -> Value {
         json!({
             "names": self.fit.names(),

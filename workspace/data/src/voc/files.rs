@@ -23,7 +23,7 @@ impl Files {
     /// [`DataError::Archive`] of headers that are damaged, claim bytes that are not there, or name a file twice.
     pub fn tar(path: &Path) -> Result<Self, DataError> {
         let damaged = |error: std::io::Error| DataError::archive(path, error.to_string().replace('\n', "; "));
-        let file = File::open(path).map_err(DataError::io(path))?;
+        let file = sandglass_files::open(path).map_err(DataError::io(path))?;
         let length = file.metadata().map_err(DataError::io(path))?.len();
         let mut archive = tar::Archive::new(file);
         let mut index = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Files {
             return Err(DataError::layout(&path, format!("takes {size} bytes; more than {most} are not read")));
         }
         let bytes = match self {
-            Files::Folder(_) => File::open(&path).and_then(|file| read(file, size)),
+            Files::Folder(_) => sandglass_files::open(&path).and_then(|file| read(file, size)),
             Files::Tar { path, index } => {
                 let start = index.get(name).map_or(0, |(start, _)| *start);
                 File::open(path).and_then(|mut file| {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::fit::OfState;
 use super::tensorflow::{self, Source};
-use super::{Checkpoint, CheckpointError, Differences, Problem};
+use super::{Checkpoint, CheckpointError, Differences, Incomplete, Problem};
 use crate::{DetectorConfig, DetectorName, TensorSpec, Weights};
 
 /// A detector's weights from a file.
@@ -14,6 +15,10 @@ pub struct FittedDetector {
     pub weights: Weights,
     /// Whose names the file has, in a word.
     pub names: &'static str,
+    /// The keys that lead to the tensors, joined with dots; empty where there are none.
+    pub state: String,
+    /// What the file holds beside it of the same detector.
+    pub incomplete: Vec<Incomplete>,
 }
 
 impl Checkpoint {
@@ -42,8 +47,8 @@ impl Checkpoint {
             _ => config,
         };
         let specs = self::specs(config)?;
-        let weights = self.weights_of(specs, state, &config.to_string())?;
-        Ok(FittedDetector { config, weights, names: "reference" })
+        let OfState { weights, state, incomplete } = self.weights_of(specs, state, &config.to_string())?;
+        Ok(FittedDetector { config, weights, names: "reference", state, incomplete })
     }
 
     fn frozen(&mut self, config: DetectorConfig) -> Result<FittedDetector, CheckpointError> {
@@ -80,7 +85,8 @@ impl Checkpoint {
                 }
             });
         }
-        Ok(FittedDetector { config, weights: Weights { specs, values }, names: "TensorFlow" })
+        let (state, incomplete) = (String::new(), Vec::new());
+        Ok(FittedDetector { config, weights: Weights { specs, values }, names: "TensorFlow", state, incomplete })
     }
 }
 

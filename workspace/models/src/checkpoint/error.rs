@@ -63,13 +63,15 @@ pub enum Problem {
     BigEndian,
     #[error("{0} lies outside the file, or does not fit its storage")]
     OutsideFile(String),
-    #[error("its tensors share memory, or are larger than the file")]
-    Shared,
+    #[error("{0} shares its memory with other tensors, which in all are larger than the file: save contiguous copies")]
+    Shared(String),
+    #[error("more than {0} tensors or dicts of them: save the state dict alone")]
+    TooMany(usize),
     #[error("{0} is in it twice")]
     Twice(String),
     #[error("{0} is no tensor of f32, f16, bf16 or f64")]
     Type(String),
-    #[error("{0} is a view with gaps: save a contiguous copy")]
+    #[error("{0} is a view with wide gaps: save a contiguous copy")]
     Strides(String),
     #[error("no tensor {0}")]
     NoTensor(String),
@@ -112,6 +114,17 @@ impl Differences {
         }
         differences.missing = wanted.into_keys().map(short).collect();
         differences
+    }
+
+    /// Each kind with its number and one name.
+    pub fn in_short(&self) -> String {
+        let kinds = [("missing", &self.missing), ("extra", &self.extra), ("misshaped", &self.misshaped)];
+        let kinds = kinds.into_iter().filter_map(|(kind, names)| match names.as_slice() {
+            [] => None,
+            [only] => Some(format!("1 {kind}: {only}")),
+            [first, ..] => Some(format!("{} {kind}, such as {first}", names.len())),
+        });
+        kinds.collect::<Vec<_>>().join("; ")
     }
 
     pub(super) fn len(&self) -> usize {

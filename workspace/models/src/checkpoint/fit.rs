@@ -1,12 +1,13 @@
 //! Which of a file's tensors are a network's: prefixes and keys that lead to them, and whose names they have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 
 use super::{Checkpoint, CheckpointError, Dialect, Differences, Problem, Stored};
 use crate::{Graph, ModelError, NetworkConfig, NetworkName, PaddingRule, TensorSpec, Weights};
 
-/// Groups of one dialect that are looked at: each holds the names of all tensors.
+/// States that are looked at: each holds the names of all tensors.
 const MAX_STATES: usize = 16;
 
 /// The tensors of a file that are a network's.
@@ -18,6 +19,8 @@ pub struct Fit {
     pub dialect: Dialect,
     /// The keys and wrappers that lead to the tensors, joined with dots; empty where there are none.
     pub state: String,
+    /// What the file holds beside it of the same network.
+    pub incomplete: Vec<Incomplete>,
     specs: Vec<TensorSpec>,
     /// In the file, parallel to the specs.
     names: Vec<String>,
@@ -53,7 +56,28 @@ impl Fit {
     }
 }
 
-/// How tensors of one prefix differ from a network's.
+/// A state beside the one that was taken, which lacks some of the network's tensors, has them in other shapes or without
+/// names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The keys that lead to it, joined with dots; empty where there are none.
+    pub state: String,
+    /// In a few words.
+    pub why: String,
+}
+
+/// The tensors below one prefix, some of which have names of the network's.
+struct Group {
+    /// With its last dot.
+    prefix: String,
+    dialect: Dialect,
+    /// How many of the network's names it has, and how many there are.
+    names: usize,
+    of: usize,
+    has_stem: bool,
+}
+
+/// How a group differs from a network.
 struct Tried {
     state: String,
     dialect: Dialect,
@@ -63,32 +87,55 @@ struct Tried {
     differences: Differences,
 }
 
+/// The group that was taken, and those that are not whole.
+struct Chosen {
+    tried: Tried,
+    incomplete: Vec<Incomplete>,
+}
+
+impl Group {
+    fn state(&self) -> &str {
+        self.prefix.strip_suffix('.').unwrap_or_default()
+    }
+
+    /// Whether it might be meant as the network; single names are found in many others.
+    fn is_state(&self) -> bool {
+        self.has_stem || self.has_most()
+    }
+
+    fn has_most(&self) -> bool {
+        2 * self.names >= self.of
+    }
+}
+
 impl Checkpoint {
     /// The one group of tensors that has the network's names and shapes, in any dialect, whatever leads to it. Where there
-    /// are several, `state` chooses: the keys that lead to it, or the first few of them.
+    /// are several, `state` chooses: the keys that lead to it, or the first few of them. Groups are the same only where all
+    /// their tensors are the same bytes of the file.
     ///
     /// # Errors
     /// No such group, or several; the message says what was found.
     pub fn fit(&self, config: NetworkConfig, state: Option<&str>) -> Result<Fit, CheckpointError> {
-        let mut tried = Vec::new();
+        let mut groups = Vec::new();
         for &dialect in Dialect::of(config.name) {
-            let stem = rename(dialect, &specs(config)?);
-            let Some(stem) = stem.first() else { continue };
-            let classifier = dialect.rename(&format!("{}.weight", config.name.classifier())).unwrap_or_default();
-            for prefix in self.prefixes(stem) {
-                let classes = match self.get(&format!("{prefix}{classifier}")).map(|tensor| tensor.shape.as_slice()) {
-                    Some(&[classes, _]) => classes,
-                    _ => config.classes,
-                };
-                let config = NetworkConfig { classes, ..config };
-                let Ok(specs) = specs(config) else { continue };
-                let names = rename(dialect, &specs);
-                tried.push(self.tried(prefix, dialect, config, specs, names));
-            }
+            groups.extend(self.groups(dialect, &rename(dialect, &specs(config)?)));
         }
-        let tried = self.choose(tried, state, &config.to_string())?;
+        let classifier = format!("{}.weight", config.name.classifier());
+        let tried = |group: &Group| {
+            let classifier = group.dialect.rename(&classifier).unwrap_or_default();
+            let classes = match self.get(&format!("{}{classifier}", group.prefix)).map(|tensor| tensor.shape.as_slice())
+            {
+                Some(&[classes, _]) => classes,
+                _ => config.classes,
+            };
+            let config = NetworkConfig { classes, ..config };
+            let specs = specs(config).ok()?;
+            let names = rename(group.dialect, &specs);
+            Some(self.tried(group, config, specs, names))
+        };
+        let Chosen { tried, incomplete } = self.choose(&groups, state, &config.to_string(), tried)?;
         let Tried { state, dialect, config, specs, names, .. } = tried;
-        Ok(Fit { config, dialect, state, specs, names })
+        Ok(Fit { config, dialect, state, incomplete, specs, names })
     }
 
     /// The values of a fit, in the order of the graph's tensors.
@@ -96,8 +143,7 @@ impl Checkpoint {
     /// # Errors
     /// A tensor that cannot be read.
     pub fn fitted(&mut self, fit: &Fit) -> Result<Weights, CheckpointError> {
-        let values = fit.names.iter().map(|name| self.read(name)).collect::<Result<_, _>>()?;
-        Ok(Weights { specs: fit.specs.clone(), values })
+        Ok(Weights { specs: fit.specs.clone(), values: self.read_all(&fit.names)? })
     }
 
     /// All of `specs` and nothing else, under their own names, whatever leads to them.
@@ -105,7 +151,7 @@ impl Checkpoint {
     /// # Errors
     /// All differences between file and `specs` at once, several groups of them, or a tensor that cannot be read.
     pub fn weights(&mut self, specs: Vec<TensorSpec>) -> Result<Weights, CheckpointError> {
-        self.weights_of(specs, None, "network")
+        Ok(self.weights_of(specs, None, "network")?.weights)
     }
 
     /// The same of a network of this name; where there are several states, `state` chooses.
@@ -114,26 +160,41 @@ impl Checkpoint {
         specs: Vec<TensorSpec>,
         state: Option<&str>,
         network: &str,
-    ) -> Result<Weights, CheckpointError> {
+    ) -> Result<OfState, CheckpointError> {
         let names = rename(Dialect::Own, &specs);
         let config = NetworkConfig::new(NetworkName::MobileNetV2);
-        let prefixes = names.first().map(|stem| self.prefixes(stem)).unwrap_or_default();
-        let prefixes = if prefixes.is_empty() { vec![self.common_prefix()] } else { prefixes };
-        let tried =
-            prefixes.into_iter().map(|prefix| self.tried(prefix, Dialect::Own, config, specs.clone(), names.clone()));
-        let Tried { specs, names, .. } = self.choose(tried.collect(), state, network)?;
-        let values = names.iter().map(|name| self.read(name)).collect::<Result<_, _>>()?;
-        Ok(Weights { specs, values })
+        let mut groups = self.groups(Dialect::Own, &names);
+        if !groups.iter().any(Group::is_state) {
+            let of = names.len();
+            groups.push(Group { prefix: self.common_prefix(), dialect: Dialect::Own, names: 0, of, has_stem: true });
+        }
+        let tried = |group: &Group| Some(self.tried(group, config, specs.clone(), names.clone()));
+        let Chosen { tried, incomplete } = self.choose(&groups, state, network, tried)?;
+        let Tried { state, specs, names, .. } = tried;
+        Ok(OfState { weights: Weights { specs, values: self.read_all(&names)? }, state, incomplete })
     }
 
-    /// What stands before `stem` in the names of tensors, each with its last dot.
-    fn prefixes(&self, stem: &str) -> Vec<String> {
-        let prefix = |tensor: &Stored| {
-            let prefix = tensor.name.strip_suffix(stem)?;
-            // The same tensors once more under another key are no second state.
-            (!tensor.is_again && (prefix.is_empty() || prefix.ends_with('.'))).then(|| prefix.to_owned())
+    /// What stands before names of the network's: each tensor belongs to the shortest such prefix, for `conv1.weight` is a
+    /// name of ResNet-50's, and the end of others.
+    fn groups(&self, dialect: Dialect, names: &[String]) -> Vec<Group> {
+        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for tensor in &self.tensors {
+            let name = tensor.name.as_str();
+            let mut starts = std::iter::once(0).chain(name.match_indices('.').map(|(dot, _)| dot + 1));
+            if let Some(start) = starts.find(|&start| known.contains(&name[start..])) {
+                *counts.entry(&name[..start]).or_default() += 1;
+            }
+        }
+        let stem = names.first().map_or("", String::as_str);
+        let group = |(prefix, count): (&str, usize)| Group {
+            prefix: prefix.to_owned(),
+            dialect,
+            names: count,
+            of: names.len(),
+            has_stem: self.get(&format!("{prefix}{stem}")).is_some(),
         };
-        self.tensors.iter().filter_map(prefix).take(MAX_STATES).collect()
+        counts.into_iter().map(group).collect()
     }
 
     /// The keys that all names start with.
@@ -149,86 +210,185 @@ impl Checkpoint {
         prefix
     }
 
-    fn tried(
-        &self,
-        prefix: String,
-        dialect: Dialect,
-        config: NetworkConfig,
-        specs: Vec<TensorSpec>,
-        names: Vec<String>,
-    ) -> Tried {
+    /// All tensors whose names start so.
+    fn below(&self, prefix: &str) -> &[Stored] {
+        let from = self.tensors.partition_point(|tensor| tensor.name.as_str() < prefix);
+        let tensors = self.tensors.get(from..).unwrap_or_default();
+        let count = tensors.partition_point(|tensor| tensor.name.starts_with(prefix));
+        tensors.get(..count).unwrap_or_default()
+    }
+
+    fn tried(&self, group: &Group, config: NetworkConfig, specs: Vec<TensorSpec>, names: Vec<String>) -> Tried {
+        let prefix = &group.prefix;
         let names: Vec<String> = names.into_iter().map(|name| format!("{prefix}{name}")).collect();
         let wanted: BTreeMap<&str, &TensorSpec> = names.iter().map(String::as_str).zip(&specs).collect();
-        let below = self.tensors.iter().filter(|tensor| tensor.name.starts_with(&prefix));
-        let differences = Differences::between(wanted, below, prefix.len());
-        let state = prefix.strip_suffix('.').unwrap_or_default().to_owned();
-        Tried { state, dialect, config, specs, names, differences }
+        let differences = Differences::between(wanted, self.below(prefix).iter(), prefix.len());
+        Tried { state: group.state().to_owned(), dialect: group.dialect, config, specs, names, differences }
     }
 
-    fn choose(&self, mut tried: Vec<Tried>, state: Option<&str>, network: &str) -> Result<Tried, CheckpointError> {
-        // What lies below a shorter prefix and belongs to a group of its own is no part of it.
-        let groups: Vec<String> =
-            tried.iter().filter(|group| !group.state.is_empty()).map(|group| format!("{}.", group.state)).collect();
-        for group in &mut tried {
-            let inner: Vec<&str> = match group.state.as_str() {
-                "" => groups.iter().map(String::as_str).collect(),
-                state => groups.iter().filter_map(|other| other.strip_prefix(&format!("{state}."))).collect(),
-            };
-            let inner = inner.into_iter().filter(|other| !other.is_empty()).collect::<Vec<_>>();
-            group.differences.extra.retain(|name| !inner.iter().any(|other| name.starts_with(other)));
+    fn choose(
+        &self,
+        groups: &[Group],
+        state: Option<&str>,
+        network: &str,
+        tried: impl Fn(&Group) -> Option<Tried>,
+    ) -> Result<Chosen, CheckpointError> {
+        // What lies below a prefix and is mostly a network of its own is no part of it.
+        let own: Vec<&Group> = groups.iter().filter(|group| group.has_most()).collect();
+        let tried = |group: &Group| {
+            let mut tried = tried(group)?;
+            let inner: Vec<&str> = own.iter().filter_map(|other| other.prefix.strip_prefix(&group.prefix)).collect();
+            let is_inner = |name: &String| inner.iter().any(|inner| !inner.is_empty() && name.starts_with(inner));
+            tried.differences.extra.retain(|name| !is_inner(name));
+            Some(tried)
+        };
+        let mut candidates: Vec<&Group> = match state {
+            None => groups.iter().filter(|group| group.is_state()).collect(),
+            Some(state) => {
+                let is_exact = groups.iter().any(|group| group.state() == state);
+                let below = format!("{state}.");
+                let is_named =
+                    |group: &&Group| group.state() == state || (!is_exact && group.prefix.starts_with(&below));
+                let named: Vec<&Group> = groups.iter().filter(is_named).collect();
+                if named.is_empty() {
+                    let problem = Problem::NoState { state: state.to_owned(), found: self.states(groups) };
+                    return Err(self.unreadable(problem));
+                }
+                named
+            }
+        };
+        candidates.sort_by_key(|group| std::cmp::Reverse(group.names));
+        let whole = candidates.iter().filter(|group| group.names == group.of).count();
+        if whole > MAX_STATES {
+            let states = candidates.iter().take(MAX_STATES).map(|group| spelt(group.state()));
+            let more = format!("and {} more", whole - MAX_STATES);
+            return Err(self.unreadable(Problem::Several(states.chain([more]).collect())));
         }
-        if let Some(state) = state {
-            let below = format!("{state}.");
-            let named = |group: &Tried| group.state == state || group.state.starts_with(&below);
-            let exact = tried.iter().any(|group| group.state == state);
-            let all = states(&tried);
-            tried.retain(|group| if exact { group.state == state } else { named(group) });
-            if tried.is_empty() {
-                return Err(self.unreadable(Problem::NoState { state: state.to_owned(), found: self.found(&all) }));
+        candidates.truncate(MAX_STATES);
+        let (fitting, others): (Vec<Tried>, Vec<Tried>) =
+            candidates.into_iter().filter_map(tried).partition(|tried| tried.differences.is_empty());
+        let mut states: Vec<Tried> = Vec::new();
+        for tried in fitting {
+            if !states.iter().any(|other| self.is_same(other, &tried)) {
+                states.push(tried);
             }
         }
-        let fitting = tried.iter().filter(|group| group.differences.is_empty()).count();
-        match fitting {
-            1 => {}
-            0 => {
-                let nearest = tried.into_iter().min_by_key(|group| group.differences.len());
-                let Some(nearest) = nearest else {
-                    let found = self.found(&[]);
-                    return Err(self.unreadable(Problem::NoNetwork { network: network.to_owned(), found }));
-                };
-                let Tried { differences, dialect, state, .. } = nearest;
-                let names = match (dialect, state.as_str()) {
-                    (Dialect::Own, "") => String::new(),
-                    (Dialect::Own, state) => format!("{state}: "),
-                    (dialect, "") => format!("in {dialect}'s names: "),
-                    (dialect, state) => format!("{state}, in {dialect}'s names: "),
-                };
-                return Err(CheckpointError::Different { path: self.path.clone(), names, differences });
+        match <[Tried; 1]>::try_from(states) {
+            Ok([chosen]) => {
+                let incomplete = self.beside(&chosen, groups, tried);
+                Ok(Chosen { tried: chosen, incomplete })
             }
-            _ => {
-                tried.retain(|group| group.differences.is_empty());
-                return Err(self.unreadable(Problem::Several(states(&tried))));
+            Err(states) if states.is_empty() => Err(self.misfit(others, network)),
+            Err(states) => {
+                let states = states.iter().map(|tried| spelt(&tried.state)).collect();
+                Err(self.unreadable(Problem::Several(states)))
             }
         }
-        let fits = tried.into_iter().find(|group| group.differences.is_empty());
-        fits.ok_or_else(|| self.unreadable(Problem::NoStateDict("no tensors".into())))
     }
 
-    /// In words: states, or a few tensors with their shapes.
-    fn found(&self, states: &[String]) -> String {
-        if !states.is_empty() {
-            return format!("the states {}", states.join(", "));
+    /// What else of the network's size a file holds: the same network in parts, or as many tensors that are called otherwise.
+    /// An average might be meant, and not be found by its names.
+    fn beside(&self, chosen: &Tried, groups: &[Group], tried: impl Fn(&Group) -> Option<Tried>) -> Vec<Incomplete> {
+        let is_as_large = |count: usize| 2 * count >= chosen.names.len();
+        let others = groups.iter().filter(|group| group.dialect == chosen.dialect && group.state() != chosen.state);
+        let mut incomplete = Vec::new();
+        for tried in others.clone().take(MAX_STATES).filter_map(tried) {
+            if !tried.differences.is_empty() {
+                incomplete.push(Incomplete { why: tried.differences.in_short(), state: tried.state });
+            }
         }
+        let known: Vec<&str> = others.filter(|group| group.has_most()).map(|group| group.prefix.as_str()).collect();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for tensor in &self.tensors {
+            let key = leaves(&tensor.name, &chosen.state);
+            if key.is_some() && !known.iter().any(|prefix| tensor.name.starts_with(prefix)) {
+                *counts.entry(key.unwrap_or_default()).or_default() += 1;
+            }
+        }
+        for (key, count) in counts.into_iter().filter(|(_, count)| is_as_large(*count)) {
+            let (state, why) = (key.to_owned(), format!("{count} tensors of other names"));
+            incomplete.push(Incomplete { state, why });
+        }
+        for (key, count) in self.unnamed.iter().filter(|(_, count)| is_as_large(*count as usize)) {
+            incomplete.push(Incomplete { state: key.clone(), why: format!("{count} tensors without names") });
+        }
+        incomplete
+    }
+
+    /// Of groups none of which fits: how the nearest differs.
+    fn misfit(&self, tried: Vec<Tried>, network: &str) -> CheckpointError {
+        let Some(nearest) = tried.into_iter().min_by_key(|group| group.differences.len()) else {
+            return self.unreadable(Problem::NoNetwork { network: network.to_owned(), found: self.found() });
+        };
+        let Tried { differences, dialect, state, .. } = nearest;
+        let names = match (dialect, state.as_str()) {
+            (Dialect::Own, "") => String::new(),
+            (Dialect::Own, state) => format!("{state}: "),
+            (dialect, "") => format!("in {dialect}'s names: "),
+            (dialect, state) => format!("{state}, in {dialect}'s names: "),
+        };
+        CheckpointError::Different { path: self.path.clone(), names, differences }
+    }
+
+    /// Whether all tensors of both are the same bytes: one dict under two keys is one state.
+    fn is_same(&self, a: &Tried, b: &Tried) -> bool {
+        let place = |name| self.get(name).map(|tensor| (tensor.at, tensor.dtype, &tensor.shape, &tensor.layout));
+        a.names.len() == b.names.len() && a.names.iter().zip(&b.names).all(|(a, b)| place(a) == place(b))
+    }
+
+    /// In words: a few tensors with their shapes.
+    fn found(&self) -> String {
         let names: Vec<String> =
             self.tensors.iter().take(5).map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
         let more = if self.tensors.len() > names.len() { ", ..." } else { "" };
         format!("{} tensors: {}{more}", self.tensors.len(), names.join(", "))
     }
+
+    /// In words: the states there are, or the first keys of all names, each with the number of its tensors.
+    fn states(&self, groups: &[Group]) -> String {
+        let states: BTreeSet<&str> = groups.iter().filter(|group| group.is_state()).map(Group::state).collect();
+        let keys = || self.tensors.iter().map(|tensor| tensor.name.split('.').next().unwrap_or_default());
+        let (what, states) = if states.is_empty() { ("keys", keys().collect()) } else { ("states", states) };
+        let told = states.iter().take(MAX_STATES).map(|state| {
+            let prefix = if state.is_empty() { String::new() } else { format!("{state}.") };
+            let count = self.below(&prefix).len().max(1);
+            format!("{} ({count} tensor{})", spelt(state), if count == 1 { "" } else { "s" })
+        });
+        let more = if states.len() > MAX_STATES { ", ..." } else { "" };
+        format!("the {what} {}{more}", told.collect::<Vec<_>>().join(", "))
+    }
 }
 
-fn states(tried: &[Tried]) -> Vec<String> {
-    let name = |group: &Tried| if group.state.is_empty() { "\"\"".to_owned() } else { group.state.clone() };
-    tried.iter().map(name).collect()
+/// A network's weights, which state of a file they are, and what else was there.
+pub(super) struct OfState {
+    pub weights: Weights,
+    pub state: String,
+    pub incomplete: Vec<Incomplete>,
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", spelt(&self.state), self.why)
+    }
+}
+
+/// The keys up to the one by which a name leaves a state's keys; none of a name below the state.
+fn leaves<'a>(name: &'a str, state: &str) -> Option<&'a str> {
+    let mut keys = state.split('.').filter(|key| !key.is_empty());
+    let mut end = 0;
+    for part in name.split('.') {
+        end += part.len();
+        match keys.next() {
+            Some(key) if key == part => end += 1,
+            Some(_) => return name.get(..end),
+            None => return None,
+        }
+    }
+    None
+}
+
+fn spelt(state: &str) -> String {
+    if state.is_empty() { "\"\"".to_owned() } else { state.to_owned() }
 }
 
 fn specs(config: NetworkConfig) -> Result<Vec<TensorSpec>, CheckpointError> {

@@ -17,7 +17,6 @@ mod save;
 mod tensorflow;
 mod zip;
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -27,7 +26,7 @@ use pth::OLD_MAGIC;
 pub use detector::FittedDetector;
 pub use dialect::Dialect;
 pub use error::{CheckpointError, Differences, Problem};
-pub use fit::{Fit, load};
+pub use fit::{Fit, Incomplete, load};
 pub use save::{SaveType, save};
 
 /// How numbers are stored.
@@ -63,22 +62,27 @@ pub struct Stored {
     /// First byte in the file.
     at: u64,
     layout: Layout,
-    /// Whether another tensor of the table is the same bytes.
-    is_again: bool,
+    /// Whether the tensors up to this one, by name, are more bytes than the file: some share theirs.
+    is_beyond: bool,
 }
 
 /// How a tensor lies in the file.
 #[derive(Clone, Debug, PartialEq)]
 enum Layout {
     Contiguous,
-    /// By strides, in elements.
-    Permuted(Vec<usize>),
+    /// By strides, in elements, of which it spans so many. Strides of 0 say an element again.
+    Strided {
+        strides: Vec<usize>,
+        span: usize,
+    },
     /// Not read.
-    Gaps,
+    Sparse,
 }
 
-/// Strided tensors beyond this are refused: reading one needs a second copy of it.
+/// Strided tensors that span more are refused: reading one needs a second copy of what it spans.
 const MAX_STRIDED_BYTES: usize = 16 << 20;
+/// What tensors may take that share their bytes with others, beyond twice the file.
+const MAX_SHARED_BYTES: u64 = 16 << 20;
 const MAX_TENSORS: usize = 1 << 14;
 const MAX_NAME: usize = 256;
 const MAX_DIMS: usize = 8;
@@ -88,19 +92,29 @@ const MAX_DIMS: usize = 8;
 pub struct Checkpoint {
     path: PathBuf,
     file: File,
+    length: u64,
     tensors: Vec<Stored>,
+    unnamed: Vec<(String, u32)>,
+}
+
+/// What a file holds.
+struct Table {
+    tensors: Vec<Stored>,
+    /// Where tensors lie that have no names, and how many: they are told of, and never read.
+    unnamed: Vec<(String, u32)>,
 }
 
 impl Checkpoint {
     /// The content decides the format, not the name.
     ///
     /// # Errors
-    /// A file that cannot be read, or that is no whole checkpoint of a known format.
+    /// What is no file, a file that cannot be read, or that is no whole checkpoint of a known format.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let problem = |problem| CheckpointError::Unreadable { path: path.to_owned(), problem };
-        let mut file = File::open(path).map_err(|error| problem(error.into()))?;
-        let tensors = table(&mut file).map_err(problem)?;
-        Ok(Self { path: path.to_owned(), file, tensors })
+        let mut file = sandglass_files::open(path).map_err(|error| problem(error.into()))?;
+        let length = file.metadata().map_err(|error| problem(error.into()))?.len();
+        let Table { tensors, unnamed } = table(&mut file, length).map_err(problem)?;
+        Ok(Self { path: path.to_owned(), file, length, tensors, unnamed })
     }
 
     /// Sorted by name.
@@ -114,11 +128,31 @@ impl Checkpoint {
         self.tensors.get(at)
     }
 
-    /// The values of one tensor, row-major, as f32.
+    /// The values of one tensor, row-major, as f32. All that can be read so are no larger than the file: of tensors that
+    /// share their bytes some may be refused.
     ///
     /// # Errors
     /// No tensor of this name, or one of a type or layout that is not read.
     pub fn read(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
+        match self.get(name) {
+            Some(tensor) if tensor.is_beyond => Err(self.unreadable(Problem::Shared(name.to_owned()))),
+            _ => self.values(name),
+        }
+    }
+
+    /// The values of a network's tensors, which may share bytes among themselves and with others.
+    fn read_all(&mut self, names: &[String]) -> Result<Vec<Vec<f32>>, CheckpointError> {
+        let mut left = most_values(self.length);
+        let mut values = Vec::with_capacity(names.len());
+        for name in names {
+            let count = self.get(name).map_or(0, Stored::values);
+            left = left.checked_sub(count).ok_or_else(|| self.unreadable(Problem::Shared(name.clone())))?;
+            values.push(self.values(name)?);
+        }
+        Ok(values)
+    }
+
+    fn values(&mut self, name: &str) -> Result<Vec<f32>, CheckpointError> {
         let Some(tensor) = self.get(name).cloned() else {
             return Err(self.unreadable(Problem::NoTensor(name.to_owned())));
         };
@@ -130,38 +164,40 @@ impl Checkpoint {
     }
 }
 
-fn table(file: &mut File) -> Result<Vec<Stored>, Problem> {
-    let length = file.metadata()?.len();
+/// How many f32 a file of so many bytes may become.
+fn most_values(length: u64) -> u64 {
+    length.saturating_mul(2).saturating_add(MAX_SHARED_BYTES) / 4
+}
+
+fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let mut head = Vec::new();
     file.by_ref().take(OLD_MAGIC.len() as u64).read_to_end(&mut head)?;
-    let tensors = match head.as_slice() {
+    let table = match head.as_slice() {
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::table(file, length)?,
         [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
         head if head == OLD_MAGIC => pth::old_table(file, length)?,
         [0x80, 2..=5, ..] => return Err(Problem::OtherPickle),
         _ => return Err(Problem::UnknownFormat),
     };
-    check(tensors, length)
+    Ok(Table { tensors: check(table.tensors, length)?, ..table })
 }
 
-/// Sorts by name. Tensors that share bytes could ask for more memory than the file has: the same tensor under a second key
-/// is marked, other sharing is refused.
+/// Sorts by name. Tensors that share bytes could ask for more memory than the file has: those beyond it are marked.
 fn check(mut tensors: Vec<Stored>, length: u64) -> Result<Vec<Stored>, Problem> {
     tensors.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some((twice, _)) = tensors.iter().zip(tensors.iter().skip(1)).find(|(a, b)| a.name == b.name) {
         return Err(Problem::Twice(twice.name.clone()));
     }
     let mut total = 0u64;
-    let mut places = BTreeSet::new();
     for tensor in &mut tensors {
-        let bytes = tensor.bytes().ok_or_else(|| Problem::OutsideFile(tensor.name.clone()))?;
-        if tensor.at.checked_add(bytes).is_none_or(|end| end > length) {
+        let end = tensor.extent().and_then(|bytes| tensor.at.checked_add(bytes));
+        if end.is_none_or(|end| end > length) {
             return Err(Problem::OutsideFile(tensor.name.clone()));
         }
-        tensor.is_again = bytes > 0 && !places.insert((tensor.at, bytes));
-        total = if tensor.is_again { total } else { total.saturating_add(bytes) };
+        total = total.saturating_add(tensor.values().saturating_mul(tensor.dtype.size() as u64));
+        tensor.is_beyond = total > length;
     }
-    if total > length { Err(Problem::Shared) } else { Ok(tensors) }
+    Ok(tensors)
 }
 
 impl Stored {
@@ -169,28 +205,39 @@ impl Stored {
         self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side))
     }
 
-    fn bytes(&self) -> Option<u64> {
-        u64::try_from(self.elements()?.checked_mul(self.dtype.size())?).ok()
+    /// How many f32 it becomes; none of a type that is not read.
+    fn values(&self) -> u64 {
+        match self.dtype {
+            StoredType::Other => 0,
+            _ => self.elements().map_or(u64::MAX, |elements| elements as u64),
+        }
+    }
+
+    /// Bytes of the file from its first to its last.
+    fn extent(&self) -> Option<u64> {
+        let elements = match &self.layout {
+            Layout::Contiguous => self.elements()?,
+            Layout::Strided { span, .. } => *span,
+            // Checked against its storage, and never read.
+            Layout::Sparse => 0,
+        };
+        u64::try_from(elements.checked_mul(self.dtype.size())?).ok()
     }
 
     fn read(&self, file: &mut File) -> Result<Vec<f32>, Problem> {
         if self.dtype == StoredType::Other {
             return Err(Problem::Type(self.name.clone()));
         }
-        if self.is_again {
-            return Err(Problem::Shared);
-        }
-        if self.layout == Layout::Gaps {
-            return Err(Problem::Strides(self.name.clone()));
-        }
         let elements = self.elements().ok_or_else(|| Problem::OutsideFile(self.name.clone()))?;
         file.seek(SeekFrom::Start(self.at))?;
-        let stored = read_numbers(file, self.dtype, elements)?;
+        let strides = || Problem::Strides(self.name.clone());
         match &self.layout {
-            Layout::Contiguous | Layout::Gaps => Ok(stored),
-            Layout::Permuted(strides) => {
-                gather(&stored, &self.shape, strides).ok_or_else(|| Problem::Strides(self.name.clone()))
+            Layout::Contiguous => Ok(read_numbers(file, self.dtype, elements)?),
+            Layout::Strided { strides: by, span } => {
+                let stored = read_numbers(file, self.dtype, *span)?;
+                gather(&stored, &self.shape, by, elements).ok_or_else(strides)
             }
+            Layout::Sparse => Err(strides()),
         }
     }
 }
@@ -216,11 +263,11 @@ fn read_numbers(file: &mut File, dtype: StoredType, elements: usize) -> io::Resu
     Ok(values)
 }
 
-/// Row-major values of a permuted tensor.
-fn gather(stored: &[f32], shape: &[usize], strides: &[usize]) -> Option<Vec<f32>> {
-    let mut values = Vec::with_capacity(stored.len());
+/// Row-major values of a strided tensor.
+fn gather(stored: &[f32], shape: &[usize], strides: &[usize], elements: usize) -> Option<Vec<f32>> {
+    let mut values = Vec::with_capacity(elements);
     let mut place = vec![0; shape.len()];
-    for _ in 0..stored.len() {
+    for _ in 0..elements {
         let at: usize = place.iter().zip(strides).map(|(p, stride)| p * stride).sum();
         values.push(*stored.get(at)?);
         for (p, side) in place.iter_mut().zip(shape).rev() {

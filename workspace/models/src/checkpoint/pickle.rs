@@ -1,13 +1,13 @@
 //! A pickle machine that knows what `torch.save` writes, builds nothing else, and runs nothing.
 //!
 //! Every value has a place in one list and refers to others by place, so that neither depth nor cycles cost anything.
-//! Texts are slices of the pickle. What a training script saves beside the weights (histories, names of files) costs no
-//! more than its bytes: lists are not kept, what only they held is forgotten once they are read, and nothing is
-//! remembered that the pickle does not come back to.
+//! Texts are slices of the pickle. What a training script saves beside the weights (histories, names of files, options of
+//! any class) costs no more than its bytes: lists, objects and dicts without tensors are not kept, nothing is remembered that
+//! the pickle does not come back to, and the places of what nothing holds any more are swept and used again.
 
 mod torch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Problem, StoredType};
 
@@ -25,6 +25,8 @@ pub(super) struct View<'a> {
 pub(super) struct Contents<'a> {
     /// Tensors in dicts, each called by all keys that lead to it, joined with dots.
     pub tensors: Vec<(String, View<'a>)>,
+    /// Lists and objects in dicts that hold tensors, which have no names there; and how many.
+    pub unnamed: Vec<(String, u32)>,
     /// In words: what is there instead, where there is no tensor.
     pub found: String,
     /// Bytes of an element of each storage; none of a type that is not known.
@@ -33,63 +35,101 @@ pub(super) struct Contents<'a> {
 
 type Id = u32;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Value<'a> {
     Int(i64),
     Text(&'a str),
     Global(&'a str),
     Tuple(Vec<Id>),
-    Dict(Dict<'a>),
-    Storage {
-        key: &'a str,
-        dtype: StoredType,
-        /// First element, for views of the old form.
-        first: usize,
-    },
+    Dict(Box<Dict<'a>>),
+    Storage(Box<Storage<'a>>),
     Tensor(Box<View<'a>>),
-    /// Of this class.
-    Object(&'a str),
-    /// Anything else: numbers, lists, options that a training script saved too.
+    /// How many tensors are in it; what is in it is not kept.
+    List(u32),
+    Object(Box<Object<'a>>),
+    /// Anything else: numbers, sets, options that a training script saved too.
+    #[default]
     Opaque,
 }
 
 impl Value<'_> {
-    /// Places beside its own.
+    /// What it takes beside its own place, in places.
     fn holds(&self) -> usize {
         match self {
             Value::Tuple(ids) => ids.len(),
-            Value::Dict(dict) => dict.items.len() + dict.others.len(),
+            Value::Dict(dict) => 6 + dict.items.len() + dict.others.len() + dict.unnamed.len(),
+            Value::Storage(_) | Value::Object(_) => 2,
             // Its view.
             Value::Tensor(_) => 16,
             _ => 0,
         }
     }
+
+    /// How many tensors lie in it or below.
+    fn tensors(&self) -> u32 {
+        match self {
+            Value::Tensor(_) => 1,
+            Value::List(tensors) => *tensors,
+            Value::Dict(dict) => dict.tensors,
+            Value::Object(object) => object.tensors,
+            _ => 0,
+        }
+    }
 }
 
-/// What may hold tensors, by name.
+/// What may hold tensors, by name: a dict of whatever class.
 #[derive(Debug, Default)]
 struct Dict<'a> {
     items: Vec<(&'a str, Id)>,
     /// A few keys of other things, for messages.
     others: Vec<&'a str>,
+    /// Of these, some that hold so many tensors without names.
+    unnamed: Vec<(&'a str, u32)>,
+    /// Of what has keys that are no texts, the most tensors that one of them leads to.
+    keyless: u32,
+    /// In all.
+    tensors: u32,
+    /// The pickle comes back to it, and may fill it then.
+    is_recalled: bool,
+}
+
+impl Dict<'_> {
+    fn may_lead_to_tensors(&self) -> bool {
+        self.is_recalled || self.tensors > 0
+    }
+}
+
+#[derive(Debug)]
+struct Object<'a> {
+    class: &'a str,
+    /// In its state.
+    tensors: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Storage<'a> {
+    key: &'a str,
+    dtype: StoredType,
+    /// First element, for views of the old form.
+    first: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Slot {
-    /// And how many values there were.
-    Mark(u32),
+    Mark,
     Id(Id),
 }
 
 /// The place of everything opaque.
 const OPAQUE: Id = 0;
 
-/// A state dict has some 25 for each tensor.
-const MAX_VALUES: usize = 1 << 19;
-/// On the stack; and places that tuples, dicts and tensors hold.
-const MAX_HELD: usize = 1 << 20;
-/// Values that the pickle comes back to; later ones are taken for opaque.
-const MAX_RECALLED: usize = 1 << 18;
+/// Places that are in use, or what they hold, after a sweep. A state dict has some 20 for each tensor.
+const MAX_USED: usize = 3 << 18;
+/// Fewer are not worth a sweep.
+const FIRST_SWEEP: usize = 1 << 16;
+const MAX_STACK: usize = 1 << 20;
+/// Values that the pickle comes back to.
+const MAX_RECALLED: usize = 1 << 19;
 const MAX_OTHERS: usize = 12;
 
 /// Reads the pickle that starts at `at`; with it, where the next one starts.
@@ -97,7 +137,7 @@ pub(super) fn contents(bytes: &[u8], at: usize) -> Result<(Contents<'_>, usize),
     let mut machine = Machine::new(bytes, at)?;
     let root = machine.run()?;
     let end = machine.at;
-    Ok((machine.contents(root), end))
+    Ok((machine.contents(root)?, end))
 }
 
 /// The texts of a pickled list, and where the next pickle starts.
@@ -212,8 +252,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads to the pickle's end and gives the keys of values that it comes back to.
-    fn recalled(&mut self) -> Result<BTreeSet<u32>, Problem> {
-        let mut keys = BTreeSet::new();
+    fn recalled(&mut self) -> Result<Keys, Problem> {
+        let mut keys = Keys::default();
         loop {
             let operation = self.u8()?;
             let Some(argument) = argument(operation) else {
@@ -222,10 +262,12 @@ impl<'a> Reader<'a> {
             match (operation, argument) {
                 (b'.', _) => return Ok(keys),
                 (b'h' | b'j', Argument::Bytes(width)) => {
-                    let key = self.number(width)? as u32;
-                    if keys.len() < MAX_RECALLED {
-                        keys.insert(key);
+                    let key = self.number(width)? as usize;
+                    // Picklers count; so many are in no pickle of this length.
+                    if key >= self.bytes.len() {
+                        return Err(self.damaged("a value is missing"));
                     }
+                    keys.insert(key);
                 }
                 (_, Argument::Nothing) => {}
                 (_, Argument::Bytes(count)) => drop(self.take(count)?),
@@ -240,19 +282,38 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A set of small numbers, a bit for each.
+#[derive(Default)]
+struct Keys(Vec<u64>);
+
+impl Keys {
+    fn insert(&mut self, key: usize) {
+        if key / 64 >= self.0.len() {
+            self.0.resize(key / 64 + 1, 0);
+        }
+        self.0[key / 64] |= 1 << (key % 64);
+    }
+
+    fn contains(&self, key: usize) -> bool {
+        self.0.get(key / 64).is_some_and(|keys| keys >> (key % 64) & 1 == 1)
+    }
+}
+
 struct Machine<'a> {
     reader: Reader<'a>,
     at: usize,
     values: Vec<Value<'a>>,
+    /// Places in `values` to be used again.
+    free: Vec<Id>,
     stack: Vec<Slot>,
-    recalled: BTreeSet<u32>,
+    recalled: Keys,
     memo: BTreeMap<u32, Id>,
     /// Values so far that a key was given to, recalled or not.
     memoized: u32,
-    /// No value from here on is in the memo.
-    pinned: usize,
-    /// Places that values hold.
+    /// What values hold, in places.
     held: usize,
+    /// Places in use, or held, at which the next sweep is due.
+    sweep_at: usize,
     /// Lists become tuples.
     keeps_lists: bool,
     storages: BTreeMap<&'a str, Option<usize>>,
@@ -266,12 +327,13 @@ impl<'a> Machine<'a> {
             reader,
             at,
             values: vec![Value::Opaque],
+            free: Vec::new(),
             stack: Vec::new(),
             recalled,
             memo: BTreeMap::new(),
             memoized: 0,
-            pinned: 1,
             held: 0,
+            sweep_at: FIRST_SWEEP,
             keeps_lists: false,
             storages: BTreeMap::new(),
         })
@@ -279,6 +341,7 @@ impl<'a> Machine<'a> {
 
     fn run(&mut self) -> Result<Id, Problem> {
         loop {
+            self.make_room()?;
             match self.reader.u8()? {
                 b'.' => {
                     self.at = self.reader.at;
@@ -287,12 +350,13 @@ impl<'a> Machine<'a> {
                 // PROTO, FRAME
                 0x80 => drop(self.reader.take(1)?),
                 0x95 => drop(self.reader.take(8)?),
-                b'(' => self.stack_up(Slot::Mark(self.values.len() as u32))?,
+                b'(' => self.stack_up(Slot::Mark)?,
                 b'0' => drop(self.stack.pop()),
                 b'1' => drop(self.pop_mark()?),
                 b']' if self.keeps_lists => self.push(Value::Tuple(Vec::new()))?,
-                // None, True, False, empty list, empty set
-                b'N' | 0x88 | 0x89 | b']' | 0x8f => self.opaque()?,
+                b']' => self.push(Value::List(0))?,
+                // None, True, False, empty set
+                b'N' | 0x88 | 0x89 | 0x8f => self.opaque()?,
                 b'K' => self.int(1)?,
                 b'M' => self.int(2)?,
                 b'J' => self.int(4)?,
@@ -312,19 +376,17 @@ impl<'a> Machine<'a> {
                 0x86 => self.tuple(2)?,
                 0x87 => self.tuple(3)?,
                 b't' => {
-                    let (ids, _) = self.pop_mark()?;
+                    let ids = self.pop_mark()?;
                     self.push(Value::Tuple(ids))?;
                 }
-                b'}' => self.push(Value::Dict(Dict::default()))?,
+                b'}' => self.push(Value::Dict(Box::default()))?,
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
                     self.set_items(&[key, value])?;
                 }
                 b'u' => {
-                    let (ids, from) = self.pop_mark()?;
-                    if !self.set_items(&ids)? {
-                        self.forget(from);
-                    }
+                    let ids = self.pop_mark()?;
+                    self.set_items(&ids)?;
                 }
                 // APPEND, APPENDS and ADDITEMS
                 b'a' => {
@@ -332,11 +394,8 @@ impl<'a> Machine<'a> {
                     self.append(&[id])?;
                 }
                 b'e' | 0x90 => {
-                    let (ids, from) = self.pop_mark()?;
+                    let ids = self.pop_mark()?;
                     self.append(&ids)?;
-                    if !self.keeps_lists {
-                        self.forget(from);
-                    }
                 }
                 // FROZENSET
                 0x91 => {
@@ -360,7 +419,14 @@ impl<'a> Machine<'a> {
                     self.object(class)?;
                 }
                 // BUILD: the state of an object. An OrderedDict's holds its metadata.
-                b'b' => drop(self.pop()?),
+                b'b' => {
+                    let state = self.pop()?;
+                    let tensors = self.value(state).tensors();
+                    let id = self.top()?;
+                    if let Some(Value::Object(object)) = self.values.get_mut(id as usize) {
+                        object.tensors = object.tensors.saturating_add(tensors);
+                    }
+                }
                 _ => return Err(self.damaged("an operation that torch.save does not write")),
             }
         }
@@ -371,8 +437,8 @@ impl<'a> Machine<'a> {
     }
 
     fn stack_up(&mut self, slot: Slot) -> Result<(), Problem> {
-        if self.stack.len() >= MAX_HELD {
-            return Err(self.damaged("it holds more values than any state dict"));
+        if self.stack.len() >= MAX_STACK {
+            return Err(self.too_many());
         }
         self.stack.push(slot);
         Ok(())
@@ -380,12 +446,62 @@ impl<'a> Machine<'a> {
 
     fn push(&mut self, value: Value<'a>) -> Result<(), Problem> {
         self.held += value.holds();
-        if self.values.len() >= MAX_VALUES || self.held > MAX_HELD {
-            return Err(self.damaged("it holds more values than any state dict"));
+        let id = match self.free.pop() {
+            Some(id) => id,
+            None => {
+                self.values.push(Value::Opaque);
+                (self.values.len() - 1) as Id
+            }
+        };
+        self.values[id as usize] = value;
+        self.stack_up(Slot::Id(id))
+    }
+
+    /// Between two operations: all that is needed still is on the stack or in the memo.
+    fn make_room(&mut self) -> Result<(), Problem> {
+        let used = |machine: &Self| (machine.values.len() - machine.free.len()).max(machine.held);
+        if used(self) < self.sweep_at {
+            return Ok(());
         }
-        self.stack_up(Slot::Id(self.values.len() as Id))?;
-        self.values.push(value);
+        self.sweep();
+        let used = used(self);
+        if used > MAX_USED {
+            return Err(self.too_many());
+        }
+        self.sweep_at = FIRST_SWEEP.max(used + used / 3);
         Ok(())
+    }
+
+    /// Frees the places of all values that neither the stack nor the memo leads to.
+    fn sweep(&mut self) {
+        let mut reached = vec![false; self.values.len()];
+        let mut next = Vec::new();
+        let on_stack = self.stack.iter().filter_map(|slot| match slot {
+            Slot::Id(id) => Some(*id),
+            Slot::Mark => None,
+        });
+        for root in on_stack.chain(self.memo.values().copied()).chain([OPAQUE]) {
+            next.push(root);
+            while let Some(id) = next.pop() {
+                if std::mem::replace(&mut reached[id as usize], true) {
+                    continue;
+                }
+                match &self.values[id as usize] {
+                    Value::Tuple(ids) => next.extend(ids),
+                    Value::Dict(dict) => next.extend(dict.items.iter().map(|(_, id)| *id)),
+                    _ => {}
+                }
+            }
+        }
+        self.free.clear();
+        for (id, value) in self.values.iter_mut().enumerate().filter(|(id, _)| !reached[*id]) {
+            self.held -= std::mem::replace(value, Value::Opaque).holds();
+            self.free.push(id as Id);
+        }
+    }
+
+    fn too_many(&self) -> Problem {
+        self.damaged("it holds more values than any state dict")
     }
 
     fn opaque(&mut self) -> Result<(), Problem> {
@@ -395,7 +511,7 @@ impl<'a> Machine<'a> {
     /// What a class or a function makes.
     fn object(&mut self, class: Id) -> Result<(), Problem> {
         match *self.value(class) {
-            Value::Global(class) => self.push(Value::Object(class)),
+            Value::Global(class) => self.push(Value::Object(Box::new(Object { class, tensors: 0 }))),
             _ => self.opaque(),
         }
     }
@@ -414,28 +530,16 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// All values above the last mark, and how many values there were when it was set; the mark goes too.
-    fn pop_mark(&mut self) -> Result<(Vec<Id>, usize), Problem> {
-        let mark = self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark(_)));
+    /// All values above the last mark; the mark goes too.
+    fn pop_mark(&mut self) -> Result<Vec<Id>, Problem> {
+        let mark = self.stack.iter().rposition(|slot| matches!(slot, Slot::Mark));
         let mark = mark.ok_or_else(|| self.damaged("a mark is missing"))?;
-        let mut from = 0;
-        let ids = self.stack.drain(mark..).filter_map(|slot| match slot {
+        let mut ids = Vec::with_capacity(self.stack.len() - mark);
+        ids.extend(self.stack.drain(mark..).filter_map(|slot| match slot {
             Slot::Id(id) => Some(id),
-            Slot::Mark(values) => {
-                from = values as usize;
-                None
-            }
-        });
-        let ids = ids.collect();
-        Ok((ids, from))
-    }
-
-    /// Drops the values from `from` on, which nothing holds any more, unless one of them may come back.
-    fn forget(&mut self, from: usize) {
-        if from < self.pinned {
-            return;
-        }
-        self.held -= self.values.drain(from..).map(|value| value.holds()).sum::<usize>();
+            Slot::Mark => None,
+        }));
+        Ok(ids)
     }
 
     fn value(&self, id: Id) -> &Value<'a> {
@@ -503,42 +607,55 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, ids: &[Id]) -> Result<(), Problem> {
         let id = self.top()?;
-        if !self.keeps_lists {
-            return Ok(());
-        }
-        self.held += ids.len();
-        if self.held > MAX_HELD {
-            return Err(self.damaged("it holds more values than any state dict"));
-        }
-        if let Some(Value::Tuple(items)) = self.values.get_mut(id as usize) {
-            items.extend(ids);
+        let tensors = ids.iter().filter(|id| matches!(self.value(**id), Value::Tensor(_))).count();
+        match self.values.get_mut(id as usize) {
+            Some(Value::List(count)) => *count = count.saturating_add(tensors as u32),
+            Some(Value::Tuple(items)) if self.keeps_lists => {
+                items.extend(ids);
+                self.held += ids.len();
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    /// Puts keys and values into the dict on top; whether it holds any of them.
-    fn set_items(&mut self, ids: &[Id]) -> Result<bool, Problem> {
+    /// Puts keys and values into the dict on top. An object that has items is a dict, of a class of somebody's.
+    fn set_items(&mut self, ids: &[Id]) -> Result<(), Problem> {
         let id = self.top()? as usize;
-        let Some(Value::Dict(dict)) = self.values.get_mut(id) else { return Ok(false) };
-        let mut dict = std::mem::take(dict);
-        let before = (dict.items.len(), dict.others.len());
+        let Some(place) = self.values.get_mut(id) else { return Ok(()) };
+        let before = place.holds();
+        let mut dict = match std::mem::take(place) {
+            Value::Dict(dict) => dict,
+            Value::Object(_) => Box::default(),
+            other => {
+                *place = other;
+                return Ok(());
+            }
+        };
         for &[key, value] in ids.as_chunks().0 {
-            let Value::Text(name) = *self.value(key) else { continue };
+            let tensors = self.value(value).tensors();
+            dict.tensors = dict.tensors.saturating_add(tensors);
+            let Value::Text(name) = *self.value(key) else {
+                dict.keyless = dict.keyless.max(tensors);
+                continue;
+            };
             match self.value(value) {
-                Value::Tensor(_) | Value::Dict(_) => dict.items.push((name, value)),
-                _ if dict.others.len() < MAX_OTHERS => dict.others.push(name),
-                _ => {}
+                Value::Tensor(_) => dict.items.push((name, value)),
+                Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
+                _ => {
+                    if dict.others.len() < MAX_OTHERS {
+                        dict.others.push(name);
+                    }
+                    if tensors > 0 && dict.unnamed.len() < MAX_OTHERS {
+                        dict.unnamed.push((name, tensors));
+                    }
+                }
             }
         }
-        let holds = dict.items.len() > before.0;
-        self.held += dict.items.len() - before.0 + dict.others.len() - before.1;
-        if let Some(place) = self.values.get_mut(id) {
-            *place = Value::Dict(dict);
-        }
-        if self.held > MAX_HELD {
-            return Err(self.damaged("it holds more values than any state dict"));
-        }
-        Ok(holds)
+        let dict = Value::Dict(dict);
+        self.held = self.held + dict.holds() - before;
+        self.values[id] = dict;
+        Ok(())
     }
 
     fn put(&mut self, width: usize) -> Result<(), Problem> {
@@ -549,9 +666,14 @@ impl<'a> Machine<'a> {
     fn remember(&mut self, key: u32) -> Result<(), Problem> {
         let id = self.top()?;
         self.memoized = self.memoized.saturating_add(1);
-        if self.recalled.contains(&key) {
+        if self.recalled.contains(key as usize) {
+            if self.memo.len() >= MAX_RECALLED {
+                return Err(self.too_many());
+            }
             self.memo.insert(key, id);
-            self.pinned = self.pinned.max(id as usize + 1);
+            if let Some(Value::Dict(dict)) = self.values.get_mut(id as usize) {
+                dict.is_recalled = true;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::fs::File;
 
 use super::pickle::{self, Contents, View};
 use super::zip::{self, Entry};
-use super::{Layout, MAX_STRIDED_BYTES, MAX_TENSORS, Problem, Stored};
+use super::{Layout, MAX_STRIDED_BYTES, Problem, Stored, Table, most_values};
 
 /// Held whole while it is read, and never longer than the file.
 const MAX_PICKLE: u64 = 64 << 20;
@@ -15,7 +15,7 @@ const MAX_PICKLE: u64 = 64 << 20;
 pub(super) const OLD_MAGIC: [u8; 15] =
     [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
 
-pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let entries = zip::entries(file, length)?;
     // All files lie in one folder, which is named after the archive.
     let pickle = |entry: &Entry| entry.name.ends_with("/data.pkl") || entry.name == "data.pkl";
@@ -24,13 +24,16 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
         return Err(Problem::NoStateDict(format!("a zip file of {}", names.join(", "))));
     };
     let folder = data.name.strip_suffix("data.pkl").unwrap_or_default();
-    let by_name: BTreeMap<&str, &Entry> =
-        entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry))).collect();
+    let in_folder = || entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry)));
+    let by_name: BTreeMap<&str, &Entry> = in_folder().collect();
+    if by_name.len() < in_folder().count() || entries.iter().filter(|entry| pickle(entry)).count() > 1 {
+        return Err(Problem::Zip("an entry is in it twice"));
+    }
 
     // Overlapping entries could make the checks below endless.
     let total = entries.iter().fold(0u64, |total, entry| total.saturating_add(entry.size));
     if total > length {
-        return Err(Problem::Shared);
+        return Err(Problem::Zip("its entries overlap"));
     }
     if let Some(order) = by_name.get("byteorder")
         && contents(file, order, "a byte order", 16)? == b"big"
@@ -40,7 +43,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     let pickle = contents(file, data, "a pickle", MAX_PICKLE)?;
     let (contents, _) = pickle::contents(&pickle, 0)?;
     let mut starts = BTreeMap::new();
-    stored_all(&contents, |key| {
+    stored_all(contents, length, |key| {
         let Some(entry) = by_name.get(format!("data/{key}").as_str()) else { return Ok(None) };
         let start = match starts.get(key) {
             Some(&start) => start,
@@ -57,7 +60,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
 
 /// Of the old form: a magic number, a version, facts of the machine, what was saved, the keys of the storages; then of each
 /// storage its length in elements and its bytes.
-pub(super) fn old_table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn old_table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let head = zip::read_at(file, 0, length.min(MAX_PICKLE) as usize)?;
     let version = pickle::skip(&head, 0)?;
     let machine = pickle::skip(&head, version)?;
@@ -78,7 +81,7 @@ pub(super) fn old_table(file: &mut File, length: u64) -> Result<Vec<Stored>, Pro
         at = start.checked_add(size).filter(|&end| end <= length).ok_or_else(outside)?;
         places.insert(key, (start, size));
     }
-    stored_all(&contents, |key| Ok(places.get(key).copied()))
+    stored_all(contents, length, |key| Ok(places.get(key).copied()))
 }
 
 /// Looks for the flag `little_endian` in the pickled facts of the machine.
@@ -89,23 +92,26 @@ fn is_big_endian(facts: &[u8]) -> bool {
     after.is_some_and(|rest| rest.iter().take(6).find(|byte| matches!(byte, 0x88 | 0x89)) == Some(&0x89))
 }
 
-/// `place`: start and size in bytes of a storage, none where there is none.
+/// Of a file of `length` bytes. `place`: start and size in bytes of a storage, none where there is none.
 fn stored_all(
-    contents: &Contents,
+    contents: Contents,
+    length: u64,
     mut place: impl FnMut(&str) -> Result<Option<(u64, u64)>, Problem>,
-) -> Result<Vec<Stored>, Problem> {
+) -> Result<Table, Problem> {
     if contents.tensors.is_empty() {
-        return Err(Problem::NoStateDict(contents.found.clone()));
-    }
-    if contents.tensors.len() > MAX_TENSORS {
-        return Err(Problem::Shared);
+        return Err(Problem::NoStateDict(contents.found));
     }
     let mut tensors = Vec::with_capacity(contents.tensors.len());
     for (name, view) in &contents.tensors {
-        let (start, size) = place(view.storage)?.ok_or_else(|| Problem::OutsideFile(name.clone()))?;
-        tensors.push(stored(name, view, start, size)?);
+        let outside = || Problem::OutsideFile(name.clone());
+        let (start, size) = place(view.storage)?.ok_or_else(outside)?;
+        tensors.push(
+            stored(name, view, start, size)
+                .filter(|tensor| tensor.values() <= most_values(length))
+                .ok_or_else(outside)?,
+        );
     }
-    Ok(tensors)
+    Ok(Table { tensors, unnamed: contents.unnamed })
 }
 
 fn contents(file: &mut File, entry: &Entry, what: &'static str, limit: u64) -> Result<Vec<u8>, Problem> {
@@ -117,47 +123,39 @@ fn contents(file: &mut File, entry: &Entry, what: &'static str, limit: u64) -> R
     zip::read_at(file, start, entry.size as usize)
 }
 
-/// A view into a storage of `size` bytes that starts at byte `start` of the file.
-fn stored(name: &str, view: &View, start: u64, size: u64) -> Result<Stored, Problem> {
-    let outside = || Problem::OutsideFile(name.to_owned());
-    let elements = view.shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side)).ok_or_else(outside)?;
+/// A view into a storage of `size` bytes that starts at byte `start` of the file; none where it reaches beyond.
+fn stored(name: &str, view: &View, start: u64, size: u64) -> Option<Stored> {
     let item = view.dtype.size();
-    let first = view.offset.checked_mul(item).ok_or_else(outside)?;
-    let bytes = elements.checked_mul(item).ok_or_else(outside)?;
-    if first.checked_add(bytes).is_none_or(|end| end as u64 > size) {
-        return Err(outside());
-    }
+    let span = span(&view.shape, &view.strides)?;
+    let first = view.offset.checked_mul(item)?;
+    let bytes = span.checked_mul(item)?;
+    first.checked_add(bytes).filter(|&end| end as u64 <= size)?;
     let layout = match is_contiguous(&view.shape, &view.strides) {
         true => Layout::Contiguous,
-        false if bytes <= MAX_STRIDED_BYTES && is_permuted(&view.shape, &view.strides) => {
-            Layout::Permuted(view.strides.clone())
-        }
-        false => Layout::Gaps,
+        false if bytes <= MAX_STRIDED_BYTES => Layout::Strided { strides: view.strides.clone(), span },
+        false => Layout::Sparse,
     };
-    Ok(Stored {
-        name: name.to_owned(),
-        dtype: view.dtype,
-        shape: view.shape.clone(),
-        at: start + first as u64,
-        layout,
-        is_again: false,
-    })
+    let at = start.checked_add(first as u64)?;
+    Some(Stored { name: name.to_owned(), dtype: view.dtype, shape: view.shape.clone(), at, layout, is_beyond: false })
+}
+
+/// Elements of the storage from a view's first to its last: fewer than the view's own where some are said again and again.
+fn span(shape: &[usize], strides: &[usize]) -> Option<usize> {
+    if shape.len() != strides.len() {
+        return None;
+    }
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let mut sides = shape.iter().zip(strides);
+    sides.try_fold(1usize, |span, (side, stride)| span.checked_add((side - 1).checked_mul(*stride)?))
 }
 
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1usize;
-    shape.len() == strides.len()
-        && shape.iter().zip(strides).rev().all(|(&side, &stride)| {
-            let fits = side == 1 || stride == expected;
-            expected = expected.saturating_mul(side);
-            fits
-        })
-}
-
-/// Contiguous once the dimensions are sorted, as channels-last weights are.
-fn is_permuted(shape: &[usize], strides: &[usize]) -> bool {
-    let mut dims: Vec<_> = shape.iter().zip(strides).filter(|(side, _)| **side != 1).collect();
-    dims.sort_by_key(|(_, stride)| std::cmp::Reverse(**stride));
-    let (shape, strides): (Vec<usize>, Vec<usize>) = dims.into_iter().map(|(side, stride)| (*side, *stride)).unzip();
-    is_contiguous(&shape, &strides)
+    shape.iter().zip(strides).rev().all(|(&side, &stride)| {
+        let fits = side == 1 || stride == expected;
+        expected = expected.saturating_mul(side);
+        fits
+    })
 }

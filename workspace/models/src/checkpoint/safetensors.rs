@@ -2,16 +2,18 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType};
+use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType, Table};
 
+const MAX_HEADER: u64 = 64 << 20;
 /// Parsing JSON takes many times its length.
-const MAX_HEADER: u64 = 1 << 20;
+const MAX_PARSED: u64 = 1 << 20;
 
-pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem> {
+pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let damaged = |what: &str| Problem::Header(what.to_owned());
     file.seek(SeekFrom::Start(0))?;
     let mut size = [0; 8];
@@ -20,8 +22,19 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     if size > MAX_HEADER {
         return Err(Problem::TooLarge { what: "a header", size, limit: MAX_HEADER });
     }
+    if size > length - 8 {
+        return Err(damaged("the file ends within it"));
+    }
     let mut header = vec![0; size as usize];
-    file.read_exact(&mut header).map_err(|_| damaged("the file ends within it"))?;
+    file.read_exact(&mut header)?;
+    // What somebody noted beside the tensors, at whatever length, is not looked at.
+    if let Some(noted) = metadata(&header) {
+        header[noted].fill(b' ');
+    }
+    let parsed = header.iter().filter(|byte| **byte != b' ').count() as u64;
+    if parsed > MAX_PARSED {
+        return Err(Problem::TooLarge { what: "a header", size: parsed, limit: MAX_PARSED });
+    }
 
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(&error.to_string()))?;
     let start = 8 + size;
@@ -35,9 +48,53 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Vec<Stored>, Problem
     let stored = |name: String| {
         let info = metadata.info(&name).filter(|info| info.shape.len() <= MAX_DIMS)?;
         let (shape, at) = (info.shape.clone(), start + info.data_offsets.0 as u64);
-        Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_again: false })
+        Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_beyond: false })
     };
-    names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions"))).collect()
+    let tensors = names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions")));
+    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new() })
+}
+
+/// Where the entries of `__metadata__` lie, between its braces; none where there are none, or no JSON.
+fn metadata(header: &[u8]) -> Option<Range<usize>> {
+    let (mut at, mut depth) = (0, 0usize);
+    let (mut is_next, mut from) = (false, None);
+    while let Some(byte) = header.get(at) {
+        match byte {
+            b'"' => {
+                let end = text_end(header, at)?;
+                is_next = depth == 1 && header.get(at..end) == Some(b"\"__metadata__\"");
+                at = end;
+                continue;
+            }
+            b'{' | b'[' => {
+                if is_next && from.is_none() {
+                    from = Some(at + 1);
+                }
+                depth += 1;
+            }
+            b'}' | b']' => {
+                depth = depth.checked_sub(1)?;
+                if let (1, Some(from)) = (depth, from) {
+                    return Some(from..at);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Behind the quote that ends the text which starts at `at`.
+fn text_end(json: &[u8], at: usize) -> Option<usize> {
+    let mut at = at + 1;
+    loop {
+        match json.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
 }
 
 fn stored_type(dtype: Dtype) -> StoredType {

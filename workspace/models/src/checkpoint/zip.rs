@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 
 use super::Problem;
 
-const MAX_DIRECTORY: u64 = 4 << 20;
+const MAX_DIRECTORY: u64 = 16 << 20;
 const END: u32 = 0x0605_4b50;
 const END64_LOCATOR: u32 = 0x0706_4b50;
 const END64: u32 = 0x0606_4b50;

@@ -12,6 +12,13 @@ pub enum Tree {
     Raw(Vec<u8>),
     /// Put into the memo under this number.
     Remembered(u8, Box<Tree>),
+    /// What operations make, and the items that are put into it.
+    Made(Vec<u8>, Vec<(String, Tree)>),
+    List(Vec<Tree>),
+    /// Between operations.
+    Between(Vec<u8>, Box<Tree>, Vec<u8>),
+    /// Into the storage of an earlier tensor, counted from 0: first element, shape, strides.
+    View(usize, usize, Vec<usize>, Vec<usize>),
 }
 
 impl Tree {
@@ -80,29 +87,49 @@ impl Pickler {
                 self.put(tree);
                 self.bytes.extend([b'q', *key]);
             }
-            Tree::Dict(items) => {
-                self.bytes.extend(b"}(");
-                for (key, tree) in items {
-                    self.text(key);
-                    self.put(tree);
-                }
-                self.bytes.push(b'u');
+            Tree::Between(before, tree, after) => {
+                self.bytes.extend(before);
+                self.put(tree);
+                self.bytes.extend(after);
             }
+            Tree::List(items) => {
+                self.bytes.extend(b"](");
+                items.iter().for_each(|item| self.put(item));
+                self.bytes.push(b'e');
+            }
+            Tree::Dict(items) => self.put_items(b"}", items),
+            Tree::Made(operations, items) => self.put_items(operations, items),
             Tree::Tensor(shape, values) => {
-                self.bytes.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-                self.text("storage");
-                self.bytes.extend(b"ctorch\nFloatStorage\n");
-                self.text(&self.storages.len().to_string());
-                self.text("cpu");
-                self.int(values.len());
-                self.bytes.extend(if self.old { b"NtQK\0".as_slice() } else { b"tQK\0".as_slice() });
-                self.sizes(shape);
                 let strides: Vec<usize> = (0..shape.len()).map(|at| shape[at + 1..].iter().product()).collect();
-                self.sizes(&strides);
-                self.bytes.extend(b"\x89ccollections\nOrderedDict\n)RtR");
                 self.storages.push(values.clone());
+                self.put_view(self.storages.len() - 1, 0, shape, &strides);
             }
+            Tree::View(storage, first, shape, strides) => self.put_view(*storage, *first, shape, strides),
         }
+    }
+
+    fn put_items(&mut self, made: &[u8], items: &[(String, Tree)]) {
+        self.bytes.extend(made);
+        self.bytes.push(b'(');
+        for (key, tree) in items {
+            self.text(key);
+            self.put(tree);
+        }
+        self.bytes.push(b'u');
+    }
+
+    fn put_view(&mut self, storage: usize, first: usize, shape: &[usize], strides: &[usize]) {
+        self.bytes.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        self.text("storage");
+        self.bytes.extend(b"ctorch\nFloatStorage\n");
+        self.text(&storage.to_string());
+        self.text("cpu");
+        self.int(self.storages[storage].len());
+        self.bytes.extend(if self.old { b"NtQ".as_slice() } else { b"tQ".as_slice() });
+        self.int(first);
+        self.sizes(shape);
+        self.sizes(strides);
+        self.bytes.extend(b"\x89ccollections\nOrderedDict\n)RtR");
     }
 }
 

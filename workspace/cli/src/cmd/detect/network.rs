@@ -74,6 +74,10 @@ pub struct LoadedDetector {
     engine: Engine,
     /// Whose names the checkpoint has.
     names: &'static str,
+    /// The keys that lead to its tensors, and what lies beside of the same detector.
+    state: String,
+    incomplete: Vec<String>,
+    card: Option<PathBuf>,
     pub classes: ClassNames,
 }
 
@@ -85,18 +89,25 @@ impl DetectorArgs {
     /// A checkpoint that is no detector's, or not the one asked for; a size or an engine that it does not take.
     pub fn load(&self) -> anyhow::Result<LoadedDetector> {
         let card = Card::read(&self.weights)?;
-        let FittedDetector { config, weights, names } = self.fitted(card.as_ref())?;
+        let FittedDetector { config, weights, names, state, incomplete } = self.fitted(card.as_ref())?;
         let side = |card: Option<usize>| self.input.or(card).unwrap_or(config.name.input());
         let side = side(card.as_ref().and_then(|card| card.input));
         ensure!((1..=LARGEST).contains(&side), "an input of {side} pixels: use 1 to {LARGEST}");
         let size = (side, side);
         let eye = Eye::new(config.name, side, card.as_ref().map(|card| &card.evaluation))?;
         let classes = ClassNames::new(config, card.map_or_else(Vec::new, |card| card.classes))
-            .with_context(|| Card::beside(&self.weights).display().to_string())?;
+            .with_context(|| self.card_place().display().to_string())?;
         let graph = config.build()?.graph;
         let reading = Reading::new(&config, size)?;
         let engine = self.engine(&graph, &weights, size)?;
-        Ok(LoadedDetector { config, size, eye, reading, engine, names, classes })
+        let incomplete = incomplete.iter().map(ToString::to_string).collect();
+        let card = Card::find(&self.weights);
+        Ok(LoadedDetector { config, size, eye, reading, engine, names, state, incomplete, card, classes })
+    }
+
+    /// For errors.
+    fn card_place(&self) -> PathBuf {
+        Card::find(&self.weights).unwrap_or_else(|| Card::beside(&self.weights))
     }
 
     fn fitted(&self, card: Option<&Card>) -> anyhow::Result<FittedDetector> {
@@ -106,7 +117,7 @@ impl DetectorArgs {
         if let Some(name) = name {
             let config: DetectorConfig = name.parse()?;
             if let Some(card) = card {
-                let (of, place) = (&card.network, Card::beside(&self.weights));
+                let (of, place) = (&card.network, self.card_place());
                 let same = *of == config.to_string() && card.width == width;
                 ensure!(same, "{}: is of {of} {:?}, not {config} {width:?}", place.display(), card.width);
             }
@@ -209,18 +220,30 @@ impl LoadedDetector {
             "width": self.config.width,
             "classes": self.config.classes,
             "names": self.names,
+            "state": self.state,
+            "incomplete": self.incomplete,
+            "card": self.card.as_ref().map(|card| card.display().to_string()),
             "input": [height, width],
             "engine": self.engine_name().to_string(),
         })
     }
 
-    /// One line.
+    /// One line, and another of what lies beside the weights.
     pub fn as_text(&self) -> String {
         let (height, width) = self.size;
+        let state = if self.state.is_empty() { String::new() } else { format!("state {}, ", self.state) };
+        let card = match &self.card {
+            Some(card) => format!("card: {}", card.display()),
+            None => "no card beside the weights: input and values are as published".to_owned(),
+        };
+        let beside = match self.incomplete.as_slice() {
+            [] => String::new(),
+            beside => format!("; beside these weights, not whole and not taken: {}", beside.join(", ")),
+        };
         let (config, engine, names) = (&self.config, self.engine_name(), self.names);
         let (scale, classes) = (config.width, config.classes);
         format!(
-            "{config} {scale}, {classes} classes with the background, input {height} x {width}, {names} names, engine {engine}"
+            "{config} {scale}, {classes} classes with the background, input {height} x {width}, {state}{names} names, engine {engine}\n{card}{beside}"
         )
     }
 }

@@ -202,7 +202,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let context = || path.display().to_string();
     let size = fs::metadata(path).with_context(context)?.len();
     ensure!(size <= MAX_FILE, "{}: {size} bytes, more than golden cases have", path.display());
-    fs::read(path).with_context(context)
+    sandglass_files::read(path).with_context(context)
 }
 
 fn array(tensors: &SafeTensors, key: &str) -> anyhow::Result<Array> {

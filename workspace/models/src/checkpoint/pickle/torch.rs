@@ -1,10 +1,12 @@
 //! What the calls in a pickle of `torch.save` make: storages, tensors, and the dicts that hold them.
 
-use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Value, View};
+use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Storage, Value, View};
 use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, StoredType};
 
 /// Dicts within dicts; a dict may hold itself.
 const MAX_DEPTH: usize = 8;
+/// Lists and objects with tensors that are told of, and a dict's more.
+const MAX_UNNAMED: usize = 64;
 /// Dicts that are looked into, each as often as something holds it.
 const MAX_VISITS: usize = 1 << 14;
 
@@ -26,14 +28,20 @@ impl<'a> Machine<'a> {
         };
         let (key, (dtype, item), first) = storage.ok_or_else(|| self.damaged("a storage without type or key"))?;
         self.storages.insert(key, item);
-        self.push(Value::Storage { key, dtype, first })
+        self.push(Value::Storage(Box::new(Storage { key, dtype, first })))
     }
 
     /// A call: of what makes a dict or a tensor; all else is an object of some class.
     pub(super) fn reduce(&mut self) -> Result<(), Problem> {
-        let (arguments, callee) = (self.pop()?, self.pop()?);
+        let (mut arguments, mut callee) = (self.pop()?, self.pop()?);
+        // A tensor of a subclass, or one with attributes: the function and its arguments are among the arguments.
+        if let (Value::Global("_rebuild_from_type_v2"), Some(&[function, _, inner, ..])) =
+            (self.value(callee), self.fields(arguments))
+        {
+            (callee, arguments) = (function, inner);
+        }
         let result = match (self.value(callee), self.fields(arguments)) {
-            (Value::Global("OrderedDict"), _) => Value::Dict(Dict::default()),
+            (Value::Global("OrderedDict"), _) => Value::Dict(Box::default()),
             (Value::Global("_rebuild_tensor_v2" | "_rebuild_tensor"), Some([storage, offset, shape, strides, ..])) => {
                 let view = self.view(*storage, *offset, *shape, *strides);
                 Value::Tensor(Box::new(view.ok_or_else(|| self.damaged("a tensor whose parts are not numbers"))?))
@@ -42,6 +50,10 @@ impl<'a> Machine<'a> {
             (Value::Global("_rebuild_parameter" | "_rebuild_parameter_with_state"), Some([tensor, ..])) => {
                 let tensor = *tensor;
                 return self.stack_up(Slot::Id(tensor));
+            }
+            // As counters and frozen dicts are made: of the dict that they are.
+            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.may_lead_to_tensors()) => {
+                return self.stack_up(Slot::Id(only));
             }
             _ => return self.object(callee),
         };
@@ -56,7 +68,8 @@ impl<'a> Machine<'a> {
     }
 
     fn view(&self, storage: Id, offset: Id, shape: Id, strides: Id) -> Option<View<'a>> {
-        let Value::Storage { key, dtype, first } = *self.value(storage) else { return None };
+        let Value::Storage(storage) = self.value(storage) else { return None };
+        let Storage { key, dtype, first } = **storage;
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         Some(View { storage: key, dtype, offset: self.size(offset)?.checked_add(first)?, shape, strides })
     }
@@ -73,22 +86,30 @@ impl<'a> Machine<'a> {
         ids.iter().map(|&id| self.size(id)).collect()
     }
 
-    /// The tensors below a dict, whatever its keys; one more than a checkpoint may have where there are too many.
-    pub(super) fn contents(self, root: Id) -> Contents<'a> {
-        let mut tensors = Vec::new();
+    /// The tensors below a dict, whatever its keys.
+    ///
+    /// # Errors
+    /// More tensors or dicts than a checkpoint may have: what is left out might be a state.
+    pub(super) fn contents(self, root: Id) -> Result<Contents<'a>, Problem> {
+        let (mut tensors, mut unnamed) = (Vec::new(), Vec::new());
         let mut dicts = vec![(String::new(), root, 0)];
         let mut visits = 0;
         while let Some((path, id, depth)) = dicts.pop() {
             visits += 1;
             let Value::Dict(dict) = self.value(id) else { continue };
-            if visits > MAX_VISITS {
-                break;
+            let named = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            if unnamed.len() < MAX_UNNAMED {
+                unnamed.extend((dict.keyless > 0).then(|| (path.clone(), dict.keyless)));
+                unnamed.extend(dict.unnamed.iter().map(|(name, tensors)| (named(name), *tensors)));
             }
             for &(name, id) in &dict.items {
-                if path.len() + name.len() >= MAX_NAME || tensors.len() > MAX_TENSORS || dicts.len() > MAX_VISITS {
+                if visits + dicts.len() > MAX_VISITS || tensors.len() >= MAX_TENSORS {
+                    return Err(Problem::TooMany(MAX_TENSORS));
+                }
+                if path.len() + name.len() >= MAX_NAME {
                     continue;
                 }
-                let name = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                let name = named(name);
                 match self.value(id) {
                     Value::Tensor(view) => tensors.push((name, (**view).clone())),
                     _ if depth < MAX_DEPTH => dicts.push((name, id, depth + 1)),
@@ -97,19 +118,27 @@ impl<'a> Machine<'a> {
             }
         }
         let found = self.found(root);
-        Contents { tensors, found, storages: self.storages }
+        Ok(Contents { tensors, unnamed, found, storages: self.storages })
     }
 
     fn found(&self, root: Id) -> String {
         match self.value(root) {
-            Value::Dict(Dict { items, others }) => {
+            Value::Dict(dict) => {
+                let Dict { items, others, .. } = &**dict;
                 let keys: Vec<&str> = items.iter().map(|(key, _)| key).chain(others).take(12).copied().collect();
-                if keys.is_empty() { "an empty dict".to_owned() } else { format!("a dict of {}", keys.join(", ")) }
+                match keys.is_empty() {
+                    false => format!("a dict of {}", keys.join(", ")),
+                    true if dict.keyless > 0 => {
+                        "a dict whose keys are no texts: save one of its states alone".to_owned()
+                    }
+                    true => "an empty dict".to_owned(),
+                }
             }
-            Value::Object(class) => format!("an object of class {class}: save its state_dict()"),
+            Value::Object(object) => format!("an object of class {}: save its state_dict()", object.class),
             Value::Tensor(_) => "one tensor without a name".to_owned(),
             Value::Tuple(ids) => format!("a tuple of {}: save its dict alone", ids.len()),
-            _ if root == OPAQUE => "a list, a number or nothing: save its dict alone".to_owned(),
+            Value::List(_) => "a list: save its dict alone".to_owned(),
+            _ if root == OPAQUE => "a number or nothing: save its dict alone".to_owned(),
             _ => "no dict".to_owned(),
         }
     }
