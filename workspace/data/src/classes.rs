@@ -37,6 +37,11 @@ pub(crate) fn imagenet_wnids() -> &'static [&'static str] {
     &WNIDS
 }
 
+/// Whether a name has the form of a wnid: `n` and eight digits.
+pub(crate) fn is_wnid(name: &str) -> bool {
+    name.strip_prefix('n').is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The label of a wnid such as `n01440764`.
 pub fn imagenet_label(wnid: &str) -> Option<u32> {
     WNIDS.binary_search(&wnid).ok().map(|label| label as u32)
