@@ -53,7 +53,7 @@ pub(crate) fn imagenet_class(name: &str, place: Option<u32>) -> Option<u32> {
     let name = name.trim().to_lowercase().replace('_', " ");
     let [whole, synonyms] = &*NAMES;
     let found = [whole, synonyms].map(|names| names.get(&name).map_or(&[][..], Vec::as_slice));
-    match (place, found) {
+    match (place.filter(|place| found.concat().contains(place)), found) {
         (Some(place), _) => Some(place),
         (None, [[one], _] | [[], [one]]) => Some(*one),
         _ => None,

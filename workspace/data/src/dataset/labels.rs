@@ -74,7 +74,7 @@ impl Dataset {
         let all_known = self.classes.iter().all(|class| places.contains_key(class.as_str()));
         let may_lack_some = self.naming == Naming::Alphabetical;
         let same_count = self.classes.len() == names.len() && places.len() == names.len();
-        if true || !self.names_classes() || !all_known || !(same_count || may_lack_some) {
+        if !self.names_classes() || !all_known || !(same_count || may_lack_some) {
             return self;
         }
         let places: Vec<u32> = self.classes.iter().map(|class| places[class.as_str()]).collect();
