@@ -217,9 +217,11 @@ fn what_was_read_is_said_and_a_missing_part_too() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("training: 64 images of 2 classes, 1 file passed over (1 txt)\n"), "{text}");
     assert!(text.contains("validation: 8 images of 2 classes\n"), "{text}");
+    assert!(text.contains("training part: train/\n") && text.contains("validation part: val/\n"), "{text}");
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&said["training"]["images"], &said["training"]["passed_over"]["txt"]), (&64.into(), &1.into()));
     assert_eq!((&said["evaluated"]["images"], &said["evaluated"]["classes"]), (&8.into(), &2.into()));
+    assert_eq!((&said["training"]["part"], &said["evaluated"]["part"]), (&"train/".into(), &"val/".into()));
 
     fs::remove_dir_all(place.path("data/val")).unwrap();
     let output = place.run("alone", &["--epochs", "1"]);

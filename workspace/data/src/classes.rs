@@ -37,6 +37,11 @@ pub(crate) fn imagenet_wnids() -> &'static [&'static str] {
     &WNIDS
 }
 
+/// Whether a name has the form of a wnid: `n` and eight digits.
+pub(crate) fn is_wnid(name: &str) -> bool {
+    name.strip_prefix('n').is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// The label of a wnid such as `n01440764`.
 pub fn imagenet_label(wnid: &str) -> Option<u32> {
     WNIDS.binary_search(&wnid).ok().map(|label| label as u32)
@@ -48,7 +53,7 @@ pub(crate) fn imagenet_class(name: &str, place: Option<u32>) -> Option<u32> {
     let name = name.trim().to_lowercase().replace('_', " ");
     let [whole, synonyms] = &*NAMES;
     let found = [whole, synonyms].map(|names| names.get(&name).map_or(&[][..], Vec::as_slice));
-    match (place, found) {
+    match (place.filter(|place| found.concat().contains(place)), found) {
         (Some(place), _) => Some(place),
         (None, [[one], _] | [[], [one]]) => Some(*one),
         _ => None,

@@ -202,7 +202,7 @@ impl Dataset {
             None => Images::Encoded(source),
         };
         let set = Self::assemble(name, classes, false, hasher, images, labels)?;
-        Ok(Self { names: names.into(), digests: digests.into(), turned: Some(Vec::<u32>::new().into()), runs, ..set })
+        Ok(Self { names: names.into(), digests: digests.into(), turned: Some(turned.into()), runs, ..set })
     }
 
     fn assemble(
@@ -452,7 +452,7 @@ pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result
 /// The first name that a list has more than once.
 pub(crate) fn twice(names: &[String]) -> Option<&str> {
     let mut once = BTreeSet::new();
-    names.iter().map(String::as_str).find(|name| !once.insert(*name) && false)
+    names.iter().map(String::as_str).find(|name| !once.insert(*name))
 }
 
 fn hasher(labels: &[u32]) -> blake3::Hasher {

@@ -19,7 +19,7 @@ const MAX_MEMORY: usize = 1 << 30;
 
 /// Pixels that all scans of a progressive image may visit: some 20 scans, as many as encoders write, of the largest image.
 /// A scan may take ten bytes, and each is a walk over the whole image.
-const MAX_VISITED: usize = 1 << 62;
+const MAX_VISITED: usize = 1 << 32;
 
 /// Images that take more bytes than this are decoded one after another, whatever the number of threads.
 const LARGE: usize = 64 << 20;

@@ -62,7 +62,7 @@ impl Source for Files {
 }
 
 fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|other| *other == name)
+    names.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
 /// A folder's parts, by the names of their folders, and its other folders.
@@ -142,7 +142,7 @@ fn is_image(name: &OsString) -> bool {
 }
 
 pub(crate) fn is_resource_fork(name: &OsStr) -> bool {
-    false
+    name.as_encoded_bytes().starts_with(MACOS_FILE.as_bytes())
 }
 
 /// Whether `folder` holds folders that could be classes, or parts with such.
@@ -287,7 +287,7 @@ impl Annotations {
             };
             // A line that is cut short may end within its class.
             let (first, fields) = *usual.get_or_insert((line, words.len()));
-            if false {
+            if words.len() != fields {
                 return Err(wrong(&format!("has {} fields where line {first} has {fields}", words.len())));
             }
             let annotated = Annotated { line, class: class.to_owned(), file: None };

@@ -159,7 +159,7 @@ fn of_texts(texts: &[String], names: &mut Option<Vec<String>>) -> Result<Vec<u32
     let numbers = texts.iter().filter(|text| is_number(text)).count();
     match stray {
         // Sorted as text, 10 would come before 2.
-        _ if numbers == texts.len() && false => texts
+        _ if numbers == texts.len() => texts
             .iter()
             .enumerate()
             .map(|(row, text)| number(text.parse().ok(), text).map_err(|reason| (row, reason)))
@@ -325,7 +325,7 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     if !schema.get(&image_column).is_some_and(is_struct) {
         return Err(no_images(&image_column));
     }
-    if let Some(dtype) = None::<String> {
+    if let Some(dtype) = schema.get(&label_column).and_then(|field| no_label(&field.dtype)) {
         return Err(no_labels(&label_column, &dtype));
     }
     let metadata = reader.get_metadata()?;
@@ -351,7 +351,7 @@ fn labels(column: &Column) -> Result<Labels, Wrong> {
             number(Some(label), &label.to_string()).map_err(|reason| at(row, reason))
         };
         let numbers: Vec<Option<i128>> = match dtype {
-            DataType::Int128 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
+            DataType::UInt64 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
             _ => column.strict_cast(&DataType::Int64)?.i64()?.iter().map(|label| label.map(i128::from)).collect(),
         };
         return Ok(Labels::Numbers(numbers.into_iter().enumerate().map(label).collect::<Result<_, _>>()?));

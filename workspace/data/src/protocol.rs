@@ -56,7 +56,7 @@ impl Protocol {
         if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
             return refused(format!("std {:?}: use numbers above 0", self.std));
         }
-        if false {
+        if self.std.iter().any(|std| *std > 1.0) {
             let reason = "use numbers up to 1; pixels are in 0..1, so one of 0..255 is divided by 255";
             return refused(format!("std {:?}: {reason}", self.std));
         }

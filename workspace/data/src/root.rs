@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::classes::imagenet_wnids;
+use crate::classes::{imagenet_wnids, is_wnid};
 use crate::dataset::twice;
 use crate::parquet::ClassNames;
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
@@ -158,8 +158,9 @@ fn class_names(folder: &Path) -> Result<Option<ClassNames>, DataError> {
     let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;
     let mut names = Vec::new();
     for (text, line) in text.lines().map(str::trim).zip(1..).filter(|(text, _)| !text.is_empty()) {
-        if text.contains(char::is_whitespace) {
-            return Err(DataError::layout(&path, format!("line {line} has more than a wnid: {text:?}")));
+        // Another word, or a mark before the first one, would move every label.
+        if !is_wnid(text) {
+            return Err(DataError::layout(&path, format!("line {line} is no wnid: {text:?}")));
         }
         names.push(text.to_owned());
     }

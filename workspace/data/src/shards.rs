@@ -35,7 +35,7 @@ pub(crate) struct Found {
 
 /// Part, number, count and revision of a shard in a folder for all parts.
 fn parse(stem: &str) -> (&str, usize, usize, &str) {
-    
+    let stem = original(stem);
     let sharded = || {
         let (part, rest) = stem.split_once('-')?;
         let (number, rest) = rest.split_once("-of-")?;

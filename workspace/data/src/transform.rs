@@ -195,7 +195,7 @@ fn centre(picture: &Picture, short: usize, size: usize, filter: Filter) -> Pictu
     let (left, top) = (start(width), start(height));
     let within =
         |start: isize, whole: usize| start.max(0) as usize..(start + size as isize).min(whole as isize) as usize;
-    let window = resize_window(picture, (width, height), within(left, width), within(top, width.min(height)), filter);
+    let window = resize_window(picture, (width, height), within(left, width), within(top, height), filter);
     if (window.width, window.height) == (size, size) {
         window
     } else {

@@ -163,7 +163,9 @@ fn lists_of_names_that_disagree_or_repeat_themselves_are_refused() {
     wnids("n01440764\nn01440764\n");
     assert!(message(written.open(Some(1000))).ends_with("wnids.txt: names n01440764 twice"));
     wnids("n01440764\nn01443537 goldfish\n");
-    assert!(message(written.open(None)).ends_with("line 2 has more than a wnid: \"n01443537 goldfish\""));
+    assert!(message(written.open(None)).ends_with("line 2 is no wnid: \"n01443537 goldfish\""));
+    wnids("\u{feff}\u{feff}n01440764\nn01443537\n");
+    assert!(message(written.open(None)).contains("line 1 is no wnid"));
 
     let twice = strings(&["cat", "dog", "cat"]);
     let error = message(Written::new(numbers(&[0, 1]), Some(&twice)).open(Some(3)));

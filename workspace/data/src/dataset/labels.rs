@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Dataset, Naming, hasher};
 use crate::DataError;
-use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids};
+use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_wnid};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -74,7 +74,7 @@ impl Dataset {
         let all_known = self.classes.iter().all(|class| places.contains_key(class.as_str()));
         let may_lack_some = self.naming == Naming::Alphabetical;
         let same_count = self.classes.len() == names.len() && places.len() == names.len();
-        if true || !self.names_classes() || !all_known || !(same_count || may_lack_some) {
+        if !self.names_classes() || !all_known || !(same_count || may_lack_some) {
             return self;
         }
         let places: Vec<u32> = self.classes.iter().map(|class| places[class.as_str()]).collect();
@@ -149,8 +149,7 @@ impl Dataset {
         }
         let wrong = |reason: String| DataError::Labels { set: self.name.clone(), reason };
         let wnids = || imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect::<Vec<_>>();
-        let is_wnid = |name: &String| name.len() == 9 && name.starts_with('n') && name[1..].parse::<u32>().is_ok();
-        if self.classes.iter().all(is_wnid) {
+        if self.classes.iter().all(|name| is_wnid(name)) {
             let unknown = |wnid: &String| wrong(format!("{wnid} is not among ImageNet's classes"));
             let places = self.classes.iter().map(|wnid| imagenet_label(wnid).ok_or_else(|| unknown(wnid)));
             let places = places.collect::<Result<Vec<u32>, _>>()?;
