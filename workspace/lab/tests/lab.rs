@@ -207,7 +207,9 @@ fn the_card_of_a_link_is_found() {
     use std::os::unix::fs::symlink;
     let folder = tempfile::tempdir().unwrap();
     let [kept, linked] = ["kept", "linked"].map(|place| folder.path().join(place));
-    [&kept, &linked].map(|place| std::fs::create_dir(place).unwrap());
+    for place in [&kept, &linked] {
+        std::fs::create_dir(place).unwrap();
+    }
     let (target, link) = (kept.join("model.safetensors"), linked.join("best.safetensors"));
     std::fs::write(&target, "").unwrap();
     symlink(&target, &link).unwrap();
