@@ -8,6 +8,8 @@ use crate::colours::{Colours, colour};
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
+/// So many points leave no room for a legend among them.
+const CROWD: usize = 6;
 /// Stands for the page's text colour and is replaced in the finished SVG: plotters knows no `currentColor`.
 const INK: RGBColor = RGBColor(1, 1, 1);
 /// A picture as SVG, with words for those who cannot see it.
@@ -144,13 +146,13 @@ fn bar(point: &Point) -> (f64, f64) {
     (point.y - spread, point.y + spread)
 }
 
-/// The corner that fewest points are in, or the middle of a side that no bar reaches into; of several the lower right.
+/// The corner that fewest points are in, of several the lower right; where all corners are crowded also the middle of a side.
 fn emptiest<'p>(
     points: impl Iterator<Item = &'p Point>,
     (left, right): (f64, f64),
     (low, high): (f64, f64),
 ) -> SeriesLabelPosition {
-    let mut corners = [
+    let mut spots = [
         (0, SeriesLabelPosition::LowerRight),
         (0, SeriesLabelPosition::UpperRight),
         (0, SeriesLabelPosition::LowerLeft),
@@ -170,10 +172,12 @@ fn emptiest<'p>(
             x < 0.5 && is_amid,
             x > 0.5 && is_amid,
         ];
-        corners.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
+        spots.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
     }
-    let least = corners.iter().map(|(count, _)| *count).min();
-    corners.into_iter().find(|(count, _)| Some(*count) == least).map_or(SeriesLabelPosition::LowerRight, |(_, of)| of)
+    let is_crowded = spots.iter().take(4).all(|(count, _)| *count >= CROWD);
+    let places = || spots.iter().take(if is_crowded { spots.len() } else { 4 });
+    let least = places().map(|(count, _)| *count).min();
+    places().find(|(count, _)| Some(*count) == least).map_or(SeriesLabelPosition::LowerRight, |(_, of)| of.clone())
 }
 
 /// Without a fraction that is zero.

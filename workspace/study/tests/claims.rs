@@ -64,6 +64,22 @@ plus = [{ network = "b" }]
 minus = [{ network = "a" }]
 
 [[claim]]
+id = "margin"
+says = "More is found than asked"
+paper = "P"
+origin = "derived"
+source = "a table"
+confidence = "seen"
+study = "s"
+[claim.test.lead]
+profile = "precise"
+metric = "share"
+drawn = "share_drawn"
+over = "width"
+plus = [{ network = "b", part = "found" }]
+minus = [{ network = "b", part = "asked" }]
+
+[[claim]]
 id = "half"
 says = "Half of a second's time is saved"
 paper = "P"
@@ -262,6 +278,29 @@ fn one_seed_of_a_precision_is_judged_over_images_drawn_anew() {
     // Draws of other images pair nothing.
     rows[3].data_hash = "other".into();
     assert_eq!(bench.verdict(&rows, "precision").0, Verdict::TooFew);
+}
+
+/// Two parts of one cell each have draws of their own.
+#[test]
+fn parts_of_a_cell_are_drawn_apart() {
+    let bench = Bench::new();
+    let of = |part: &str, metric: &str, value: f64, samples: Vec<f64>| Row {
+        metric: metric.into(),
+        part: Some(part.into()),
+        samples_at: (0..samples.len()).map(|at| at as f64).collect(),
+        samples,
+        ..row("precise", "b", "1.0", 0, value)
+    };
+    let found: Vec<f64> = (0..41).map(|at| 20.0 + 0.1 * f64::from(at)).collect();
+    let rows = [
+        of("found", "share", 22.0, vec![]),
+        of("asked", "share", 10.0, vec![]),
+        of("found", "share_drawn", 22.0, found),
+        of("asked", "share_drawn", 10.0, vec![10.0; 41]),
+    ];
+    let judged = bench.judge(&rows).unwrap();
+    let margin = judged.iter().find(|of| of.claim.id == "margin").unwrap();
+    assert_eq!(margin.ours, "+12.00 (+10.10 to +13.90) points");
 }
 
 #[test]

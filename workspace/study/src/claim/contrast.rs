@@ -231,7 +231,9 @@ impl Unit<'_> {
         let mut sum: Vec<f64> = Vec::new();
         let mut draws: Option<(&String, &Vec<f64>)> = None;
         for (factor, row) in &self.terms {
-            let is_its = |of: &&&Row| (&of.study, &of.profile, &of.cell) == (&row.study, &row.profile, &row.cell);
+            let is_its = |of: &&&Row| {
+                (&of.study, &of.profile, &of.cell, &of.part) == (&row.study, &row.profile, &row.cell, &row.part)
+            };
             let of = rows.iter().find(is_its)?;
             if *draws.get_or_insert((&of.data_hash, &of.samples_at)) != (&of.data_hash, &of.samples_at) {
                 return None;
