@@ -273,8 +273,7 @@ impl Lines<'_> {
     }
 
     fn of(&self, value: &str, width: f64) -> Vec<Entry> {
-        let outcomes: Vec<Outcome> =
-            self.networks.iter().map(|variant| self.outcome(value, width, variant)).collect();
+        let outcomes: Vec<Outcome> = self.networks.iter().map(|variant| self.outcome(value, width, variant)).collect();
         let mut entries: Vec<Entry> = vec![value.to_owned().into()];
         if self.by != "width" {
             entries.push(format!("{width:?}").into());
