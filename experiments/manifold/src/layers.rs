@@ -155,25 +155,29 @@ impl Counts {
     }
 }
 
-/// Images of a part, as many as are wanted or all: the set, [n, height, width, 3] as the network reads them, and their size.
-pub(crate) fn images(
-    lab: &Lab,
-    cell: &Network,
-    part: Part,
-    count: usize,
-) -> Result<(Dataset, Vec<f32>, (usize, usize)), CellError> {
+/// Images as a network reads them.
+pub(crate) struct Images {
+    pub set: Dataset,
+    /// [n, height, width, 3].
+    pub pixels: Vec<f32>,
+    /// Height and width.
+    pub size: (usize, usize),
+}
+
+/// Images of a part, as many as are wanted or all.
+pub(crate) fn images(lab: &Lab, cell: &Network, part: Part, count: usize) -> Result<Images, CellError> {
     let classes = cell.network.classes;
     let set = lab.data(&cell.data, part, classes)?;
     let transform = Transform::evaluation(&set, classes, Some(cell.input), &cell.evaluation);
     let transform = transform.map_err(CellError::failed)?;
     let (size, (_, threads)) = (transform.size(), lab.runtime());
-    let (images, _) = calibration_images(&set, transform, count, SEED, threads as usize).map_err(CellError::failed)?;
-    Ok((set, images, size))
+    let (pixels, _) = calibration_images(&set, transform, count, SEED, threads as usize).map_err(CellError::failed)?;
+    Ok(Images { set, pixels, size })
 }
 
 /// Shares of each ReLU, and the means over those behind an expansion, image by image.
 pub(crate) fn measure(lab: &Lab, cell: &Network, file: &Artefact) -> Result<Measurement, CellError> {
-    let (set, images, size) = images(lab, cell, Part::Validation, cell.images)?;
+    let Images { set, pixels, size } = images(lab, cell, Part::Validation, cell.images)?;
     let graph = cell.network.build().map_err(CellError::failed)?;
     let relus = relus(&graph);
     let weights = checkpoint::load(&file.path, graph.tensors()).map_err(CellError::failed)?;
@@ -184,7 +188,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Network, file: &Artefact) -> Result<Meas
     let graph = graph.with_outputs(relus.iter().map(|relu| relu.map).collect()).map_err(CellError::failed)?;
     let options = Options { batch: BATCH, ..Options::default() };
     let mut plan = Plan::new(lab.pool()?, &graph, &weights, size, options).map_err(CellError::failed)?;
-    let counts = count(&mut plan, &relus, &images)?;
+    let counts = count(&mut plan, &relus, &pixels)?;
 
     let mut values = of_expansions(&relus, &counts);
     values.extend(relus.iter().zip(&counts).flat_map(|(relu, counts)| counts.values(relu)));
