@@ -7,7 +7,8 @@ f32 export, quantised on the same 512 images (QDQ, activations u8, weights s8 an
 And ours again, quantised, exported as a QDQ file and run there. It should name the same class as our integers on 99 % of the
 images; but a step's difference in few places grows through fifty layers, and ONNX Runtime, with its fusions and without,
 differs from itself as well. So it is said where they are more than it has with itself, by two standard errors; and the layer is
-named at which a step's difference is most frequent: our two roundings beside one in f32, on ONNX Runtime's own inputs. So are networks trained here on Imagewoof, on all of its validation images.
+named at which a step's difference is most frequent: our two roundings beside one in f32, on ONNX Runtime's own inputs. So is it
+of networks trained here on Imagewoof, on all of its validation images.
 """
 
 import argparse
