@@ -40,7 +40,7 @@ impl Ledger {
         for file in files {
             ledger.read_file(root, &file, &mut owners);
         }
-        ledger.rows.sort_by_key(Row::id);
+        ledger.rows.sort_by_cached_key(Row::id);
         ledger.problems.sort();
         ledger
     }
@@ -52,7 +52,7 @@ impl Ledger {
         if root.join(&file).exists() {
             ledger.read_file(root, &file, &mut BTreeMap::new());
         }
-        ledger.rows.sort_by_key(Row::id);
+        ledger.rows.sort_by_cached_key(Row::id);
         ledger
     }
 

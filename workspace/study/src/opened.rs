@@ -1,6 +1,7 @@
 //! A study with its cells, its place and its rows.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use sandglass_ledger::{Ledger, is_plain_name};
 
@@ -20,7 +21,7 @@ pub struct Opened<E: Experiment> {
     pub(crate) head: Head,
     path: PathBuf,
     pub(crate) project: Project,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: Rc<Ledger>,
     /// What the committed report shows, and which checkpoints are listed.
     shown: Shown,
     manifest: Manifest,
@@ -47,7 +48,13 @@ pub(crate) struct Placement<'a, E: Experiment> {
 pub(crate) type Lender<'a> = dyn Fn(&str, &str) -> Result<Vec<Lent>, StudyError> + 'a;
 
 impl<E: Experiment> Opened<E> {
-    pub(crate) fn open(path: &Path, experiment: E, build: Build, lender: &Lender<'_>) -> Result<Self, StudyError> {
+    pub(crate) fn open(
+        path: &Path,
+        experiment: E,
+        build: Build,
+        ledger: Rc<Ledger>,
+        lender: &Lender<'_>,
+    ) -> Result<Self, StudyError> {
         let (file, keyed) = read(path, &experiment)?;
         let invalid = |message: String| StudyError::Invalid { path: path.into(), message };
         let lent = (0..file.profile.len())
@@ -62,7 +69,6 @@ impl<E: Experiment> Opened<E> {
         });
         let cells = cells.collect();
         let project = Project::around(path)?;
-        let ledger = Ledger::read(&project.rows());
         let (shown, manifest) = (Shown::read(&project)?, Manifest::read(&project)?);
         let head = file.head();
         Ok(Self { path: path.into(), head, experiment, file, project, ledger, shown, manifest, build, cells })

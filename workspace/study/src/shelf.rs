@@ -1,9 +1,11 @@
 //! The list of studies, and the door through which a program reaches each of them.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
-use sandglass_ledger::{Problem, Row};
+use sandglass_ledger::{Ledger, Problem, Row};
 use serde::Deserialize;
 
 use crate::borrow::Lent;
@@ -30,7 +32,8 @@ fn open<E: Experiment>(path: &Path, shelf: &Shelf<'_>) -> Result<Box<dyn Study>,
     let project = Project::around(path)?;
     let experiment = E::new(shelf.threads, &shelf.build)?.within(&project);
     let lender = |study: &str, profile: &str| shelf.at(&project, path, study)?.lend(profile);
-    Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), &lender)?))
+    let ledger = shelf.ledger.get_or_init(|| Rc::new(Ledger::read(&project.rows())));
+    Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), Rc::clone(ledger), &lender)?))
 }
 
 /// The studies that a program knows.
@@ -41,6 +44,8 @@ pub struct Shelf<'a> {
     threads: Option<usize>,
     /// Studies that are being opened, each for the one before it to borrow from.
     opening: Vec<String>,
+    /// The project's rows: those that are opened together share one reading.
+    ledger: Rc<OnceCell<Rc<Ledger>>>,
 }
 
 /// The little of a study's file that says whose method it is.
@@ -53,7 +58,12 @@ struct Title {
 impl<'a> Shelf<'a> {
     /// `threads` None: all cores.
     pub fn new(entries: &'a [StudyEntry], build: Build, threads: Option<usize>) -> Self {
-        Self { entries, build, threads, opening: Vec::new() }
+        Self { entries, build, threads, opening: Vec::new(), ledger: Rc::default() }
+    }
+
+    /// For one opening: rows may be written between two.
+    fn anew(&self) -> Self {
+        Self { ledger: Rc::default(), ..self.clone() }
     }
 
     /// Opens a study by name (`experiments/NAME/study.toml` here or in a folder above), or by the path of its file or
@@ -64,15 +74,15 @@ impl<'a> Shelf<'a> {
     pub fn find(&self, name: &str) -> Result<Box<dyn Study>, StudyError> {
         let given = Path::new(name);
         if given.join("study.toml").is_file() {
-            return self.open(&given.join("study.toml"));
+            return self.anew().open(&given.join("study.toml"));
         }
         if given.is_file() {
-            return self.open(given);
+            return self.anew().open(given);
         }
         let here = std::env::current_dir().map_err(StudyError::io(Path::new(".")))?;
         let mut places = here.ancestors().map(|folder| folder.join("experiments").join(name).join("study.toml"));
         let path = places.find(|path| path.is_file()).ok_or_else(|| StudyError::Unknown { name: name.to_owned() })?;
-        self.open(&path)
+        self.anew().open(&path)
     }
 
     /// Opens all studies of a project: those of the list in its order, then others by name.
@@ -87,7 +97,8 @@ impl<'a> Shelf<'a> {
             files.push((place.unwrap_or(self.entries.len()), path));
         }
         files.sort();
-        files.iter().map(|(_, path)| self.open(path)).collect()
+        let shelf = self.anew();
+        files.iter().map(|(_, path)| shelf.open(path)).collect()
     }
 
     /// The study that the one at `path` borrows from.
