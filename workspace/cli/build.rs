@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What binaries are made of, below the repository's root.
-const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "workspace", "experiments", "report/src"];
+const SOURCES: [&str; 7] =
+    ["Cargo.toml", "Cargo.lock", "workspace", "experiments", "report/Cargo.toml", "report/src", "report/templates"];
 
 fn main() {
     let package = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

@@ -42,7 +42,7 @@ pub(crate) fn contrasts(
     results: &Results<'_, Trials<EfficientNet>>,
     scale: &Scale<'_, Trials<EfficientNet>>,
 ) -> Vec<Contrast> {
-    let Some(project) = results.experiment.project() else { return Vec::new() };
+    let project = results.experiment.project();
     let design = results.design;
     let names = [&design.plain, &design.gated].map(|pair| [&pair.inverted_residual, &pair.sandglass]);
     let cell = |name: &str, seed: u64| -> Option<&CellResult<'_, Trial>> {
@@ -58,6 +58,7 @@ pub(crate) fn contrasts(
     let units = seeds.into_iter().filter_map(|seed| {
         let [[a, b], [c, d]] = names;
         let cells = [cell(a, seed)?, cell(b, seed)?, cell(c, seed)?, cell(d, seed)?];
+        // What cannot be read is told among the problems, see `unreadable`.
         let [a, b, c, d] = cells.map(|cell| right(project, cell).ok());
         let unit = Unit { plain: [a?, b?], gated: [c?, d?] };
         rows.extend(cells.iter().filter_map(|cell| Some(cell.row("top1")?.id())));

@@ -1,12 +1,10 @@
 //! How the study is laid out: all networks of the paper's table, then what gates and blocks contribute.
 
-use sandglass_lab::told::{Accuracy, accuracies};
+use sandglass_lab::told::{Accuracy, accuracies, unreadable};
 use sandglass_lab::{Trials, Variants};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
-use sandglass_study::{
-    Axis, Chart, Entry, Figure, Mark, Part, Point, Results, Section, Series, StudyError, Table, grouped,
-};
+use sandglass_study::{Axis, Chart, Entry, Figure, Part, Point, Results, Section, Series, StudyError, Table, grouped};
 use serde_json::json;
 
 use crate::contrast::{Contrast, contrasts, table as contrast_table};
@@ -27,9 +25,7 @@ struct Line {
 }
 
 pub(crate) fn section(results: &Results<'_, Trials<EfficientNet>>) -> Result<Section, StudyError> {
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = PaperTable::find(paper)?;
+    let paper = results.head.paper()?;
     let lines = lines(results, &paper)?;
     let (columns, open) = accuracies(results, &EfficientNet::networks(results.design));
     let mut parts = vec![Part::Table(overview(&lines, &paper, &columns)), Part::Notes(notes(results, &columns, open)?)];
@@ -50,7 +46,8 @@ pub(crate) fn section(results: &Results<'_, Trials<EfficientNet>>) -> Result<Sec
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.push(Part::Figure(figure(results, &lines, &columns)));
-    Ok(Section { parts, data: data(results, &lines, &columns, &all), ..Section::default() })
+    let problems = unreadable(results.experiment.project(), results);
+    Ok(Section { parts, problems, data: data(results, &lines, &columns, &all), ..Section::default() })
 }
 
 /// All of the paper's lines in its order, then what is built here and not in it.
@@ -86,14 +83,7 @@ fn title(row: &PaperRow) -> String {
 
 impl Line {
     fn printed(&self, column: &str, digits: usize, paper: &PaperTable) -> Entry {
-        let row = self.paper.as_ref().and_then(|row| Some((row, row.number(column)?)));
-        match row {
-            Some((row, value)) => {
-                let confidence = paper.confidence(row);
-                Entry::new(format!("{value:.digits$}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            }
-            None => dash().into(),
-        }
+        paper.entry(self.paper.as_ref(), column, digits).unwrap_or_else(Entry::dash)
     }
 }
 
@@ -109,7 +99,8 @@ fn overview(lines: &[Line], paper: &PaperTable, columns: &[Accuracy]) -> Table {
     let fixed = fixed.map(|(heading, right)| (heading.to_owned(), right)).into_iter();
     let mut table = Table::new(fixed.chain(columns.iter().map(|column| (column.heading.clone(), true))));
     for line in lines {
-        let exact = |of: fn(&Cost) -> u64| line.built.as_ref().map_or_else(dash, |(_, cost)| grouped(of(cost))).into();
+        let exact =
+            |of: fn(&Cost) -> u64| line.built.as_ref().map_or_else(Entry::dash, |(_, cost)| grouped(of(cost)).into());
         let fixed: [Entry; 6] = [
             line.title.clone().into(),
             line.printed("params_m", 2, paper),
@@ -120,7 +111,7 @@ fn overview(lines: &[Line], paper: &PaperTable, columns: &[Accuracy]) -> Table {
         ];
         let ours = columns.iter().map(|column| match &line.built {
             Some((at, _)) => column.outcomes[*at].entry(),
-            None => dash().into(),
+            None => Entry::dash(),
         });
         table.push(fixed.into_iter().chain(ours));
     }
@@ -229,8 +220,4 @@ fn data(
     json!({
         "study": results.head.name, "lines": lines.iter().map(of_line).collect::<Vec<_>>(), "contrasts": contrasts,
     })
-}
-
-fn dash() -> String {
-    "\u{2013}".to_owned()
 }

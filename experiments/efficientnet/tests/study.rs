@@ -5,7 +5,7 @@ use std::path::Path;
 use sandglass_efficientnet::{EfficientNet, STUDY};
 use sandglass_lab::{Trial, Trials};
 use sandglass_ledger::{Axis, Prediction, Predictions, Row, Status, write_cell, write_predictions};
-use sandglass_study::{Axes, Build, Experiment, Shelf, StudyFile, hash};
+use sandglass_study::{Axes, Build, Experiment, Project, Shelf, StudyFile, hash};
 
 const EXPERIMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -15,7 +15,10 @@ fn cells(profile: &str) -> Vec<Trial> {
     type File = StudyFile<<Method as Experiment>::Design, <Method as Experiment>::Setup>;
     let file = File::read(&Path::new(EXPERIMENTS).join("efficientnet/study.toml")).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Method::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Method::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 /// A project with this study and the one that it borrows from.
@@ -114,7 +117,12 @@ fn plain_networks_are_the_width_studys() {
     >::read(&Path::new(EXPERIMENTS).join("width/study.toml"))
     .unwrap();
     let setup = &file.profile(Some("imagewoof")).unwrap().setup;
-    let width = sandglass_width::Width::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap();
+    let width = sandglass_width::Width::new(
+        Some(1),
+        &Build::new("c0ffee", b"lock"),
+        &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap(),
+    )
+    .unwrap();
     let theirs: Vec<String> =
         width.cells(&file.design, setup).unwrap().iter().map(|cell| hash(cell).unwrap()).collect();
     let borrowed = own.iter().filter(|cell| theirs.contains(&hash(*cell).unwrap())).map(ToString::to_string);

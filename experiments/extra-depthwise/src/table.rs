@@ -5,7 +5,7 @@ use sandglass_lab::{Subject, Trials};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::claim::Count;
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
-use sandglass_study::{Entry, Mark, Part, Results, Scale, Section, StudyError, Table, grouped};
+use sandglass_study::{Entry, Part, Results, Scale, Section, StudyError, Table, grouped};
 use serde_json::json;
 
 use crate::{ExtraDepthwise, Network};
@@ -21,9 +21,7 @@ struct Line<'a> {
 }
 
 pub(crate) fn section(results: &Results<'_, Trials<ExtraDepthwise>>) -> Result<Section, StudyError> {
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = PaperTable::find(paper)?;
+    let paper = results.head.paper()?;
     let lines = lines(results, &paper)?;
     let (table, notes) = overview(results, &lines, &paper);
     let mut parts = vec![Part::Table(table), Part::Notes(notes)];
@@ -65,15 +63,8 @@ impl Line<'_> {
     }
 
     fn printed(&self, column: &str, digits: usize, paper: &PaperTable) -> Entry {
-        let printed = self.paper.as_ref().and_then(|row| Some((row, row.number(column)?)));
-        match printed {
-            Some((row, value)) => {
-                let confidence = paper.confidence(row);
-                Entry::new(format!("{value:.digits$}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            }
-            // The paper has no such line, or it is not known.
-            None => "?".to_owned().into(),
-        }
+        // The paper has no such line, or it is not known.
+        paper.entry(self.paper.as_ref(), column, digits).unwrap_or_else(Entry::unknown)
     }
 }
 

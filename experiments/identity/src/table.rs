@@ -6,7 +6,7 @@ use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::claim::Count;
 use sandglass_study::paper::{LEGEND, PaperRow, PaperTable};
 use sandglass_study::{
-    Axis, Chart, Entry, Figure, Mark, Part, Point, Results, Scale, Section, Series, StudyError, Table, grouped,
+    Axis, Chart, Entry, Figure, Part, Point, Results, Scale, Section, Series, StudyError, Table, grouped,
 };
 use serde_json::json;
 
@@ -26,9 +26,7 @@ struct Line {
 }
 
 pub(crate) fn section(results: &Results<'_, Trials<Identity>>) -> Result<Section, StudyError> {
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = PaperTable::find(paper)?;
+    let paper = results.head.paper()?;
     let lines = lines(results.design, &paper)?;
     let (table, mut notes) = accuracy(results, &lines, &paper);
     notes.splice(0..0, answers(results, &lines));
@@ -72,13 +70,7 @@ impl Line {
     }
 
     fn entry(&self, column: &str, digits: usize, paper: &PaperTable) -> Entry {
-        match (&self.paper, self.printed(column)) {
-            (Some(row), Some(value)) => {
-                let confidence = paper.confidence(row);
-                Entry::new(format!("{value:.digits$}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            }
-            _ => "?".to_owned().into(),
-        }
+        paper.entry(self.paper.as_ref(), column, digits).unwrap_or_else(Entry::unknown)
     }
 }
 

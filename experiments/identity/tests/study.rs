@@ -6,7 +6,7 @@ use sandglass_identity::{Identity, STUDY};
 use sandglass_lab::{Trial, Trials};
 use sandglass_ledger::{Ledger, Row, Status};
 use sandglass_models::NetworkConfig;
-use sandglass_study::{Axes, Build, Experiment, RunArgs, Shelf, Study, StudyFile};
+use sandglass_study::{Axes, Build, Experiment, Project, RunArgs, Shelf, Study, StudyFile};
 
 const EXPERIMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -16,7 +16,10 @@ type File = StudyFile<<Method as Experiment>::Design, <Method as Experiment>::Se
 fn cells(profile: &str) -> Vec<Trial> {
     let file = File::read(&Path::new(EXPERIMENTS).join("identity/study.toml")).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Method::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Method::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 /// A project with this study and the one that it borrows from.

@@ -5,7 +5,7 @@ use std::fmt;
 use sandglass_data::Protocol;
 use sandglass_lab::Variant;
 use sandglass_models::NetworkConfig;
-use sandglass_study::{Axes, StudyError};
+use sandglass_study::{Axes, Place, StudyError};
 use serde::{Deserialize, Serialize};
 
 /// Rows of all layers of a seed, at most: they lie in memory, and in one file.
@@ -119,7 +119,11 @@ impl fmt::Display for RandomLayers {
 
 impl Network {
     /// The cell of the study that keeps its checkpoint.
-    pub(crate) fn kept_cell(&self) -> String {
+    pub(crate) fn kept_at(&self) -> Place {
+        Place::new(&self.checkpoints, self.name())
+    }
+
+    fn name(&self) -> String {
         format!("{}-w{:?}-s{}", self.network, self.network.width, self.seed)
     }
 
@@ -130,7 +134,7 @@ impl Network {
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kept = self.kept_cell();
+        let kept = self.name();
         if self.trained { f.write_str(&kept) } else { write!(f, "{kept}-initial") }
     }
 }

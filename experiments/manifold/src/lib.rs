@@ -16,9 +16,10 @@ mod table;
 
 use std::path::Path;
 
-use sandglass_lab::{Kept, Lab};
+use sandglass_lab::{Lab, kept};
 use sandglass_study::{
-    Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
+    Artefact, Build, CellError, Experiment, Headline, Measurement, Place, Project, Results, Section, StudyEntry,
+    StudyError,
 };
 
 pub use cell::{Cell, Design, Network, NetworkSetup, RandomLayers, RandomSetup, Setup};
@@ -29,8 +30,7 @@ pub const STUDY: StudyEntry = StudyEntry::of::<Manifold>("manifold");
 /// The method.
 pub struct Manifold {
     lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
+    project: Project,
 }
 
 impl Experiment for Manifold {
@@ -38,12 +38,8 @@ impl Experiment for Manifold {
     type Setup = Setup;
     type Cell = Cell;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None })
-    }
-
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: project.clone() })
     }
 
     fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
@@ -55,11 +51,7 @@ impl Experiment for Manifold {
         match cell {
             Cell::Random(cell) => cell.prepare(folder),
             Cell::Network(cell) if !cell.trained => initial::prepare(&self.lab, cell, folder),
-            Cell::Network(cell) => {
-                let project = self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))?;
-                let (study, profile) = cell.checkpoints.split_once('/').unwrap_or((&cell.checkpoints, ""));
-                Kept { study, profile, cell: &cell.kept_cell() }.find(project)
-            }
+            Cell::Network(cell) => kept(&cell.kept_at(), &self.project),
         }
     }
 
@@ -101,6 +93,10 @@ impl Experiment for Manifold {
                 cost.map_or(0.0, |cost| cost.madds_total as f64)
             }
         }
+    }
+
+    fn measured_on(&self, cell: &Cell) -> Option<Place> {
+        cell.network().filter(|cell| cell.trained).map(Network::kept_at)
     }
 
     fn is_found(&self, cell: &Cell) -> bool {

@@ -2,7 +2,7 @@
 
 use sandglass_ledger::Row;
 use sandglass_ledger::stats::{Interval, mean};
-use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table};
+use sandglass_study::{CellResult, DASH, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table};
 use serde::Serialize;
 use serde_json::json;
 
@@ -138,9 +138,11 @@ fn of_random(lines: &[Collapsed]) -> Table {
         let entries: [Entry; 7] = [
             line.outputs.to_string().into(),
             digits(line.exact).into(),
-            interval.map_or_else(|| dash().into(), |of| ours(digits(of.effect))),
+            interval.map_or_else(Entry::dash, |of| ours(digits(of.effect))),
             interval.map_or_else(|| "one seed".to_owned(), range).into(),
-            interval.map_or_else(dash, |of| if holds(of, line.exact) { "yes" } else { "no" }.to_owned()).into(),
+            interval
+                .map_or_else(|| DASH.to_owned(), |of| if holds(of, line.exact) { "yes" } else { "no" }.to_owned())
+                .into(),
             sandglass_study::grouped(line.layers).into(),
             ours(sandglass_study::grouped(line.collapsing)),
         ];
@@ -161,10 +163,6 @@ fn holds(of: Interval, exact: f64) -> bool {
 /// In percent, and a share of less than a thousandth not as nothing.
 fn digits(percent: f64) -> String {
     if percent == 0.0 || percent >= 0.01 { format!("{percent:.3}") } else { format!("{percent:.7}") }
-}
-
-fn dash() -> String {
-    "\u{2013}".to_owned()
 }
 
 /// Every network that the profile plans, run or not.
@@ -231,7 +229,7 @@ fn of_networks(results: &Results<'_, Manifold>, networks: &[Measured<'_>]) -> Ta
     for of in networks {
         let rows = || of.row().map(Row::id).into_iter().collect::<Vec<_>>();
         let ours = |value: Option<f64>, digits: usize| {
-            value.map_or_else(|| dash().into(), |value| Entry::new(format!("{value:.digits$}"), Mark::Ours, rows()))
+            value.map_or_else(Entry::dash, |value| Entry::new(format!("{value:.digits$}"), Mark::Ours, rows()))
         };
         let expands = |relu: &Relu| relu.expands;
         let depthwise = |relu: &Relu| !relu.expands;
@@ -243,7 +241,7 @@ fn of_networks(results: &Results<'_, Manifold>, networks: &[Measured<'_>]) -> Ta
             of.channels("positive").map_or_else(|| Outcome::of("kept", [of.result].into_iter()).entry(), with_interval),
             ours(of.mean("positive_sd", expands), 1),
             ours(of.channels("needed").and_then(|row| row.value), 1),
-            of.row().map_or_else(|| dash().into(), with_interval),
+            of.row().map_or_else(Entry::dash, with_interval),
             ours(of.mean("clamped", expands), 2),
             ours(of.mean("positive", depthwise), 1),
             ours(of.mean("needed", depthwise), 1),
@@ -290,7 +288,7 @@ fn with_interval(row: &Row) -> Entry {
     let text = match (mean(&row.samples), row.value) {
         (Some(Interval { effect, low, high }), _) => format!("{effect:.1} ({low:.1} to {high:.1})"),
         (None, Some(value)) => format!("{value:.1}"),
-        (None, None) => dash(),
+        (None, None) => DASH.to_owned(),
     };
     Entry::new(text, Mark::Ours, vec![row.id()])
 }
@@ -349,7 +347,8 @@ fn by_layer(results: &Results<'_, Manifold>, networks: &[Measured<'_>], width: f
     ]);
     for of in networks.iter().filter(|of| of.cell.trained && of.cell.network.width == width) {
         for relu in of.relus.iter().filter(|relu| relu.expands) {
-            let value = |metric: &str| of.layer(metric, relu).map_or_else(dash, |value| format!("{value:.1}"));
+            let value =
+                |metric: &str| of.layer(metric, relu).map_or_else(|| DASH.to_owned(), |value| format!("{value:.1}"));
             let id = |metric: &str| of.result.row_of(metric, Some(&relu.name)).map(Row::id).into_iter().collect();
             let ours = |metric: &str| Entry::new(value(metric), Mark::Ours, id(metric));
             let entries: [Entry; 8] = [

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sandglass_ledger::{Ledger, Status};
 use sandglass_manifold::{Cell, Manifold, STUDY};
-use sandglass_study::{Build, Experiment, RunArgs, Shelf, Study, StudyFile, Verify};
+use sandglass_study::{Build, Experiment, Project, RunArgs, Shelf, Study, StudyFile, Verify};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
 /// The repository.
@@ -18,7 +18,12 @@ fn cells_of(text: &str, profile: &str) -> Result<Vec<Cell>, String> {
     std::fs::write(&path, text).unwrap();
     let file = File::read(&path).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    let study = Manifold::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap();
+    let study = Manifold::new(
+        Some(1),
+        &Build::new("c0ffee", b"lock"),
+        &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap(),
+    )
+    .unwrap();
     study.cells(&file.design, setup).map_err(|error| error.to_string())
 }
 

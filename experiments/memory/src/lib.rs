@@ -22,8 +22,7 @@ pub const STUDY: StudyEntry = StudyEntry::of::<Memory>("memory");
 /// The method.
 pub struct Memory {
     lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
+    project: Project,
 }
 
 /// What is compared.
@@ -58,12 +57,8 @@ impl Experiment for Memory {
     type Setup = Setup;
     type Cell = Latency;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None })
-    }
-
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: project.clone() })
     }
 
     fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Latency>, StudyError> {
@@ -75,8 +70,7 @@ impl Experiment for Memory {
     }
 
     fn measure(&self, cell: &Latency, file: &Artefact, _: Option<&str>) -> Result<Measurement, CellError> {
-        let project = self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))?;
-        cell.measure(self.lab.isa(), project, file)
+        cell.measure(self.lab.isa(), &self.project, file)
     }
 
     fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError> {

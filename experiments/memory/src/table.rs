@@ -7,9 +7,7 @@ use sandglass_lab::told::{Timing, times};
 use sandglass_models::NetworkConfig;
 use sandglass_study::claim::Count;
 use sandglass_study::paper::{PaperRow, PaperTable};
-use sandglass_study::{
-    Axis, Chart, Entry, Figure, Mark, Part, Point, Results, Scale, Section, Series, StudyError, Table,
-};
+use sandglass_study::{Axis, Chart, Entry, Figure, Part, Point, Results, Scale, Section, Series, StudyError, Table};
 use serde_json::json;
 
 use crate::rule::{by_resolution, kilobytes, read_and_written};
@@ -35,9 +33,7 @@ impl Counted<'_> {
 }
 
 pub(crate) fn section(results: &Results<'_, Memory>) -> Result<Section, StudyError> {
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = PaperTable::find(paper)?;
+    let paper = results.head.paper()?;
     let counted = results.design.networks.iter().map(count).collect::<Result<Vec<_>, _>>()?;
     let mut parts = vec![Part::Table(by_rule(&counted, &paper)), Part::Notes(notes(results, &paper))];
     for scale in &results.scales {
@@ -112,7 +108,7 @@ fn by_rule(counted: &[Counted<'_>], paper: &PaperTable) -> Table {
             entries.extend(of.network.paper.as_deref().map(|name| printed(paper, row, name)));
             let ours = of.channels(height);
             let text = ours.map(|channels| format!("{channels} / {:.0}", kilobytes(height, channels)));
-            entries.push(text.unwrap_or_else(dash).into());
+            entries.push(text.map_or_else(Entry::dash, Entry::from));
         }
         table.push(entries);
     }
@@ -130,11 +126,10 @@ fn by_rule(counted: &[Counted<'_>], paper: &PaperTable) -> Table {
 fn printed(paper: &PaperTable, row: Option<&PaperRow>, name: &str) -> Entry {
     let number = |row: &PaperRow, what: &str| row.number(&format!("{name}_{what}"));
     let Some((row, kilobytes)) = row.and_then(|row| Some((row, number(row, "kb")?))) else {
-        return "?".to_owned().into();
+        return Entry::unknown();
     };
     let channels = number(row, "channels").map_or_else(String::new, |channels| format!("{channels} / "));
-    let confidence = paper.confidence(row);
-    Entry::new(format!("{channels}{kilobytes}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
+    Entry::printed(format_args!("{channels}{kilobytes}"), paper.confidence(row))
 }
 
 fn notes(results: &Results<'_, Memory>, paper: &PaperTable) -> Vec<String> {
@@ -179,8 +174,4 @@ fn plans(scale: &Scale<'_, Memory>, subjects: &[Subject]) -> Vec<Part> {
     notes.extend(timings.iter().map(Timing::note));
     notes.extend(Some(scale.profile.note.clone()).filter(|note| !note.is_empty()));
     vec![Part::Heading(format!("Our plans, {}", scale.profile.title)), Part::Table(table), Part::Notes(notes)]
-}
-
-fn dash() -> String {
-    "\u{2013}".to_owned()
 }

@@ -15,9 +15,10 @@ mod table;
 
 use std::path::Path;
 
-use sandglass_lab::{Classifier, Kept, Lab};
+use sandglass_lab::{Classifier, Lab, kept};
 use sandglass_study::{
-    Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
+    Artefact, Build, CellError, Experiment, Headline, Measurement, Place, Project, Results, Section, StudyEntry,
+    StudyError,
 };
 
 pub use cell::{Cell, Design, GivenNet, KeptAt, Setup, Source};
@@ -28,14 +29,7 @@ pub const STUDY: StudyEntry = StudyEntry::of::<Quant>("quant");
 /// The method.
 pub struct Quant {
     lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
-}
-
-impl Quant {
-    fn project(&self) -> Result<&Project, CellError> {
-        self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))
-    }
+    project: Project,
 }
 
 impl Experiment for Quant {
@@ -43,12 +37,8 @@ impl Experiment for Quant {
     type Setup = Setup;
     type Cell = Cell;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None })
-    }
-
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: project.clone() })
     }
 
     fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
@@ -59,10 +49,7 @@ impl Experiment for Quant {
     fn prepare(&self, cell: &Cell, _: &Path) -> Result<Artefact, CellError> {
         match &cell.source {
             Source::Given { checkpoint, .. } => checkpoint.find(),
-            Source::Kept(from) => {
-                let (study, profile) = from.split_once('/').unwrap_or((from, ""));
-                Kept { study, profile, cell: &cell.kept_cell() }.find(self.project()?)
-            }
+            Source::Kept(from) => kept(&Place::new(from, cell.kept_cell()), &self.project),
         }
     }
 
@@ -88,6 +75,13 @@ impl Experiment for Quant {
         // Each layer left out is a run over the calibration images.
         let times = if cell.leave_one_out { 8.0 } else { 1.0 };
         cost.map_or(0.0, |cost| cost.madds_total as f64) * times
+    }
+
+    fn measured_on(&self, cell: &Cell) -> Option<Place> {
+        match &cell.source {
+            Source::Given { .. } => None,
+            Source::Kept(from) => Some(Place::new(from, cell.kept_cell())),
+        }
     }
 
     fn is_found(&self, _: &Cell) -> bool {

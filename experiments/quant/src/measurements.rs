@@ -1,9 +1,10 @@
 //! What was measured at a scale: cells, the same checkpoints in f32, and the pairs of the two families.
 
-use sandglass_ledger::{Row, Status, read_predictions};
+use sandglass_lab::told::right;
+use sandglass_ledger::{Row, Status};
 use sandglass_study::{CellResult, Entry, Mark, Results, Scale};
 
-use crate::paired::{Interval, Right, drop, right};
+use crate::paired::{Interval, Right, drop};
 use crate::{Cell, Quant, Source};
 
 /// What was measured of one cell.
@@ -76,12 +77,10 @@ impl<'a> Measured<'a> {
 impl<'a> Measurements<'a> {
     pub fn of(results: &Results<'a, Quant>, scale: &'a Scale<'a, Quant>) -> Self {
         let measured = |result: &'a CellResult<'a, Cell>| {
-            let row = result.row("top1").filter(|row| row.status == Status::Ok)?;
-            let place = [row.study.as_str(), row.profile.as_str(), row.cell.as_str()];
-            let project = results.experiment.project.as_ref()?;
+            result.row("top1").filter(|row| row.status == Status::Ok)?;
             // What cannot be read is told among the problems, see `unreadable`.
-            let predictions = read_predictions(&project.predictions(), place).ok()?;
-            Some(Measured { result, cell: result.cell, right: right(&predictions.items) })
+            let right = right(&results.experiment.project, result).ok()?;
+            Some(Measured { result, cell: result.cell, right })
         };
         Self {
             title: &scale.profile.title,

@@ -1,6 +1,5 @@
 //! Differences on the same images, with intervals of 95 %.
 
-use sandglass_ledger::Prediction;
 use serde::Serialize;
 
 /// Of a normal distribution, on both sides.
@@ -25,10 +24,6 @@ impl Interval {
 
 /// For each image whether it is named right.
 pub(crate) type Right = Vec<bool>;
-
-pub(crate) fn right(predictions: &[Prediction]) -> Right {
-    predictions.iter().map(|item| item.prediction == item.label).collect()
-}
 
 /// How many points `second` loses against `first`, by McNemar's variance: that of the images that one alone names right.
 /// None where the two were not scored on as many images.

@@ -1,8 +1,8 @@
 //! How the study is laid out: the answer, the gap by scheme, every network, the given ones, and what each layer costs.
 
-use sandglass_ledger::{Status, read_predictions};
-use sandglass_study::paper::{LEGEND, PaperTable};
-use sandglass_study::{Entry, Mark, Part, Results, Section, StudyError, Table, grouped};
+use sandglass_lab::told::unreadable;
+use sandglass_study::paper::{Confidence, LEGEND, PaperTable};
+use sandglass_study::{DASH, Entry, Mark, Part, Results, Section, StudyError, Table, grouped};
 use serde::Serialize;
 
 use crate::cell::F32;
@@ -20,17 +20,17 @@ struct Paper {
 }
 
 impl Paper {
-    fn find(id: &str, [first, second]: [&str; 2]) -> Result<Option<Self>, StudyError> {
-        let table = PaperTable::find(id)?;
+    fn find(table: &PaperTable, [first, second]: [&str; 2]) -> Option<Self> {
         let top1 = |model: &str, bits: f64| {
             table.row(&[("model", model)], &[("bits_weights", bits)]).and_then(|row| row.number("top1_pct"))
         };
         let of = |bits: f64| Some([top1(first, bits)?, top1(second, bits)?]);
-        Ok(of(32.0).zip(of(8.0)).map(|(before, after)| Self {
+        let (before, after) = (of(32.0)?, of(8.0)?);
+        Some(Self {
             gap: after[1] - after[0],
             gap_before: before[1] - before[0],
             drops: [before[0] - after[0], before[1] - after[1]],
-        }))
+        })
     }
 
     fn difference(&self) -> f64 {
@@ -56,27 +56,13 @@ struct Line {
     rows: Vec<String>,
 }
 
-/// Rows whose predictions cannot be used, so that nothing is paired with them.
-fn unreadable(results: &Results<'_, Quant>) -> Vec<String> {
-    let Some(project) = results.experiment.project.as_ref() else { return Vec::new() };
-    let rows = results.scales.iter().flat_map(|scale| &scale.cells).filter_map(|cell| cell.row("top1"));
-    let problem = |row: &sandglass_ledger::Row| {
-        let place = [row.study.as_str(), row.profile.as_str(), row.cell.as_str()];
-        let error = read_predictions(&project.predictions(), place).err()?;
-        Some(format!("{}: its predictions cannot be used: {error}", row.id()))
-    };
-    rows.filter(|row| row.status == Status::Ok).filter_map(problem).collect()
-}
-
 pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyError> {
     let networks = &results.design.networks;
     let [first, second] = &networks[..] else {
         return Err(StudyError::refused("networks: name the two that are compared"));
     };
     let (names, words) = ([first.network.as_str(), &second.network], [first.paper.as_str(), &second.paper]);
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = Paper::find(paper, words)?;
+    let paper = Paper::find(&results.head.paper()?, words);
     let scales: Vec<Measurements> = results.scales.iter().map(|scale| Measurements::of(results, scale)).collect();
     let families: Vec<&Measurements> = scales.iter().filter(|scale| scale.compares_families()).collect();
     let lines: Vec<Line> = families.iter().flat_map(|scale| lines(scale, names)).collect();
@@ -112,7 +98,7 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(figures(&results.head.name, &scales, &results.design.plain).into_iter().map(Part::Figure));
     let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines });
-    Ok(Section { parts, problems: unreadable(results), data, ..Section::default() })
+    Ok(Section { parts, problems: unreadable(&results.experiment.project, results), data, ..Section::default() })
 }
 
 fn lines(scale: &Measurements, names: [&str; 2]) -> Vec<Line> {
@@ -174,7 +160,7 @@ fn answer(paper: Option<Paper>, words: [&str; 2], lines: &[Line], scales: &[Meas
         .iter()
         .filter(wanted)
         .map(|line| {
-            let gap = |gap: Option<Interval>| gap.map_or("\u{2013}".to_owned(), signed);
+            let gap = |gap: Option<Interval>| gap.map_or(DASH.to_owned(), signed);
             format!("{} {}: {} (f32: {})", line.scale, line.scheme, gap(line.gap), gap(line.gap_before))
         })
         .collect();
@@ -226,7 +212,7 @@ fn signed(interval: Interval) -> String {
 fn interval(of: Option<Interval>, rows: &[String]) -> Entry {
     match of {
         Some(of) => Entry::new(signed(of), Mark::Ours, rows.to_vec()),
-        None => Entry::new("\u{2013}", Mark::Missing, Vec::new()),
+        None => Entry::new(DASH, Mark::Missing, Vec::new()),
     }
 }
 
@@ -243,10 +229,7 @@ fn overview(paper: Option<Paper>, [first, second]: [&str; 2], lines: &[Line]) ->
         ("difference of drops".to_owned(), true),
     ]);
     if let Some(paper) = paper {
-        let recalled = |value: f64| {
-            let confidence = sandglass_study::paper::Confidence::Recalled;
-            Entry::new(format!("{value:+.2}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-        };
+        let recalled = |value: f64| Entry::printed(format_args!("{value:+.2}"), Confidence::Recalled);
         let text = |text: &str| Entry::from(text.to_owned());
         let [a, b] = paper.drops;
         table.push([
@@ -377,8 +360,8 @@ fn published() -> Result<Option<[Part; 3]>, StudyError> {
         let confidence = paper.confidence(row);
         let text = |key: &str| Entry::from(row.text(key).unwrap_or_default().to_owned());
         let number = |key: &str| match row.number(key) {
-            Some(value) => Entry::new(format!("{value}{}", confidence.mark()), Mark::Paper(confidence), Vec::new()),
-            None => "?".to_owned().into(),
+            Some(value) => Entry::printed(value, confidence),
+            None => Entry::unknown(),
         };
         table.push([text("source_name"), text("scheme"), number("top1_f32_pct"), number("top1_pct")]);
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sandglass_ledger::{Ledger, Status};
 use sandglass_quant_study::{Quant, STUDY};
-use sandglass_study::{Axes, Build, Experiment, RunArgs, Shelf, Study, StudyFile, Verify};
+use sandglass_study::{Axes, Build, Experiment, Project, RunArgs, Shelf, Study, StudyFile, Verify};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
 /// The repository.
@@ -15,7 +15,10 @@ type File = StudyFile<<Quant as Experiment>::Design, <Quant as Experiment>::Setu
 fn cells(profile: &str) -> Vec<<Quant as Experiment>::Cell> {
     let file = File::read(Path::new(FILE)).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Quant::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Quant::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 fn study(root: &Path) -> Box<dyn Study> {

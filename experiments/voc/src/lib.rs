@@ -25,8 +25,7 @@ pub const STUDY: StudyEntry = StudyEntry::of::<Voc>("voc");
 /// The method.
 pub struct Voc {
     lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
+    project: Project,
 }
 
 impl Experiment for Voc {
@@ -34,12 +33,8 @@ impl Experiment for Voc {
     type Setup = Setup;
     type Cell = Cell;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None })
-    }
-
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: project.clone() })
     }
 
     fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
@@ -47,8 +42,7 @@ impl Experiment for Voc {
     }
 
     fn prepare(&self, cell: &Cell, folder: &Path) -> Result<Artefact, CellError> {
-        let project = self.project.as_ref().ok_or_else(|| CellError::Failed("in no project".into()))?;
-        measure::prepare(&self.lab, project, cell, folder)
+        measure::prepare(&self.lab, &self.project, cell, folder)
     }
 
     fn measure(&self, cell: &Cell, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {

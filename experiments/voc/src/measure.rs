@@ -8,11 +8,11 @@ use sandglass_detect::{
 };
 use sandglass_files::sha256_file;
 use sandglass_infer::{Options, Plan};
-use sandglass_lab::{Card, Job, Kept, Lab, find_weights};
+use sandglass_lab::{Card, Job, Lab, find_weights, kept};
 use sandglass_ledger::stats::resamples;
 use sandglass_models::checkpoint::{self, Checkpoint};
 use sandglass_models::{DetectorConfig, Graph, NetworkConfig, Weights};
-use sandglass_study::{Artefact, CellError, Facts, Measurement, Project, Value};
+use sandglass_study::{Artefact, CellError, Facts, Measurement, Place, Project, Value};
 use sandglass_train::unfold;
 
 use crate::cell::{Cell, Start, Work};
@@ -65,9 +65,8 @@ fn pretrained(
         Start::Scratch => return Ok(None),
         Start::Folded { weights, sha256 } => find_weights(weights, sha256)?,
         Start::Kept(from) => {
-            let (study, profile) = from.split_once('/').unwrap_or((from, ""));
             let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
-            Kept { study, profile, cell: &name }.find(project)?
+            kept(&Place::new(from, name), project)?
         }
     };
     let path = file.path;

@@ -123,14 +123,8 @@ fn overview(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) 
             (None, None) => String::new(),
         };
         let cost = built.map(|at| cost(&detectors[at])).transpose()?;
-        let printed = |key: &str| match row.and_then(|row| Some((row, row.number(key)?))) {
-            Some((row, value)) => {
-                let confidence = paper.confidence(row);
-                Entry::new(format!("{value:.1}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            }
-            None => dash(),
-        };
-        let exact = |of: fn(&Cost) -> u64| cost.as_ref().map_or_else(dash, |cost| grouped(of(cost)).into());
+        let printed = |key: &str| paper.entry(row, key, 1).unwrap_or_else(Entry::dash);
+        let exact = |of: fn(&Cost) -> u64| cost.as_ref().map_or_else(Entry::dash, |cost| grouped(of(cost)).into());
         let fixed: [Entry; 6] = [
             title.into(),
             printed("params_m"),
@@ -139,7 +133,7 @@ fn overview(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) 
             exact(|cost| cost.madds_total),
             printed("map_pct"),
         ];
-        let ours = columns.iter().map(|column| built.map_or_else(dash, |at| column.outcomes[at].entry()));
+        let ours = columns.iter().map(|column| built.map_or_else(Entry::dash, |at| column.outcomes[at].entry()));
         table.push(fixed.into_iter().chain(ours));
     }
     Ok(table)
@@ -191,7 +185,7 @@ fn by_class(scale: &Scale<'_, Voc>, detectors: &[Detector]) -> Option<Table> {
             let rows = rows(cells);
             let values: Vec<f64> = rows.iter().filter_map(|row| row.value).collect();
             match values.len() {
-                0 => dash(),
+                0 => Entry::dash(),
                 n => {
                     let mean = values.iter().sum::<f64>() / n as f64;
                     Entry::new(format!("{mean:.1}"), Mark::Ours, rows.iter().map(sandglass_ledger::Row::id).collect())
@@ -222,13 +216,7 @@ fn heads(results: &Results<'_, Voc>) -> Result<(Table, Vec<Count>), StudyError> 
         let cost = counted.with(1.0, of.classes, 2).and_then(|counted| counted.cost(PAPER_INPUT, PAPER_INPUT));
         let cost = cost.map_err(StudyError::refused)?;
         let row = of.head.as_deref().and_then(|head| paper.row(&[("head", head)], &[]));
-        let printed = |key: &str, digits: usize| match row.and_then(|row| Some((row, row.number(key)?))) {
-            Some((row, value)) => {
-                let confidence = paper.confidence(row);
-                Entry::new(format!("{value:.digits$}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            }
-            None => dash(),
-        };
+        let printed = |key: &str, digits: usize| paper.entry(row, key, digits).unwrap_or_else(Entry::dash);
         table.push([
             of.title.clone().into(),
             of.classes.to_string().into(),
@@ -253,8 +241,4 @@ fn data(results: &Results<'_, Voc>, columns: &[Column], leads: &[(String, Vec<Le
     let detectors: Vec<_> = results.design.detectors.iter().enumerate().map(of_detector).collect();
     let leads: Vec<_> = leads.iter().map(|(scale, of)| json!({"scale": scale, "leads": of})).collect();
     json!({"study": results.head.name, "detectors": detectors, "leads": leads})
-}
-
-fn dash() -> Entry {
-    "\u{2013}".to_owned().into()
 }

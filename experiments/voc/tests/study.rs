@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sandglass_ledger::Ledger;
-use sandglass_study::{Build, Experiment, RunArgs, Shelf, StudyFile, hash};
+use sandglass_study::{Build, Experiment, Project, RunArgs, Shelf, StudyFile, hash};
 use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
 use tempfile::TempDir;
 
@@ -15,7 +15,10 @@ fn own() -> PathBuf {
 fn cells(profile: &str) -> Vec<Cell> {
     let file: StudyFile<Design, Setup> = StudyFile::read(&own()).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Voc::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Voc::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 fn names(profile: &str) -> Vec<String> {

@@ -4,7 +4,7 @@ use sandglass_lab::{Classifier, Trials};
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{LEGEND, PaperTable};
 use sandglass_study::{
-    Axis, Chart, Entry, Figure, Mark, Outcome, Part, Point, Results, Scale, Section, Series, StudyError, Table, grouped,
+    Axis, Chart, Entry, Figure, Outcome, Part, Point, Results, Scale, Section, Series, StudyError, Table, grouped,
 };
 use serde_json::json;
 
@@ -96,18 +96,9 @@ fn outcome(scale: &Scale<'_, Trials<WidthResolution>>, line: &Line) -> Outcome {
 
 fn lines(results: &Results<'_, Trials<WidthResolution>>) -> Result<Vec<Line>, StudyError> {
     let design = results.design;
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let (paper, published) = (PaperTable::find(paper)?, PaperTable::find(PUBLISHED)?);
+    let (paper, published) = (results.head.paper()?, PaperTable::find(PUBLISHED)?);
     let entry = |table: &PaperTable, texts: &[(&str, &str)], place: &[(&str, f64)], column: &str, digits: usize| {
-        let row = table.row(texts, place).and_then(|row| Some((row, row.number(column)?)));
-        row.map_or_else(
-            || Entry::from("\u{2013}".to_owned()),
-            |(row, value)| {
-                let confidence = table.confidence(row);
-                Entry::new(format!("{value:.digits$}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
-            },
-        )
+        table.entry(table.row(texts, place), column, digits).unwrap_or_else(Entry::dash)
     };
     let config: NetworkConfig = design.network.parse().map_err(StudyError::refused)?;
     let mut lines = Vec::new();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use sandglass_lab::{Trial, Trials};
-use sandglass_study::{Build, Experiment, Shelf, StudyFile};
+use sandglass_study::{Build, Experiment, Project, Shelf, StudyFile};
 use sandglass_width_resolution::{STUDY, WidthResolution};
 
 const EXPERIMENT: &str = env!("CARGO_MANIFEST_DIR");
@@ -14,7 +14,10 @@ fn cells() -> Vec<Trial> {
     type File = StudyFile<<Method as Experiment>::Design, <Method as Experiment>::Setup>;
     let file = File::read(&Path::new(EXPERIMENT).join("study.toml")).unwrap();
     let setup = &file.profile(None).unwrap().setup;
-    Method::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Method::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 /// Each checkpoint at each input, whose short side is resized as 256 is to 224.

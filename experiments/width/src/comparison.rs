@@ -3,7 +3,7 @@
 use sandglass_lab::ImageSetup;
 use sandglass_ledger::Status;
 use sandglass_models::{Cost, NetworkConfig};
-use sandglass_study::paper::{Confidence, PaperRow, PaperTable};
+use sandglass_study::paper::{Confidence, PaperRow};
 use sandglass_study::{CellResult, Outcome, Profile, Results, StudyError};
 use serde::Serialize;
 
@@ -134,9 +134,7 @@ fn column<'a>(
 }
 
 fn lines(results: &Results<'_, Width>) -> Result<Vec<Line>, StudyError> {
-    let paper =
-        results.head.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
-    let paper = PaperTable::find(paper)?;
+    let paper = results.head.paper()?;
     let mut lines = Vec::new();
     for variant in &results.design.networks {
         for &width in &results.design.widths {

@@ -1,6 +1,6 @@
 //! Accuracy against cost.
 
-use sandglass_ledger::Summary;
+use sandglass_ledger::{Row, Summary};
 use sandglass_study::{Axis, Chart, Figure, Outcome, Point, Results, Scale, Series};
 
 use crate::Width;
@@ -130,22 +130,16 @@ fn curve(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> 
             .iter()
             .filter(|cell| cell.cell.network.to_string() == variant.network && cell.cell.network.width == width);
         let rows: Vec<_> = cells.filter_map(|cell| cell.row("top1")).filter(|row| row.samples_at.len() > 1).collect();
-        let points: Vec<Point> = rows
-            .first()?
-            .samples_at
-            .iter()
-            .enumerate()
-            .map(|(at, &x)| {
-                let of_seeds: Vec<f64> = rows.iter().filter_map(|row| row.samples.get(at).copied()).collect();
-                let summary = Summary::of(&of_seeds);
-                Point {
-                    x,
-                    y: summary.map_or(0.0, |summary| summary.mean),
-                    spread: summary.and_then(|summary| summary.sd),
-                }
-            })
-            .collect();
-        Some(Series { name: variant.paper.clone(), points })
+        // A seed may have been looked at at other epochs than the first one: how often that is done is free.
+        let at = |row: &Row, epoch: f64| {
+            row.samples_at.iter().zip(&row.samples).find(|(at, _)| **at == epoch).map(|(_, sample)| *sample)
+        };
+        let points = rows.first()?.samples_at.iter().filter_map(|&x| {
+            let of_seeds: Vec<f64> = rows.iter().filter_map(|row| at(row, x)).collect();
+            let summary = Summary::of(&of_seeds)?;
+            Some(Point { x, y: summary.mean, spread: summary.sd })
+        });
+        Some(Series { name: variant.paper.clone(), points: points.collect() })
     });
     let series: Vec<Series> = series.collect();
     (!series.is_empty()).then(|| Chart {

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use sandglass_lab::{Classifier, Compared, ImageSetup, Lab, Recipes, Variant, Work};
 use sandglass_study::{
-    Artefact, Build, CellError, Experiment, Headline, Listed, Measurement, Results, Section, StudyEntry, StudyError,
+    Artefact, Build, CellError, Experiment, Headline, Listed, Measurement, Project, Results, Section, StudyEntry,
+    StudyError,
 };
 use serde::Deserialize;
 
@@ -44,7 +45,7 @@ impl Experiment for Width {
     type Setup = ImageSetup;
     type Cell = Classifier;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
+    fn new(threads: Option<usize>, build: &Build, _: &Project) -> Result<Self, StudyError> {
         Ok(Self { lab: Lab::new(threads, build)? })
     }
 

@@ -5,7 +5,7 @@ use sandglass_ledger::stats::{self, Interval};
 use sandglass_ledger::{Summary, smallest_effect};
 use sandglass_study::claim::Count;
 use sandglass_study::paper::LEGEND;
-use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
+use sandglass_study::{CellResult, DASH, Entry, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
 
 use crate::Width;
 use crate::comparison::{Comparison, Line, PAPER_INPUT};
@@ -62,7 +62,7 @@ fn overview(comparison: &Comparison) -> Table {
         let printed = |column: &str, round: bool| match line.printed(column) {
             Some(value) if round => paper(value.to_string(), line),
             Some(value) => paper(format!("{value:?}"), line),
-            None => "?".to_owned().into(),
+            None => Entry::unknown(),
         };
         let fixed: [Entry; 7] = [
             line.model.clone().into(),
@@ -80,7 +80,7 @@ fn overview(comparison: &Comparison) -> Table {
 
 /// A value that the paper prints, with the mark of how sure we are of it.
 fn paper(text: String, line: &Line) -> Entry {
-    Entry::new(text + line.confidence.mark(), Mark::Paper(line.confidence), Vec::new())
+    Entry::printed(text, line.confidence)
 }
 
 /// What a reader of the table has to know.
@@ -136,9 +136,9 @@ fn gap(first: &Line, second: &Line, scales: &[usize]) -> Vec<Entry> {
         (Some(a), Some(b)) => {
             // A difference is as sure as the less sure of its two values.
             let confidence = first.confidence.max(second.confidence);
-            Entry::new(format!("{:+.2}{}", b - a, confidence.mark()), Mark::Paper(confidence), Vec::new())
+            Entry::printed(format_args!("{:+.2}", b - a), confidence)
         }
-        _ => "?".to_owned().into(),
+        _ => Entry::unknown(),
     };
     let ratio = second.cost.madds_total as f64 / first.cost.madds_total as f64;
     let mut entries = vec![format!("{:?}", first.width).into(), format!("{ratio:.3}").into(), paper];
@@ -164,7 +164,7 @@ fn resolving_power(comparison: &Comparison, at: usize) -> Vec<Part> {
         ("smallest effect that shows (points)", true),
     ]);
     let line = |name: String, n: usize, effect: f64, interval: Option<Interval>, smallest: Option<f64>| {
-        let dash = || "\u{2013}".to_owned();
+        let dash = || DASH.to_owned();
         let range = interval.map_or_else(dash, |Interval { low, high, .. }| format!("{low:+.2} to {high:+.2}"));
         let smallest = smallest.map_or_else(dash, |smallest| format!("{smallest:.2}"));
         [name, n.to_string(), format!("{effect:+.2}"), range, smallest]
@@ -312,7 +312,7 @@ fn mean(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 }
 
 fn points(value: Option<f64>) -> String {
-    value.map_or_else(|| "\u{2013}".to_owned(), |value| format!("{value:.2}"))
+    value.map_or_else(|| DASH.to_owned(), |value| format!("{value:.2}"))
 }
 
 /// Values of an axis with the widths at which there are cells, in the order of the cells.

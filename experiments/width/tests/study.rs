@@ -34,7 +34,10 @@ fn the_decisive_scale_is_what_it_says() {
     let all = cells(&file, "imagewoof");
     assert!(all.iter().all(|cell| cell.evaluation.resize == Some(146) && cell.input == 128 && cell.drop_copies));
     assert!(all.iter().all(|cell| cell.network.stem_stride == 2 && cell.holdout == 0));
+    assert!(all.iter().all(|cell| cell.evaluate_every == 5));
     assert!(cells(&file, "imagewoof-search").iter().all(|cell| cell.holdout == 1500));
+    let tiny = cells(&file, "tiny-imagenet");
+    assert!(tiny.iter().all(|cell| (cell.input, cell.evaluation.resize, cell.evaluate_every) == (64, Some(64), 5)));
 }
 
 /// A definition's hash survives the project's growth: these are of the foundation, and of the first Imagewoof cells.

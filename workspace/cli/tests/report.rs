@@ -35,6 +35,10 @@ fn plan_is_json_for_schedulers() {
     assert_eq!((code, plan["cells"].as_array().unwrap().len()), (0, 4));
     assert_eq!(plan["cells"][0]["state"], "missing");
     assert_eq!(plan["cells"][0]["command"], "sandglass run micro --profile tiny --cell mobilenetv2-w1.0-s0");
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&plan), ["study", "profile", "remaining_seconds", "cells"]);
+    let of_cell = ["cell", "state", "expected_seconds", "seconds", "error", "command"];
+    assert!(plan["cells"].as_array().unwrap().iter().all(|cell| keys(cell) == of_cell), "{plan}");
     assert!((plan["remaining_seconds"].as_f64().unwrap() - 60.0).abs() < 1e-9);
     let (code, out, _) = sandglass(project.path(), &["plan", "micro"]);
     assert!(code == 0 && out.contains("| mobilenext-w0.35-s0  | missing |"), "{out}");

@@ -37,12 +37,12 @@ pub struct Classifier {
     #[serde(skip)]
     pub evaluate_every: u64,
     #[serde(skip)]
-    pub shown: Shown,
+    pub shown: ShownAxes,
 }
 
 /// Axes that are not at their profile's default, and so show in the id.
 #[derive(Clone, Debug, Default)]
-pub struct Shown {
+pub struct ShownAxes {
     pub input: bool,
     /// The name of the recipe, where a profile has several.
     pub recipe: Option<String>,

@@ -78,15 +78,7 @@ pub fn score_model(model: &Model, runtime: &Arc<Runtime>, loader: &Loader) -> Re
             if scores.iter().any(|score| !score.is_finite()) {
                 return Err(ScoreError::NoNumber);
             }
-            let own = scores.get(label as usize).copied().unwrap_or(f64::NEG_INFINITY);
-            let beats = |(class, &other): (usize, &f64)| other > own || (other == own && class < label as usize);
-            let rank = scores.iter().enumerate().filter(|&entry| beats(entry)).count();
-            // Of equal scores `max_by` would take the last.
-            let best = (0..scores.len()).reduce(|best, at| if scores[at] > scores[best] { at } else { best });
-            score.n += 1;
-            score.top1_count += u64::from(rank == 0);
-            score.top5_count += u64::from(rank < 5);
-            score.predictions.push(best.unwrap_or_default() as u32);
+            score.count(scores, label);
         }
     }
     score.loss /= score.n.max(1) as f64;

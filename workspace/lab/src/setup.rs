@@ -8,7 +8,7 @@ use sandglass_study::StudyError;
 use sandglass_train::Recipe;
 use serde::Deserialize;
 
-use crate::classifier::Shown;
+use crate::classifier::ShownAxes;
 use crate::{Classifier, Given, Work};
 
 /// One scale: networks are trained by a recipe, or checkpoints are given.
@@ -97,7 +97,7 @@ pub enum KeptSeeds {
 pub struct Variant {
     /// As `sandglass cost` takes it.
     pub network: String,
-    /// The paper's name for it.
+    /// What the paper calls it: a name, or what it varies.
     pub paper: String,
 }
 
@@ -206,7 +206,7 @@ impl ImageSetup {
                     for &seed in self.seeds(network, width) {
                         let work = Work::Train(recipe.clone());
                         cells.push(Classifier {
-                            shown: Shown { input: input != self.input, recipe: name.clone() },
+                            shown: ShownAxes { input: input != self.input, recipe: name.clone() },
                             seed,
                             ..self.cell(network, width, input, &data, work)?
                         });
@@ -220,7 +220,7 @@ impl ImageSetup {
 
     fn given(&self) -> Result<Vec<Classifier>, StudyError> {
         let cell = |given: &Given, input: usize| {
-            let shown = Shown { input: input != self.input, ..Shown::default() };
+            let shown = ShownAxes { input: input != self.input, ..ShownAxes::default() };
             let cell = self.cell(&given.network, given.width, input, &given.data, Work::Score(given.clone()))?;
             Ok(Classifier { shown, ..cell })
         };
@@ -247,7 +247,7 @@ impl ImageSetup {
             drop_copies: self.drop_copies,
             holdout: self.holdout,
             evaluate_every: self.evaluate_every.unwrap_or(1),
-            shown: Shown::default(),
+            shown: ShownAxes::default(),
         })
     }
 

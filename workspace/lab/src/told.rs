@@ -1,7 +1,7 @@
 //! How trials are told: columns of accuracy, tables of times.
 
 use sandglass_ledger::{ReadError, Status, read_predictions};
-use sandglass_study::{CellResult, Entry, Experiment, Lost, Mark, Outcome, Project, Results, Scale, Table};
+use sandglass_study::{CellResult, DASH, Entry, Experiment, Lost, Mark, Outcome, Project, Results, Scale, Table};
 
 use crate::{CONTROL, Latency, Subject, Times, Trial, TrialSetup, Variant};
 
@@ -55,6 +55,17 @@ pub fn right<C>(project: &Project, result: &CellResult<'_, C>) -> Result<Vec<boo
     let place = result.row("top1").map_or([""; 3], |row| [&*row.study, &*row.profile, &*row.cell]);
     let predictions = read_predictions(&project.predictions(), place)?;
     Ok(predictions.items.iter().map(|item| item.prediction == item.label).collect())
+}
+
+/// Rows whose predictions cannot be used, so that nothing is paired with them.
+pub fn unreadable<E: Experiment>(project: &Project, results: &Results<'_, E>) -> Vec<String> {
+    let measured = |result: &&CellResult<'_, E::Cell>| result.row("top1").is_some_and(|row| row.status == Status::Ok);
+    let cells = results.scales.iter().flat_map(|scale| &scale.cells).filter(measured);
+    let problem = |result: &CellResult<'_, E::Cell>| {
+        let error = right(project, result).err()?;
+        Some(format!("{}: its predictions cannot be used: {error}", result.row("top1")?.id()))
+    };
+    cells.filter_map(problem).collect()
 }
 
 /// A cell of times with its rows.
@@ -119,7 +130,7 @@ pub fn times<C>(fixed: Vec<(String, bool)>, lines: &[(Subject, Vec<Entry>)], tim
         }
         let times = timings.iter().find_map(|timing| timing.of(subject));
         for bytes in [times.as_ref().map(|times| times.bytes_moved), times.as_ref().map(|times| times.arena)] {
-            entries.push(bytes.map_or_else(dash, |bytes| format!("{:.2}", bytes / 1e6)).into());
+            entries.push(bytes.map_or_else(|| DASH.to_owned(), |bytes| format!("{:.2}", bytes / 1e6)).into());
         }
         table.push(entries);
     }
@@ -144,8 +155,8 @@ fn measured<C>(timing: &Timing<'_, C>, subject: &Subject) -> Vec<Entry> {
     let mut entries = vec![entry(format!("{:.2}", times.latency)), entry(ratio(times.ratio))];
     if timing.latency.onnxruntime {
         let peer = times.onnxruntime;
-        entries.push(entry(peer.map_or_else(dash, |peer| format!("{:.2}", peer.latency))));
-        entries.push(entry(peer.map_or_else(dash, |peer| ratio(peer.ratio))));
+        entries.push(entry(peer.map_or_else(|| DASH.to_owned(), |peer| format!("{:.2}", peer.latency))));
+        entries.push(entry(peer.map_or_else(|| DASH.to_owned(), |peer| ratio(peer.ratio))));
     }
     entries
 }
@@ -153,8 +164,4 @@ fn measured<C>(timing: &Timing<'_, C>, subject: &Subject) -> Vec<Entry> {
 /// Such as `0.984 (0.971 to 0.990)`: the median of the rounds, and their 10th and 90th percentiles.
 pub fn ratio([least, median, most]: [f64; 3]) -> String {
     format!("{median:.3} ({least:.3} to {most:.3})")
-}
-
-fn dash() -> String {
-    "\u{2013}".to_owned()
 }

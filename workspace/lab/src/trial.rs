@@ -67,16 +67,13 @@ impl Trial {
     pub fn measure(
         &self,
         lab: &Lab,
-        project: Option<&Project>,
+        project: &Project,
         file: &Artefact,
         engine: Option<&str>,
     ) -> Result<Measurement, CellError> {
         match self {
             Self::Trained(cell) => lab.score(cell, file, engine),
-            Self::Timed(cell) => {
-                let project = project.ok_or_else(|| CellError::Failed("in no project".into()))?;
-                cell.measure(lab.isa(), project, file)
-            }
+            Self::Timed(cell) => cell.measure(lab.isa(), project, file),
         }
     }
 

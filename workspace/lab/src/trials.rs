@@ -31,15 +31,14 @@ pub trait Variants: Sized + 'static {
 /// Each variant is trained, or its checkpoint found; all of them are timed in one run.
 pub struct Trials<S> {
     lab: Lab,
-    /// Told before anything else is asked.
-    project: Option<Project>,
+    project: Project,
     study: PhantomData<S>,
 }
 
 impl<S> Trials<S> {
-    /// Where rows and predictions lie; none before it is told.
-    pub fn project(&self) -> Option<&Project> {
-        self.project.as_ref()
+    /// Where rows and predictions lie.
+    pub fn project(&self) -> &Project {
+        &self.project
     }
 }
 
@@ -48,12 +47,8 @@ impl<S: Variants> Experiment for Trials<S> {
     type Setup = TrialSetup;
     type Cell = Trial;
 
-    fn new(threads: Option<usize>, build: &Build) -> Result<Self, StudyError> {
-        Ok(Self { lab: Lab::new(threads, build)?, project: None, study: PhantomData })
-    }
-
-    fn within(self, project: &Project) -> Self {
-        Self { project: Some(project.clone()), ..self }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self { lab: Lab::new(threads, build)?, project: project.clone(), study: PhantomData })
     }
 
     fn cells(&self, design: &S::Design, setup: &TrialSetup) -> Result<Vec<Trial>, StudyError> {
@@ -66,7 +61,7 @@ impl<S: Variants> Experiment for Trials<S> {
     }
 
     fn measure(&self, cell: &Trial, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
-        cell.measure(&self.lab, self.project.as_ref(), file, engine)
+        cell.measure(&self.lab, &self.project, file, engine)
     }
 
     fn section(&self, results: &Results<'_, Self>) -> Result<Section, StudyError> {

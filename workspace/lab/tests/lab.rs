@@ -81,6 +81,15 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     let error = card.check(&file.path, &set(["ant", "wasp"])).unwrap_err().to_string();
     assert!(error.contains("output 1 is \"bee\", but class 1 of set is \"wasp\""), "{error}");
 
+    // Logits that are no numbers are no prediction.
+    let bytes = std::fs::read(&file.path).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let nans = [0x00, 0x7e].into_iter().cycle().take(bytes.len() - header);
+    std::fs::write(&file.path, bytes[..header].iter().copied().chain(nans).collect::<Vec<u8>>()).unwrap();
+    let Err(CellError::Failed(reason)) = lab.score(&cell, &file, None) else { panic!() };
+    assert!(reason.contains("no number"), "{reason}");
+    std::fs::write(&file.path, bytes).unwrap();
+
     // A card that was changed is found: `eval` would print another number.
     let text = std::fs::read_to_string(Card::beside(&file.path)).unwrap();
     std::fs::write(Card::beside(&file.path), text.replace("resize = 36", "resize = 40")).unwrap();

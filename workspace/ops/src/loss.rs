@@ -52,17 +52,21 @@ pub fn cross_entropy(logits: &[f32], targets: &[u32], classes: usize, smoothing:
 }
 
 /// The place of the first largest of `logits`; NaN is never the largest. 0 where there is none.
-pub fn top1(logits: &[f32]) -> usize {
-    let larger = |best: usize, at: usize| if logits[at] > logits[best] || logits[best].is_nan() { at } else { best };
+pub fn top1<T: Copy + PartialOrd>(logits: &[T]) -> usize {
+    let larger = |best: usize, at: usize| if logits[at] > logits[best] || is_nan(logits[best]) { at } else { best };
     (0..logits.len()).reduce(larger).unwrap_or(0)
 }
 
 /// How many logits beat the target's, a tie going to the lower class: 0 is top-1, below 5 is top-5. NaN beats nothing
 /// and is beaten by all.
-pub fn rank(logits: &[f32], target: usize) -> usize {
+pub fn rank<T: Copy + PartialOrd>(logits: &[T], target: usize) -> usize {
     let Some(&own) = logits.get(target) else { return logits.len() };
-    let beats = |(class, &logit): (usize, &f32)| {
-        if own.is_nan() { class != target } else { logit > own || (logit == own && class < target) }
+    let beats = |(class, &logit): (usize, &T)| {
+        if is_nan(own) { class != target } else { logit > own || (logit == own && class < target) }
     };
     logits.iter().enumerate().filter(|&entry| beats(entry)).count()
+}
+
+fn is_nan<T: PartialOrd>(value: T) -> bool {
+    value.partial_cmp(&value).is_none()
 }

@@ -9,12 +9,18 @@ pub struct Place {
 }
 
 impl Place {
+    /// A cell of `study/profile`.
+    pub fn new(profile: &str, cell: String) -> Self {
+        let (study, profile) = profile.split_once('/').unwrap_or((profile, ""));
+        Self { study: study.to_owned(), profile: profile.to_owned(), cell }
+    }
+
     /// Runs this cell alone.
     pub fn command(&self) -> String {
         format!("sandglass run {} --profile {} --cell {}", self.study, self.profile, self.cell)
     }
 
-    pub(crate) fn names(&self) -> [&str; 3] {
+    pub fn names(&self) -> [&str; 3] {
         [&self.study, &self.profile, &self.cell]
     }
 }

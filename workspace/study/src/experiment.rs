@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sandglass_ledger::Prediction;
 use serde::de::DeserializeOwned;
 
-use crate::{Axes, CellError, Listed, Project, Results, Section, StudyError};
+use crate::{Axes, Build, CellError, Listed, Place, Project, Results, Section, StudyError};
 
 /// A study's method. The rest, from `study.toml` to rows, is the same for all.
 pub trait Experiment: Sized + 'static {
@@ -15,17 +15,11 @@ pub trait Experiment: Sized + 'static {
     type Setup: DeserializeOwned;
     type Cell: Axes;
 
-    /// On this machine, with `threads` threads or all cores. Nothing dear is done before a cell is run.
+    /// On this machine, with `threads` threads or all cores, in a project. Nothing dear is done before a cell is run.
     ///
     /// # Errors
     /// Threads or an instruction set that this machine has not.
-    fn new(threads: Option<usize>, build: &crate::Build) -> Result<Self, StudyError>;
-
-    /// Told in which project it works, before anything else is asked of it.
-    #[must_use]
-    fn within(self, _: &Project) -> Self {
-        self
-    }
+    fn new(threads: Option<usize>, build: &Build, project: &Project) -> Result<Self, StudyError>;
 
     /// The cells of a profile, in the order in which they are run.
     ///
@@ -73,6 +67,11 @@ pub trait Experiment: Sized + 'static {
     /// Why it is not at hand; no network is no disagreement.
     fn fetch(&self, _: &Listed) -> Result<PathBuf, CellError> {
         Err(CellError::Skipped("this study fetches nothing".into()))
+    }
+
+    /// The cell of another study whose kept checkpoint this one is measured on: rows of an older one are stale.
+    fn measured_on(&self, _: &Self::Cell) -> Option<Place> {
+        None
     }
 
     /// Whether `prepare` finds the cell's file and makes nothing: such a file can be measured again at any time.

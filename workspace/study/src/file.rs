@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::StudyError;
+use crate::paper::PaperTable;
 
 /// The file as an experiment with design `D` and setups `S` reads it.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,6 +63,17 @@ pub struct Head {
     pub analysis: String,
     pub differs: String,
     pub paper_table: Option<String>,
+}
+
+impl Head {
+    /// The paper's table of this.
+    ///
+    /// # Errors
+    /// The study names none, or one that there is not.
+    pub fn paper(&self) -> Result<PaperTable, StudyError> {
+        let id = self.paper_table.as_deref().ok_or_else(|| StudyError::refused("this method needs a paper_table"))?;
+        PaperTable::find(id)
+    }
 }
 
 impl<D, S> StudyFile<D, S> {

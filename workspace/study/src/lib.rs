@@ -27,6 +27,7 @@ mod table;
 mod verbs;
 mod verify;
 
+pub use borrow::Place;
 pub use cell::{Axes, Keyed, hash};
 pub use diff::diff;
 pub use error::{CellError, StudyError};
@@ -41,7 +42,7 @@ pub use project::Project;
 pub use provenance::{Build, Record};
 pub use results::{CellResult, Results, Scale};
 pub use section::{
-    Axis, Chart, Curves, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Section, Series, Stack,
+    Axis, Chart, Curves, DASH, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Section, Series, Stack,
 };
 pub use shelf::{Shelf, Study, StudyEntry, main};
 pub use shown::{Lost, Shown};

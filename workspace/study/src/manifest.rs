@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::borrow::Place;
 use crate::file::read_toml;
-use crate::opened::Placement;
+use crate::opened::ProfileCells;
 use crate::run::Lock;
 use crate::{Experiment, Opened, Project, StudyError};
 
@@ -78,7 +78,7 @@ impl Manifest {
             entry.study == study.head.name && study.file.profile.iter().any(|profile| profile.name == entry.profile)
         };
         let mut new: Vec<Listed> = old.checkpoint.iter().filter(|entry| !is_known(entry)).cloned().collect();
-        for Placement { profile, cells } in study.profiles(None)? {
+        for ProfileCells { profile, cells } in study.profiles(None)? {
             let asked = cells.iter().filter(|cell| !cell.is_borrowed);
             for cell in asked.filter(|cell| study.experiment.keeps(&profile.setup, &cell.keyed.cell)) {
                 let [name, profile, id] = cell.place.names();

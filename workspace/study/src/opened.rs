@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use sandglass_ledger::{Ledger, is_plain_name};
+use sandglass_ledger::{Ledger, Row, is_plain_name};
 
 use crate::borrow::{Lent, Place};
 use crate::claim::Evidence;
 use crate::manifest::Manifest;
 use crate::shown::{Lost, Shown, file_of};
-use crate::{Axes, Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, StudyError, StudyFile};
+use crate::{Axes, Build, Experiment, Head, Keyed, Profile, Project, Results, Scale, State, StudyError, StudyFile};
 
 /// Borrowing from a profile that borrows itself is followed so many times.
 const DEPTH: usize = 8;
@@ -39,7 +39,7 @@ pub struct Placed<C> {
 }
 
 /// A profile and its cells.
-pub(crate) struct Placement<'a, E: Experiment> {
+pub(crate) struct ProfileCells<'a, E: Experiment> {
     pub profile: &'a Profile<E::Setup>,
     pub cells: &'a [Placed<E::Cell>],
 }
@@ -86,14 +86,14 @@ impl<E: Experiment> Opened<E> {
     }
 
     /// Profiles with their cells: all, or the one named.
-    pub(crate) fn profiles(&self, only: Option<&str>) -> Result<Vec<Placement<'_, E>>, StudyError> {
+    pub(crate) fn profiles(&self, only: Option<&str>) -> Result<Vec<ProfileCells<'_, E>>, StudyError> {
         let only = only.map(|name| self.file.profile(Some(name))).transpose()?.map(|profile| profile.name.as_str());
-        let all = self.file.profile.iter().zip(&self.cells).map(|(profile, cells)| Placement { profile, cells });
-        Ok(all.filter(|placement| only.is_none_or(|only| placement.profile.name == only)).collect())
+        let all = self.file.profile.iter().zip(&self.cells).map(|(profile, cells)| ProfileCells { profile, cells });
+        Ok(all.filter(|of_profile| only.is_none_or(|only| of_profile.profile.name == only)).collect())
     }
 
     /// The one profile that is named, or the first.
-    pub(crate) fn profile(&self, name: Option<&str>) -> Result<Placement<'_, E>, StudyError> {
+    pub(crate) fn profile(&self, name: Option<&str>) -> Result<ProfileCells<'_, E>, StudyError> {
         let name = &self.file.profile(name)?.name;
         let empty = || StudyError::Refused(format!("profile {name} has no cells"));
         self.profiles(Some(name))?.pop().ok_or_else(empty)
@@ -102,13 +102,28 @@ impl<E: Experiment> Opened<E> {
     /// Every cell with its rows, for a section.
     pub(crate) fn results(&self, only: Option<&str>) -> Result<Results<'_, E>, StudyError> {
         let scales = self.profiles(only)?;
-        let scales = scales.iter().map(|placement| Scale::new(self, placement));
+        let scales = scales.iter().map(|of_profile| Scale::new(self, of_profile));
         Ok(Results {
             experiment: &self.experiment,
             head: &self.head,
             design: &self.file.design,
             scales: scales.collect(),
         })
+    }
+
+    /// How a cell stands by these rows, which are its own and those of the cell that it is measured on.
+    pub(crate) fn state(&self, cell: &Placed<E::Cell>, ledger: &Ledger) -> State {
+        let rows_of = |place: &Place| -> Vec<&Row> {
+            let is_of = |row: &&Row| [&row.study, &row.profile, &row.cell].map(String::as_str) == place.names();
+            ledger.rows.iter().filter(is_of).collect()
+        };
+        let rows = rows_of(&cell.place);
+        let checkpoint = |rows: &[&Row]| rows.iter().find_map(|row| row.checkpoint_hash.clone());
+        let on = self.experiment.measured_on(&cell.keyed.cell);
+        match on.and_then(|on| Some((checkpoint(&rows)?, checkpoint(&rows_of(&on))?))) {
+            Some((measured, now)) if measured != now => State::Stale,
+            _ => State::of(&rows, &cell.keyed.hash),
+        }
     }
 
     /// Why a cell that had rows has none; None where it has some, or never had.
@@ -130,7 +145,8 @@ impl<E: Experiment> Opened<E> {
         for (profile, cells) in self.file.profile.iter().zip(&self.cells) {
             for cell in cells {
                 let [study, of, id] = cell.place.names();
-                let rows = self.ledger.cell(study, of, id).filter(|row| row.cell_hash == cell.keyed.hash);
+                let is_stale = self.state(cell, &self.ledger) == State::Stale;
+                let rows = self.ledger.cell(study, of, id).filter(|_| !is_stale);
                 seen.extend(rows.map(|row| Evidence { study: &self.head.name, profile: &profile.name, row }));
             }
         }
@@ -139,7 +155,7 @@ impl<E: Experiment> Opened<E> {
 
     /// What a profile lends.
     pub(crate) fn lent_by(&self, profile: &str) -> Result<Vec<Lent>, StudyError> {
-        let Placement { cells, .. } = self.profile(Some(profile))?;
+        let ProfileCells { cells, .. } = self.profile(Some(profile))?;
         Ok(cells.iter().map(|cell| Lent { hash: cell.keyed.hash.clone(), place: cell.place.clone() }).collect())
     }
 }

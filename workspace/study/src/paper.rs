@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::StudyError;
+use crate::{Entry, StudyError};
 
 /// How sure we are that the paper prints a value, from the surest on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -113,6 +113,12 @@ impl PaperTable {
             texts.iter().all(|(key, text)| row.text(key) == Some(text))
                 && numbers.iter().all(|(key, number)| row.number(key) == Some(*number))
         })
+    }
+
+    /// The value of a row in a column, with so many digits after the point; none where it is not known.
+    pub fn entry(&self, row: Option<&PaperRow>, column: &str, digits: usize) -> Option<Entry> {
+        let row = row?;
+        Some(Entry::printed(format_args!("{:.digits$}", row.number(column)?), self.confidence(row)))
     }
 
     /// Where its values stand, where we have them from, and how sure we are: sentences.

@@ -3,7 +3,7 @@
 use sandglass_ledger::{Ledger, Row, Status};
 use serde::Serialize;
 
-use crate::opened::Placement;
+use crate::opened::ProfileCells;
 use crate::{Experiment, Opened, StudyError, Table, duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -15,7 +15,7 @@ pub enum State {
     /// Its row says why.
     Failed,
     Skipped,
-    /// Its rows are of another definition of the cell.
+    /// Its rows are of another definition of the cell, or of a checkpoint that has been trained anew since.
     Stale,
 }
 
@@ -70,19 +70,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn of<E: Experiment>(study: &Opened<E>, profile: Option<&str>) -> Result<Self, StudyError> {
-        let Placement { profile, cells } = study.profile(profile)?;
-        let ledger: &Ledger = &study.ledger;
+    pub(crate) fn of<E: Experiment>(of: &Opened<E>, profile: Option<&str>) -> Result<Self, StudyError> {
+        let ProfileCells { profile, cells } = of.profile(profile)?;
+        let ledger: &Ledger = &of.ledger;
         let shares: Vec<f64> = cells
             .iter()
-            .map(|cell| if cell.is_borrowed { 0.0 } else { study.experiment.share(&cell.keyed.cell) })
+            .map(|cell| if cell.is_borrowed { 0.0 } else { of.experiment.share(&cell.keyed.cell) })
             .collect();
         let all = shares.iter().sum::<f64>();
         let seconds_per_share = if all > 0.0 { profile.minutes * 60.0 / all } else { 0.0 };
         let planned = cells.iter().zip(shares).map(|(cell, share)| {
             let [study, profile, id] = cell.place.names();
             let rows: Vec<&Row> = ledger.cell(study, profile, id).collect();
-            let state = State::of(&rows, &cell.keyed.hash);
+            let state = of.state(cell, ledger);
             let row = rows.first();
             Planned {
                 cell: cell.keyed.id.clone(),
@@ -98,7 +98,7 @@ impl Plan {
         let open = cells.iter().filter(|cell| cell.state != State::Done);
         // Not `sum`: of nothing that is -0.
         let remaining_seconds = open.map(|cell| cell.expected_seconds).fold(0.0, |sum, seconds| sum + seconds);
-        Ok(Self { study: study.head.name.clone(), profile: profile.name.clone(), remaining_seconds, cells })
+        Ok(Self { study: of.head.name.clone(), profile: profile.name.clone(), remaining_seconds, cells })
     }
 
     pub(crate) fn table(&self) -> Table {

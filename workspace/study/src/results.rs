@@ -2,7 +2,7 @@
 
 use sandglass_ledger::{Ledger, Row, Status};
 
-use crate::opened::{Placed, Placement};
+use crate::opened::{Placed, ProfileCells};
 use crate::{Experiment, Head, Lost, Opened, Profile, State};
 
 /// A study's cells and what was measured of them.
@@ -37,11 +37,11 @@ pub struct CellResult<'a, C> {
 }
 
 impl<'a, E: Experiment> Scale<'a, E> {
-    pub(crate) fn new(opened: &'a Opened<E>, &Placement { profile, cells }: &Placement<'a, E>) -> Self {
+    pub(crate) fn new(opened: &'a Opened<E>, &ProfileCells { profile, cells }: &ProfileCells<'a, E>) -> Self {
         let (study, ledger) = (opened.head.name.as_str(), &opened.ledger);
         let is_own = |row: &&Row| cells.iter().any(|cell| !cell.is_borrowed && cell.place.cell == row.cell);
         let strangers = ledger.of(study, &profile.name).filter(|row| !is_own(row)).collect();
-        let cells = cells.iter().map(|placed| CellResult::new(placed, ledger, opened.lost(placed))).collect();
+        let cells = cells.iter().map(|placed| CellResult::new(placed, ledger, opened)).collect();
         Self { profile, cells, strangers }
     }
 
@@ -53,8 +53,11 @@ impl<'a, E: Experiment> Scale<'a, E> {
 
     /// Rows that are not used, and why.
     pub fn problems(&self) -> Vec<String> {
-        let stale = self.cells.iter().filter_map(|cell| cell.stale);
-        let stale = stale.map(|row| format!("{}: stale, the cell's definition has changed", row.id()));
+        // Of a borrowed one its lender tells.
+        let stale = self.cells.iter().filter(|cell| cell.lender.is_none()).filter_map(|cell| cell.stale);
+        let stale = stale.map(|row| {
+            format!("{}: stale, the cell's definition has changed or its checkpoint was trained anew", row.id())
+        });
         let mut strangers: Vec<String> =
             self.strangers.iter().map(|row| format!("{}: the study has no such cell", row.id())).collect();
         // One line a cell is enough.
@@ -64,17 +67,18 @@ impl<'a, E: Experiment> Scale<'a, E> {
 }
 
 impl<'a, C> CellResult<'a, C> {
-    fn new(placed: &'a Placed<C>, ledger: &'a Ledger, lost: Option<Lost>) -> Self {
+    fn new<E: Experiment<Cell = C>>(placed: &'a Placed<C>, ledger: &'a Ledger, opened: &Opened<E>) -> Self {
         let [study, profile, cell] = placed.place.names();
-        let all: Vec<&Row> = ledger.cell(study, profile, cell).collect();
-        let (rows, stale): (Vec<&Row>, Vec<&Row>) = all.iter().partition(|row| row.cell_hash == placed.keyed.hash);
+        let state = opened.state(placed, ledger);
+        let all = ledger.cell(study, profile, cell);
+        let (stale, rows): (Vec<&Row>, Vec<&Row>) = all.partition(|_| state == State::Stale);
         Self {
             id: &placed.keyed.id,
             cell: &placed.keyed.cell,
-            state: State::of(&all, &placed.keyed.hash),
+            state,
             lender: placed.is_borrowed.then(|| format!("{study}/{profile}")),
             rows,
-            lost,
+            lost: opened.lost(placed),
             stale: stale.first().copied(),
         }
     }

@@ -11,7 +11,7 @@ use sandglass_ledger::{
 };
 
 use crate::manifest::{Manifest, kept_file};
-use crate::opened::{Placed, Placement};
+use crate::opened::{Placed, ProfileCells};
 use crate::provenance::{machine, timestamp};
 use crate::{
     Again, Artefact, Axes, CellError, Experiment, Keyed, Measurement, Opened, Profile, State, StudyError, Value,
@@ -48,7 +48,7 @@ pub(crate) fn run<E: Experiment>(
     only: Option<&str>,
     note: &mut dyn FnMut(&str),
 ) -> Result<Tally, RunError> {
-    let Placement { profile, cells } = study.profile(profile)?;
+    let ProfileCells { profile, cells } = study.profile(profile)?;
     if let Some(name) = only.filter(|name| cells.iter().all(|cell| cell.keyed.id != **name)) {
         return Err(StudyError::Cell { profile: profile.name.clone(), name: name.to_owned() }.into());
     }
@@ -74,7 +74,8 @@ pub(crate) fn run<E: Experiment>(
             continue;
         };
         // Once more, for it may have been done between the look and the lock.
-        if known_state(study, cell, note, &mut tally) == Some(State::Done) {
+        let Some(state) = known_state(study, cell, note, &mut tally) else { continue };
+        if state == State::Done {
             tally.kept += 1;
             continue;
         }
@@ -97,6 +98,10 @@ pub(crate) fn run<E: Experiment>(
             Err(CellError::Skipped(reason)) => {
                 note(&format!("{id}: skipped: {reason}"));
                 tally.skipped += 1;
+                // What could not be tried here does not undo what was measured elsewhere.
+                if state == State::Stale {
+                    continue;
+                }
                 (Status::Skipped, reason)
             }
             Err(CellError::Failed(reason)) => {
@@ -130,7 +135,7 @@ fn known_state<E: Experiment>(
     tally: &mut Tally,
 ) -> Option<State> {
     let [name, profile, id] = cell.place.names();
-    let ledger = Ledger::read_one(&study.project.rows(), name, profile, id);
+    let mut ledger = Ledger::read_one(&study.project.rows(), name, profile, id);
     if let Some(problem) = ledger.problems.first() {
         note(&format!(
             "{}: left alone, its rows cannot be used: {problem}; delete the file to run it again",
@@ -139,7 +144,11 @@ fn known_state<E: Experiment>(
         tally.failed += 1;
         return None;
     }
-    Some(State::of(&ledger.rows.iter().collect::<Vec<_>>(), &cell.keyed.hash))
+    if let Some(on) = study.experiment.measured_on(&cell.keyed.cell) {
+        let [name, profile, id] = on.names();
+        ledger.rows.extend(Ledger::read_one(&study.project.rows(), name, profile, id).rows);
+    }
+    Some(study.state(cell, &ledger))
 }
 
 /// A file and what was measured on it.

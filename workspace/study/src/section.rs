@@ -1,5 +1,7 @@
 //! A study's part of the report, as data: whoever draws it needs to know nothing of the study.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 use crate::Table;
@@ -81,9 +83,27 @@ pub enum Mark {
     Verdict(Verdict),
 }
 
+/// What a table has where there is no such thing.
+pub const DASH: &str = "\u{2013}";
+
 impl Entry {
     pub fn new(text: impl Into<String>, mark: Mark, rows: Vec<String>) -> Self {
         Self { text: text.into(), rows, mark, link: None }
+    }
+
+    /// A paper's value, marked as it is sure.
+    pub fn printed(value: impl Display, confidence: Confidence) -> Self {
+        Self::new(format!("{value}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
+    }
+
+    /// There is no such thing.
+    pub fn dash() -> Self {
+        DASH.to_owned().into()
+    }
+
+    /// The paper may have it, and we do not know it.
+    pub fn unknown() -> Self {
+        "?".to_owned().into()
     }
 }
 

@@ -30,7 +30,7 @@ impl StudyEntry {
 
 fn open<E: Experiment>(path: &Path, shelf: &Shelf<'_>) -> Result<Box<dyn Study>, StudyError> {
     let project = Project::around(path)?;
-    let experiment = E::new(shelf.threads, &shelf.build)?.within(&project);
+    let experiment = E::new(shelf.threads, &shelf.build, &project)?;
     let lender = |study: &str, profile: &str| shelf.at(&project, path, study)?.lend(profile);
     let ledger = shelf.ledger.get_or_init(|| Rc::new(Ledger::read(&project.rows())));
     Ok(Box::new(Opened::open(path, experiment, shelf.build.clone(), Rc::clone(ledger), &lender)?))

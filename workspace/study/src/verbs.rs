@@ -8,7 +8,7 @@ use sandglass_ledger::{Row, Status};
 use crate::opened::Placed;
 use crate::paper::PaperTable;
 use crate::run::{RunError, Tally, run};
-use crate::{Experiment, Headline, Opened, Part, Plan, Section, StudyError, Table, Verify, duration};
+use crate::{Experiment, Headline, Opened, Part, Plan, Section, State, StudyError, Table, Verify, duration};
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
@@ -162,7 +162,7 @@ impl<E: Experiment> Opened<E> {
             let headline = self.experiment.headline(&cell.keyed.cell);
             if row.metric == headline.metric {
                 let named = (headline != first).then_some(headline);
-                table.push(origin(row, named, row.cell_hash != cell.keyed.hash));
+                table.push(origin(row, named, self.state(cell, &self.ledger) == State::Stale));
             }
         }
         table

@@ -6,7 +6,7 @@ use sandglass_files::sha256_file;
 use sandglass_ledger::{Prediction, Row, Status, predictions_path, read_predictions};
 
 use crate::manifest::{Listed, Manifest};
-use crate::opened::{Placed, Placement};
+use crate::opened::{Placed, ProfileCells};
 use crate::{Again, Artefact, Axes, CellError, Experiment, Opened, State, StudyError};
 
 /// Which checkpoints are measured again.
@@ -40,7 +40,7 @@ enum Checkpoint<'a> {
 /// Looks at the cached checkpoints of one profile. What is borrowed is its lender's to look at.
 pub(crate) fn verify<E: Experiment>(
     study: &Opened<E>,
-    &Placement { profile, cells }: &Placement<'_, E>,
+    &ProfileCells { profile, cells }: &ProfileCells<'_, E>,
     manifest: &Manifest,
     which: Verify,
 ) -> Verdict {
@@ -51,7 +51,8 @@ pub(crate) fn verify<E: Experiment>(
         let [name, of, at] = cell.place.names();
         let rows: Vec<&Row> = study.ledger.cell(name, of, at).collect();
         let measured = rows.iter().any(|row| row.status == Status::Ok);
-        if State::of(&rows, &cell.keyed.hash) == State::Stale {
+        let state = study.state(cell, &study.ledger);
+        if state == State::Stale {
             verdict.unavailable.push(format!("{id}: its rows are stale"));
             continue;
         }
@@ -65,7 +66,7 @@ pub(crate) fn verify<E: Experiment>(
                 let smallest = || is_smallest(study, cell, &own, manifest);
                 (Checkpoint::Listed(entry), which == Verify::All || which == Verify::Smallest && smallest())
             }
-            None if is_asked && State::of(&rows, &cell.keyed.hash) == State::Done => {
+            None if is_asked && state == State::Done => {
                 verdict.different.push(format!("{id}: its checkpoint is to be kept, and is not listed"));
                 continue;
             }
@@ -122,8 +123,17 @@ fn compare<E: Experiment>(
             }
             Artefact::found(path)
         }
-        // It compares the hash itself: the file is not ours.
-        Checkpoint::Found => study.experiment.prepare(&cell.keyed.cell, &PathBuf::new())?,
+        Checkpoint::Found => {
+            let [name, profile, _] = cell.place.names();
+            let folder = study.project.run_of(name, profile, &cell.keyed.id, &cell.keyed.hash);
+            let file = study.experiment.prepare(&cell.keyed.cell, &folder)?;
+            let hash = sha256_file(&file.path).map_err(CellError::failed)?;
+            let differs = |row: &&&Row| row.checkpoint_hash.as_ref().is_some_and(|of| !of.eq_ignore_ascii_case(&hash));
+            if let Some(row) = rows.iter().find(differs) {
+                return Err(CellError::Failed(format!("{} is not the file of row {}", file.path.display(), row.id())));
+            }
+            file
+        }
     };
     if !again {
         return Ok(false);
@@ -199,9 +209,9 @@ impl<E: Experiment> Opened<E> {
     pub(crate) fn verify_kept(&self, which: Verify, only: Option<&str>) -> Result<(), StudyError> {
         let manifest = Manifest::read(&self.project)?;
         let mut different = Vec::new();
-        for placement in self.profiles(only)? {
-            let name = &placement.profile.name;
-            let verdict = verify(self, &placement, &manifest, which);
+        for of_profile in self.profiles(only)? {
+            let name = &of_profile.profile.name;
+            let verdict = verify(self, &of_profile, &manifest, which);
             for cell in &verdict.equal {
                 crate::tell(format_args!("evaluated again, equal to its row: {name}/{cell}"));
             }

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 
@@ -10,7 +11,11 @@ use sandglass_ledger::{Row, Status, read_predictions, write_cell};
 use sandglass_study::{Manifest, Project, StudyError, Verify};
 
 fn verify(micro: &Micro, which: Verify) -> Result<(), String> {
-    micro.open("micro").unwrap().verify(which).map_err(|error| error.to_string())
+    verify_of(micro, "micro", which)
+}
+
+fn verify_of(micro: &Micro, study: &str, which: Verify) -> Result<(), String> {
+    micro.open(study).unwrap().verify(which).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -169,8 +174,13 @@ fn kept_files_are_listed_after_each_cell_and_compared() {
     let micro = Micro::new();
     let project = Project::around(micro.folder.path()).unwrap();
     micro.run("micro", "plain", Some("n3-s0")).unwrap();
-    assert_eq!(Manifest::read(&project).unwrap().checkpoint.len(), 1);
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let (writer, beside) = (seen.clone(), project.clone());
+    let count = move |_: &str| writer.borrow_mut().push(Manifest::read(&beside).unwrap().checkpoint.len());
+    DURING.set(Some(Rc::new(count)));
     micro.run("micro", "plain", None).unwrap();
+    DURING.take();
+    assert_eq!(*seen.borrow(), [1, 2, 3, 4, 5, 6, 7]);
     let listed = Manifest::read(&project).unwrap();
     assert_eq!(listed.checkpoint.len(), 8);
     for which in [Verify::None, Verify::Smallest, Verify::All] {
@@ -186,6 +196,19 @@ fn kept_files_are_listed_after_each_cell_and_compared() {
     micro.run("micro", "plain", None).unwrap();
     assert!(verify(&micro, Verify::None).unwrap_err().contains("is missing"), "a run does not forget what was listed");
     std::fs::write(&path, bytes).unwrap();
+
+    // A file on the hub is asked for only where it is measured again, and no network is no disagreement.
+    let manifest = project.checkpoints().join("manifest.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let entry = "file = \"micro/plain/n4-s0.safetensors\"\n";
+    let hub = "[checkpoint.hub]\nrepo = \"a/b\"\nrevision = \"c\"\nfile = \"d\"\n";
+    std::fs::write(&manifest, text.replace(entry, hub)).unwrap();
+    std::fs::rename(&path, path.with_extension("away")).unwrap();
+    for which in [Verify::None, Verify::All] {
+        assert_eq!(verify(&micro, which), Ok(()));
+    }
+    std::fs::rename(path.with_extension("away"), &path).unwrap();
+    std::fs::write(&manifest, text).unwrap();
 
     // What is no longer asked for leaves the list; its row stays.
     micro.write("micro", &MICRO.replace("keep = true", ""));
@@ -255,6 +278,46 @@ fn a_new_definition_makes_rows_stale_and_says_so() {
     assert!(section.problems[0].contains("n1-s0") && section.problems[0].contains("stale"));
     assert!(section.problems[1].contains("n9-s0") && section.problems[1].contains("no such cell"));
     assert_eq!(Micro::made(|| assert!(micro.run("micro", "plain", Some("n1-s0")).unwrap())), ["n1-s0"]);
+}
+
+/// What was measured elsewhere is not undone by a machine that has not the data.
+#[test]
+fn an_attempt_that_is_skipped_leaves_older_rows() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", Some("n1-s0")).unwrap();
+    let project = Project::around(micro.folder.path()).unwrap();
+    let older = |row: &Row| Row { cell_hash: "of another definition".into(), ..row.clone() };
+    write_cell(&project.rows(), &micro.ledger().rows.iter().map(older).collect::<Vec<_>>()).unwrap();
+    let predictions = micro.path("results/predictions/micro/plain/n1-s0.parquet");
+    micro.write("micro", &MICRO.replacen("keep = true", "keep = true\nabsent = true", 1));
+    assert!(!micro.run("micro", "plain", Some("n1-s0")).unwrap());
+    assert_eq!((micro.row("n1-s0", "worth").value, predictions.is_file()), (Some(100.0), true));
+}
+
+/// Rows of a checkpoint that has been trained anew are no longer those of what they name.
+#[test]
+fn rows_of_an_older_checkpoint_are_stale() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", None).unwrap();
+    let text = MICRO.replace("name = \"micro\"", "name = \"other\"").replace("borrow = \"micro/plain\"\n", "");
+    micro.write("other", &text.replacen("keep = true", "on = \"micro/plain\"", 1));
+    let stale = || micro.open("other").unwrap().section().unwrap().problems;
+    let made = || Micro::made(|| assert!(micro.run("other", "plain", None).unwrap())).len();
+    assert_eq!((made(), made(), stale()), (8, 0, Vec::new()));
+    assert_eq!(verify_of(&micro, "other", Verify::All), Ok(()));
+
+    // The lender's cell is made anew: another file, and the row of it.
+    let kept = micro.path("results/checkpoints/micro/plain/n3-s1.safetensors");
+    std::fs::write(&kept, "3").unwrap();
+    let error = verify_of(&micro, "other", Verify::All).unwrap_err();
+    assert!(error.contains("is not the file of row other/plain/n3-s1#"), "{error}");
+    let hash = sandglass_files::sha256_file(&kept).unwrap();
+    let anew = |row: &Row| Row { checkpoint_hash: Some(hash.clone()), ..row.clone() };
+    let ledger = micro.ledger();
+    let rows: Vec<Row> = ledger.cell("micro", "plain", "n3-s1").map(anew).collect();
+    write_cell(&Project::around(micro.folder.path()).unwrap().rows(), &rows).unwrap();
+    assert!(stale().len() == 1 && stale()[0].contains("other/plain/n3-s1#") && stale()[0].contains("stale"));
+    assert_eq!((made(), made(), stale()), (1, 0, Vec::new()));
 }
 
 /// A file that this program cannot read may be a newer one's.

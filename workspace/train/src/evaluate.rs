@@ -20,6 +20,15 @@ pub struct Score {
 }
 
 impl Score {
+    /// Counts an image by its logits or scores; of equal ones the lower class comes first.
+    pub fn count<T: Copy + PartialOrd>(&mut self, scores: &[T], label: u32) {
+        let rank = rank(scores, label as usize);
+        self.n += 1;
+        self.top1_count += u64::from(rank == 0);
+        self.top5_count += u64::from(rank < 5);
+        self.predictions.push(top1(scores) as u32);
+    }
+
     /// In percent; 0 of no images.
     pub fn top1(&self) -> f64 {
         percent(self.top1_count, self.n)
@@ -81,12 +90,8 @@ pub(crate) fn evaluate_until(
         let count = batch.labels.len();
         let classes = logits.len() / count.max(1);
         sum += cross_entropy(&logits, &batch.labels, classes, 0.0)?.mean * count as f64;
-        score.n += count as u64;
         for (logits, &label) in logits.chunks_exact(classes.max(1)).zip(&batch.labels) {
-            let rank = rank(logits, label as usize);
-            score.top1_count += u64::from(rank == 0);
-            score.top5_count += u64::from(rank < 5);
-            score.predictions.push(top1(logits) as u32);
+            score.count(logits, label);
         }
     }
     score.loss = sum / score.n.max(1) as f64;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sandglass_ledger::{Axis, Row, Status, write_cell};
 use sandglass_report::{Content, Report};
-use sandglass_study::{Axes, Build, Experiment, Record, Section, Shelf, Study, StudyFile, hash};
+use sandglass_study::{Axes, Build, Experiment, Project, Record, Section, Shelf, Study, StudyFile, hash};
 use sandglass_width::Width;
 
 pub const STUDY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
@@ -47,7 +47,10 @@ pub type File = StudyFile<<Width as Experiment>::Design, <Width as Experiment>::
 
 pub fn cells(file: &File, profile: &str) -> Vec<<Width as Experiment>::Cell> {
     let setup = &file.profile(Some(profile)).unwrap().setup;
-    Width::new(Some(1), &Build::new("c0ffee", b"lock")).unwrap().cells(&file.design, setup).unwrap()
+    Width::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
+        .unwrap()
+        .cells(&file.design, setup)
+        .unwrap()
 }
 
 /// A row of a cell that nobody measured.

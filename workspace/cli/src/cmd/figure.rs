@@ -25,7 +25,8 @@ pub fn run(Args { study: name }: Args) -> anyhow::Result<ExitCode> {
     let section = study.section()?;
     let figures = figures(&section);
     let made = make(&project, &studies)?;
-    let wanted = made.files.iter().filter(|(path, _)| figures.iter().any(|figure| is_of(path, figure)));
+    let is_of = |path: &Path| path.file_name().is_some_and(|name| figures.iter().any(|figure| **figure == *name));
+    let wanted = made.files.iter().filter(|(path, _)| is_of(path));
     let mut drawn = 0;
     for (path, svg) in wanted {
         sandglass_files::write(path, svg.as_bytes()).with_context(|| path.display().to_string())?;
@@ -38,20 +39,14 @@ pub fn run(Args { study: name }: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the files of a section's pictures are called after.
-fn figures(section: &Section) -> Vec<&str> {
-    let names = section.parts.iter().filter_map(|part| match part {
-        Part::Figure(figure) => Some(figure.name.as_str()),
-        Part::Drawing(drawing) => Some(drawing.name.as_str()),
-        Part::Curves(curves) => Some(curves.name.as_str()),
-        _ => None,
+/// The files of a section's pictures: a drawing's has its name, others have a panel's behind it.
+fn figures(section: &Section) -> Vec<String> {
+    let of_panel = |name: &String, panel: &String| format!("{name}-{panel}.svg");
+    let names = section.parts.iter().flat_map(|part| match part {
+        Part::Figure(figure) => figure.charts.iter().map(|chart| of_panel(&figure.name, &chart.name)).collect(),
+        Part::Curves(curves) => curves.panels.iter().map(|panel| of_panel(&curves.name, &panel.name)).collect(),
+        Part::Drawing(drawing) => vec![format!("{}.svg", drawing.name)],
+        _ => Vec::new(),
     });
     names.collect()
-}
-
-/// A drawing's file has its name, others have a panel's behind it.
-fn is_of(path: &Path, figure: &str) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str());
-    let panel = name.and_then(|name| name.strip_suffix(".svg")?.strip_prefix(figure));
-    panel.is_some_and(|panel| panel.is_empty() || panel.starts_with('-'))
 }

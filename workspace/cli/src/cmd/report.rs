@@ -110,8 +110,11 @@ pub(super) fn make(project: &Project, studies: &[Box<dyn Study>]) -> anyhow::Res
         }
     }
     files.push((Shown::path(project), now.text()));
-    problems.extend(sections.into_iter().flat_map(|section| section.problems));
-    problems.dedup();
+    for problem in sections.into_iter().flat_map(|section| section.problems) {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
     Ok(Made { files, problems, missed })
 }
 

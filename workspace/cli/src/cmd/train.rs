@@ -21,7 +21,7 @@ pub struct Args {
     /// embedded (synthetic), a folder, or a name below a data root
     #[arg(long, default_value = "embedded")]
     data: String,
-    /// Folder for the state, log.jsonl and, in the end, model.safetensors
+    /// Folder for the state, log.jsonl, recipe.toml and, in the end, model.safetensors
     #[arg(long)]
     out: PathBuf,
     /// File, or the name of one that comes with the program; unset: by the size of the images, which is said

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use sandglass_ledger::{Ledger, Prediction, Row};
 use sandglass_study::{
-    Artefact, Axes, Build, CellError, Experiment, Facts, Headline, Measurement, Part, Project, Results, RunArgs,
+    Artefact, Axes, Build, CellError, Experiment, Facts, Headline, Measurement, Part, Place, Project, Results, RunArgs,
     Section, Shelf, Study, StudyEntry, StudyError, Table, Value,
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ pub struct Setup {
     absent: bool,
     #[serde(default)]
     once: bool,
+    /// `study/profile` whose kept files are measured.
+    on: Option<String>,
 }
 
 #[derive(Clone, Serialize)]
@@ -45,6 +47,8 @@ pub struct Number {
     absent: bool,
     #[serde(skip)]
     once: bool,
+    #[serde(skip)]
+    on: Option<Place>,
 }
 
 impl fmt::Display for Number {
@@ -76,7 +80,7 @@ thread_local! {
     pub static DURING: RefCell<Option<During>> = RefCell::default();
 }
 
-pub struct Numbers;
+pub struct Numbers(Project);
 
 pub const NUMBERS: StudyEntry = StudyEntry::of::<Numbers>("micro");
 /// The same method as another study.
@@ -87,8 +91,8 @@ impl Experiment for Numbers {
     type Setup = Setup;
     type Cell = Number;
 
-    fn new(_: Option<usize>, _: &Build) -> Result<Self, StudyError> {
-        Ok(Self)
+    fn new(_: Option<usize>, _: &Build, project: &Project) -> Result<Self, StudyError> {
+        Ok(Self(project.clone()))
     }
 
     fn cells(&self, design: &Design, setup: &Setup) -> Result<Vec<Number>, StudyError> {
@@ -99,6 +103,7 @@ impl Experiment for Numbers {
                 broken: setup.broken.contains(&size),
                 absent: setup.absent,
                 once: setup.once,
+                on: setup.on.as_ref().map(|on| Place::new(on, format!("n{size}-s{seed}"))),
             })
         };
         Ok(setup.seeds.iter().flat_map(cell).collect())
@@ -113,6 +118,10 @@ impl Experiment for Numbers {
         }
         if cell.absent {
             return Err(CellError::Skipped("no numbers here".into()));
+        }
+        if let Some(on) = &cell.on {
+            let file = format!("{}.safetensors", on.names().join("/"));
+            return Ok(Artefact::found(self.0.checkpoints().join(file)));
         }
         let path = folder.join("number");
         std::fs::write(&path, (100 * cell.size + cell.seed).to_string()).map_err(CellError::failed)?;
@@ -170,6 +179,14 @@ impl Experiment for Numbers {
 
     fn keeps(&self, setup: &Setup, _: &Number) -> bool {
         setup.keep
+    }
+
+    fn measured_on(&self, cell: &Number) -> Option<Place> {
+        cell.on.clone()
+    }
+
+    fn is_found(&self, cell: &Number) -> bool {
+        cell.on.is_some()
     }
 }
 
