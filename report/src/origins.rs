@@ -11,18 +11,23 @@ pub(crate) struct Origins<'a> {
     /// Ids of rows by the anchor under which they open, in the order in which the page first shows them.
     sets: Vec<Vec<String>>,
     anchors: BTreeMap<Vec<String>, String>,
+    /// Where papers' values stand, in the order in which the page first shows one.
+    printed: Vec<&'a str>,
 }
 
-/// What opens: several rows, each of which opens in turn, or one.
+/// What opens: several rows, each of which opens in turn, or one; or where a paper's value stands.
 pub(crate) enum Origin<'a> {
     One { anchor: &'a str, record: &'a Record },
     Several { anchor: &'a str, records: Vec<(&'a str, &'a Record)> },
+    Printed { anchor: String, stands: &'a str },
 }
 
 impl<'a> Origins<'a> {
-    pub fn of<'s>(records: &'a BTreeMap<String, Record>, entries: impl Iterator<Item = &'s Entry>) -> Self {
-        let mut origins = Self { records, sets: Vec::new(), anchors: BTreeMap::new() };
+    pub fn of(records: &'a BTreeMap<String, Record>, entries: impl Iterator<Item = &'a Entry>) -> Self {
+        let mut origins = Self { records, sets: Vec::new(), anchors: BTreeMap::new(), printed: Vec::new() };
         for entry in entries {
+            let stands = entry.printed_in.as_deref().filter(|stands| !origins.printed.contains(stands));
+            origins.printed.extend(stands);
             let rows = origins.known(entry);
             for row in &rows {
                 origins.add(vec![row.clone()]);
@@ -58,8 +63,9 @@ impl<'a> Origins<'a> {
     }
 
     /// The anchor of what opens at an entry.
-    pub fn anchor(&self, entry: &Entry) -> Option<&str> {
-        self.anchors.get(&self.known(entry)).map(String::as_str)
+    pub fn anchor(&self, entry: &Entry) -> Option<String> {
+        let printed = || self.printed.iter().position(|stands| Some(*stands) == entry.printed_in.as_deref());
+        self.anchors.get(&self.known(entry)).cloned().or_else(|| printed().map(of_printed))
     }
 
     pub fn all(&self) -> Vec<Origin<'_>> {
@@ -73,8 +79,13 @@ impl<'a> Origins<'a> {
                 _ => Some(Origin::Several { anchor, records }),
             }
         };
-        self.sets.iter().filter_map(of).collect()
+        let printed = |(at, &stands): (usize, &&'a str)| Origin::Printed { anchor: of_printed(at), stands };
+        self.sets.iter().filter_map(of).chain(self.printed.iter().enumerate().map(printed)).collect()
     }
+}
+
+fn of_printed(at: usize) -> String {
+    format!("printed.{at}")
 }
 
 /// A text as an anchor: letters, digits, `-`, `_` and `.`.

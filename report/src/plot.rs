@@ -90,6 +90,10 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
     // A bar that is cut off looks like a shorter one.
     let bars = points().map(bar);
     let (low, high) = bars.fold((low - margin, high + margin), |(low, high), bar| (low.min(bar.0), high.max(bar.1)));
+    let corner = emptiest(points(), (0.0, right), (low, high));
+    // Where all corners are crowded, names stand above.
+    let room = if corner.is_none() { 0.13 * (high - low) * wanted.series.len() as f64 } else { 0.0 };
+    let (position, high) = (corner.unwrap_or(SeriesLabelPosition::UpperRight), high + room);
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
         .caption(&wanted.title, text(if wanted.title.chars().count() > 48 { 15 } else { 19 }))
@@ -129,7 +133,6 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
             marked(&points).map(|point| EmptyElement::at((point.x, point.y)) + marker(at, (0, 0), colour)),
         )?;
     }
-    let position = emptiest(points(), (0.0, right), (low, high));
     chart.configure_series_labels().position(position).margin(12).label_font(text(17)).draw()?;
     area.present()?;
     Ok(())
@@ -146,38 +149,25 @@ fn bar(point: &Point) -> (f64, f64) {
     (point.y - spread, point.y + spread)
 }
 
-/// The corner that fewest points are in, of several the lower right; where all corners are crowded also the middle of a side.
+/// The corner that fewest points are in, of several the lower right; None where all are crowded.
 fn emptiest<'p>(
     points: impl Iterator<Item = &'p Point>,
     (left, right): (f64, f64),
     (low, high): (f64, f64),
-) -> SeriesLabelPosition {
+) -> Option<SeriesLabelPosition> {
     let mut spots = [
         (0, SeriesLabelPosition::LowerRight),
         (0, SeriesLabelPosition::UpperRight),
         (0, SeriesLabelPosition::LowerLeft),
         (0, SeriesLabelPosition::UpperLeft),
-        (0, SeriesLabelPosition::MiddleLeft),
-        (0, SeriesLabelPosition::MiddleRight),
     ];
     for point in points {
-        let height = |y: f64| (y - low) / (high - low);
-        let (x, y) = ((point.x - left) / (right - left), height(point.y));
-        let is_amid = height(bar(point).0) < 0.72 && height(bar(point).1) > 0.28;
-        let is_in = [
-            x > 0.5 && y < 0.45,
-            x > 0.5 && y > 0.55,
-            x < 0.5 && y < 0.45,
-            x < 0.5 && y > 0.55,
-            x < 0.5 && is_amid,
-            x > 0.5 && is_amid,
-        ];
+        let (x, y) = ((point.x - left) / (right - left), (point.y - low) / (high - low));
+        let is_in = [x > 0.5 && y < 0.45, x > 0.5 && y > 0.55, x < 0.5 && y < 0.45, x < 0.5 && y > 0.55];
         spots.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
     }
-    let is_crowded = spots.iter().take(4).all(|(count, _)| *count >= CROWD);
-    let places = || spots.iter().take(if is_crowded { spots.len() } else { 4 });
-    let least = places().map(|(count, _)| *count).min();
-    places().find(|(count, _)| Some(*count) == least).map_or(SeriesLabelPosition::LowerRight, |(_, of)| of.clone())
+    let least = spots.iter().map(|(count, _)| *count).min().filter(|least| *least < CROWD)?;
+    spots.into_iter().find(|(count, _)| *count == least).map(|(_, corner)| corner)
 }
 
 /// Without a fraction that is zero.

@@ -129,7 +129,7 @@ fn printed(paper: &PaperTable, row: Option<&PaperRow>, name: &str) -> Entry {
         return Entry::unknown();
     };
     let channels = number(row, "channels").map_or_else(String::new, |channels| format!("{channels} / "));
-    Entry::printed(format_args!("{channels}{kilobytes}"), paper.confidence(row))
+    paper.printed(row, format_args!("{channels}{kilobytes}"))
 }
 
 fn notes(results: &Results<'_, Memory>, paper: &PaperTable) -> Vec<String> {

@@ -12,24 +12,32 @@ use crate::paired::{Interval, Right, Unit, difference_of_drops, gap};
 use crate::{Quant, Source};
 
 /// The paper's values: its gap in 8 bits, and what each family drops.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Paper {
     gap: f64,
     gap_before: f64,
     drops: [f64; 2],
+    /// As sure as the least sure of the four values.
+    #[serde(skip)]
+    confidence: Confidence,
+    #[serde(skip)]
+    stands: String,
 }
 
 impl Paper {
     fn find(table: &PaperTable, [first, second]: [&str; 2]) -> Option<Self> {
-        let top1 = |model: &str, bits: f64| {
-            table.row(&[("model", model)], &[("bits_weights", bits)]).and_then(|row| row.number("top1_pct"))
-        };
-        let of = |bits: f64| Some([top1(first, bits)?, top1(second, bits)?]);
-        let (before, after) = (of(32.0)?, of(8.0)?);
+        let row = |model: &str, bits: f64| table.row(&[("model", model)], &[("bits_weights", bits)]);
+        let rows = [row(first, 32.0)?, row(second, 32.0)?, row(first, 8.0)?, row(second, 8.0)?];
+        let [before, other_before, after, other_after] = rows.map(|row| row.number("top1_pct"));
+        let ([before, other_before], [after, other_after]) = ([before?, other_before?], [after?, other_after?]);
+        let sure = rows.map(|row| (table.confidence(row), table.stands(row)));
+        let (confidence, stands) = sure.into_iter().max_by_key(|(confidence, _)| *confidence)?;
         Some(Self {
-            gap: after[1] - after[0],
-            gap_before: before[1] - before[0],
-            drops: [before[0] - after[0], before[1] - after[1]],
+            gap: other_after - after,
+            gap_before: other_before - before,
+            drops: [before - after, other_before - other_after],
+            confidence,
+            stands,
         })
     }
 
@@ -67,8 +75,8 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
     let families: Vec<&Measurements> = scales.iter().filter(|scale| scale.compares_families()).collect();
     let lines: Vec<Line> = families.iter().flat_map(|scale| lines(scale, names)).collect();
 
-    let mut parts = vec![Part::Notes(answer(paper, words, &lines, &scales))];
-    parts.push(Part::Table(overview(paper, words, &lines)));
+    let mut parts = vec![Part::Notes(answer(paper.as_ref(), words, &lines, &scales))];
+    parts.push(Part::Table(overview(paper.as_ref(), words, &lines)));
     parts.push(Part::Notes(notes(&scales)));
     for scale in &families {
         parts
@@ -138,7 +146,7 @@ fn lines(scale: &Measurements, names: [&str; 2]) -> Vec<Line> {
 }
 
 /// The first three lines: the paper's gap, ours, and whether the difference of drops is there.
-fn answer(paper: Option<Paper>, words: [&str; 2], lines: &[Line], scales: &[Measurements]) -> Vec<String> {
+fn answer(paper: Option<&Paper>, words: [&str; 2], lines: &[Line], scales: &[Measurements]) -> Vec<String> {
     let [first, second] = words;
     let of_paper = paper.map_or_else(
         || "The paper's values are not known.".to_owned(),
@@ -181,7 +189,7 @@ const RULE: &str = "the rule: it is there under a scheme where the 95 % interval
                     images, widths and seeds, lies above 0, and of the paper's size where the interval also holds the \
                     paper's";
 
-fn verdict(paper: Option<Paper>, second: &str, lines: &[&Line]) -> String {
+fn verdict(paper: Option<&Paper>, second: &str, lines: &[&Line]) -> String {
     let known: Vec<(&Line, Interval)> = lines.iter().filter_map(|line| Some((*line, line.difference?))).collect();
     if known.is_empty() {
         return format!("Not decided: nothing is measured on real images ({RULE}).");
@@ -217,7 +225,7 @@ fn interval(of: Option<Interval>, rows: &[String]) -> Entry {
 }
 
 /// A line for each scheme, the paper's first.
-fn overview(paper: Option<Paper>, [first, second]: [&str; 2], lines: &[Line]) -> Table {
+fn overview(paper: Option<&Paper>, [first, second]: [&str; 2], lines: &[Line]) -> Table {
     let mut table = Table::new([
         ("scale".to_owned(), false),
         ("scheme".to_owned(), false),
@@ -229,18 +237,18 @@ fn overview(paper: Option<Paper>, [first, second]: [&str; 2], lines: &[Line]) ->
         ("difference of drops".to_owned(), true),
     ]);
     if let Some(paper) = paper {
-        let recalled = |value: f64| Entry::printed(format_args!("{value:+.2}"), Confidence::Recalled);
+        let printed = |value: f64| Entry::printed(format_args!("{value:+.2}"), paper.confidence, paper.stands.clone());
         let text = |text: &str| Entry::from(text.to_owned());
         let [a, b] = paper.drops;
         table.push([
             text("paper, ImageNet"),
             text("not told"),
             text("1"),
-            recalled(paper.gap_before),
-            recalled(paper.gap),
-            recalled(a),
-            recalled(b),
-            recalled(paper.difference()),
+            printed(paper.gap_before),
+            printed(paper.gap),
+            printed(a),
+            printed(b),
+            printed(paper.difference()),
         ]);
     }
     for line in lines {
@@ -357,10 +365,9 @@ fn published() -> Result<Option<[Part; 3]>, StudyError> {
     let mut table =
         Table::new([("published by", false), ("scheme", false), ("f32, top-1 (%)", true), ("8 bits, top-1 (%)", true)]);
     for row in &paper.row {
-        let confidence = paper.confidence(row);
         let text = |key: &str| Entry::from(row.text(key).unwrap_or_default().to_owned());
         let number = |key: &str| match row.number(key) {
-            Some(value) => Entry::printed(value, confidence),
+            Some(value) => paper.printed(row, value),
             None => Entry::unknown(),
         };
         table.push([text("source_name"), text("scheme"), number("top1_f32_pct"), number("top1_pct")]);

@@ -33,6 +33,9 @@ pub(crate) struct Line {
     pub width: f64,
     pub paper: Option<PaperRow>,
     pub confidence: Confidence,
+    /// Where the paper's values stand.
+    #[serde(skip)]
+    pub stands: String,
     /// At 224 x 224 with 1000 classes.
     pub cost: Cost,
     /// Top-1 accuracy, parallel to the comparison's scales.
@@ -148,6 +151,7 @@ fn lines(results: &Results<'_, Width>) -> Result<Vec<Line>, StudyError> {
                 width,
                 paper: row.cloned(),
                 confidence: row.map_or(paper.confidence, |row| paper.confidence(row)),
+                stands: row.map(|row| paper.stands(row)).unwrap_or_default(),
                 cost: cost.map_err(StudyError::refused)?,
                 results: Vec::new(),
             });

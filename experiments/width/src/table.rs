@@ -80,7 +80,7 @@ fn overview(comparison: &Comparison) -> Table {
 
 /// A value that the paper prints, with the mark of how sure we are of it.
 fn paper(text: String, line: &Line) -> Entry {
-    Entry::printed(text, line.confidence)
+    Entry::printed(text, line.confidence, line.stands.clone())
 }
 
 /// What a reader of the table has to know.
@@ -136,7 +136,8 @@ fn gap(first: &Line, second: &Line, scales: &[usize]) -> Vec<Entry> {
         (Some(a), Some(b)) => {
             // A difference is as sure as the less sure of its two values.
             let confidence = first.confidence.max(second.confidence);
-            Entry::printed(format_args!("{:+.2}", b - a), confidence)
+            let stands = format!("The difference of two values. {} {}", first.stands, second.stands);
+            Entry::printed(format_args!("{:+.2}", b - a), confidence, stands)
         }
         _ => Entry::unknown(),
     };

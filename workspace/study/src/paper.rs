@@ -1,6 +1,7 @@
 //! The papers' printed values: data with a source and a confidence, never typed in code.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,9 +57,9 @@ pub struct PaperTable {
     pub columns: Vec<PaperColumn>,
     #[serde(default)]
     pub row: Vec<PaperRow>,
-    /// What the short names in `source` stand for.
+    /// What short names in sources stand for.
     #[serde(skip)]
-    names: Vec<(String, String)>,
+    names: BTreeMap<String, String>,
 }
 
 /// A column's key, and the unit of its numbers.
@@ -98,8 +99,7 @@ impl PaperTable {
             .map_err(|error| StudyError::Paper(error.message().to_owned()))?;
         let unknown = || StudyError::Paper(format!("table {id:?} is not in workspace/study/paper_tables.toml"));
         let mut table = file.table.into_iter().find(|table| table.id == id).ok_or_else(unknown)?;
-        let is_word = |name: &str| table.source.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
-        table.names = file.sources.into_iter().filter(|(name, _)| is_word(name)).collect();
+        table.names = file.sources;
         let named = |key: &String| table.columns.iter().any(|column| column.key == *key);
         match table.row.iter().flat_map(|row| row.columns.keys()).find(|key| !named(key)) {
             Some(key) => Err(StudyError::Paper(format!("table {id}: {key} is none of its columns"))),
@@ -118,12 +118,35 @@ impl PaperTable {
     /// The value of a row in a column, with so many digits after the point; none where it is not known.
     pub fn entry(&self, row: Option<&PaperRow>, column: &str, digits: usize) -> Option<Entry> {
         let row = row?;
-        Some(Entry::printed(format_args!("{:.digits$}", row.number(column)?), self.confidence(row)))
+        Some(self.printed(row, format_args!("{:.digits$}", row.number(column)?)))
+    }
+
+    /// What a row has.
+    pub fn printed(&self, row: &PaperRow, value: impl Display) -> Entry {
+        Entry::printed(value, self.confidence(row), self.stands(row))
+    }
+
+    /// Where a row stands, where we have it from, and how sure we are: sentences.
+    pub fn stands(&self, row: &PaperRow) -> String {
+        let source = row.source.as_deref().unwrap_or(&self.source).trim_end_matches('.');
+        let (place, names) = (self.place(), self.names_in(source));
+        format!("{place}. From: {source}.{names} The value was {}.", self.confidence(row).words())
+    }
+
+    fn place(&self) -> String {
+        let number = if self.number.is_empty() { String::new() } else { format!(", {}", self.number) };
+        format!("{}{number}: {}", self.paper, self.title)
+    }
+
+    /// What the short names in a source stand for.
+    fn names_in(&self, source: &str) -> String {
+        let is_word = |name: &str| source.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+        let used = self.names.iter().filter(|(name, _)| is_word(name));
+        used.map(|(name, stands_for)| format!(" {name} is {stands_for}.")).collect()
     }
 
     /// Where its values stand, where we have them from, and how sure we are: sentences.
     pub fn origin(&self) -> String {
-        let number = if self.number.is_empty() { String::new() } else { format!(", {}", self.number) };
         let (sure, of) = (self.confidence.words(), self.source.trim_end_matches('.'));
         let others = self.row.iter().filter(|row| row.confidence.is_some_and(|of| of != self.confidence)).count();
         let others = match others {
@@ -131,11 +154,8 @@ impl PaperTable {
             1 => "; 1 line is marked otherwise".to_owned(),
             n => format!("; {n} lines are marked otherwise"),
         };
-        let names: String = self.names.iter().map(|(name, stands_for)| format!(" {name} is {stands_for}.")).collect();
-        format!(
-            "The paper's values: {}{number}: {}. From: {of}.{names} They were {sure}{others}.",
-            self.paper, self.title
-        )
+        let (place, names) = (self.place(), self.names_in(of));
+        format!("The paper's values: {place}. From: {of}.{names} They were {sure}{others}.")
     }
 
     pub fn confidence(&self, row: &PaperRow) -> Confidence {

@@ -56,6 +56,9 @@ pub struct Entry {
     /// An anchor of the page that tells more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// Of a paper's value: where it stands, and how sure we are of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub printed_in: Option<String>,
 }
 
 /// What kind of entry it is.
@@ -88,12 +91,13 @@ pub const DASH: &str = "\u{2013}";
 
 impl Entry {
     pub fn new(text: impl Into<String>, mark: Mark, rows: Vec<String>) -> Self {
-        Self { text: text.into(), rows, mark, link: None }
+        Self { text: text.into(), rows, mark, ..Self::default() }
     }
 
-    /// A paper's value, marked as it is sure.
-    pub fn printed(value: impl Display, confidence: Confidence) -> Self {
-        Self::new(format!("{value}{}", confidence.mark()), Mark::Paper(confidence), Vec::new())
+    /// A paper's value, marked as it is sure, and where it stands.
+    pub fn printed(value: impl Display, confidence: Confidence, printed_in: String) -> Self {
+        let entry = Self::new(format!("{value}{}", confidence.mark()), Mark::Paper(confidence), Vec::new());
+        Self { printed_in: Some(printed_in), ..entry }
     }
 
     /// There is no such thing.

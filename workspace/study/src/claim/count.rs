@@ -76,7 +76,8 @@ pub(crate) struct Compared {
     pub what: String,
     pub counted: String,
     pub with: String,
-    pub confidence: Option<Confidence>,
+    /// How sure we are of what is printed, and where it stands; None where two counts were compared.
+    pub printed: Option<(Confidence, String)>,
     pub holds: bool,
 }
 
@@ -121,24 +122,24 @@ impl Comparison {
 
     /// None where the paper prints none of this value of the axis.
     fn compare_one(&self, count: &Count, counts: &[Count]) -> Result<Option<Compared>, StudyError> {
-        let compared = |counted: String, with: String, confidence, holds| Compared {
+        let compared = |counted: String, with: String, printed, holds| Compared {
             subject: count.subject(),
             what: self.what.clone(),
             counted,
             with,
-            confidence,
+            printed,
             holds,
         };
         let over = self.over.as_deref().and_then(|over| Some((over, count.axis(over)?)));
         if let Some(printed) = &self.printed {
             let at = over.and_then(|(over, value)| Some((over, value.parse().ok()?)));
-            let Some((value, confidence)) = printed.value(at)? else { return Ok(None) };
+            let Some((value, confidence, stands)) = printed.value(at)? else { return Ok(None) };
             let (counted, digits) = (count.value as f64 / printed.unit, printed.digits);
             let step = printed.step(value);
             let holds = (counted / step).round() == (value / step).round();
             let more = digits + 2;
             let (ours, paper) = (format!("{counted:.more$}"), format!("{value:.digits$}"));
-            return Ok(Some(compared(ours, paper, Some(confidence), holds)));
+            return Ok(Some(compared(ours, paper, Some((confidence, stands)), holds)));
         }
         let than = self.than.as_ref().ok_or_else(|| StudyError::refused("a count needs `than` or `printed`"))?;
         let is_same = |other: &&Count| {

@@ -299,7 +299,7 @@ fn counted<'a>(claim: &'a Claim, comparisons: &[Comparison], facts: &Facts<'_>) 
         all.extend(comparison.compare(counts).map_err(|error| error.to_string())?);
     }
     let holding = all.iter().filter(|compared| compared.holds).count();
-    let printed = all.iter().filter_map(|compared| compared.confidence).max();
+    let printed = all.iter().filter_map(|compared| Some(compared.printed.as_ref()?.0)).max();
     let ours = match &all[..] {
         [one] => one.counted.clone(),
         _ => format!("{holding} of {} hold", all.len()),

@@ -47,6 +47,8 @@ pub(crate) struct PrintedEffect {
     pub at: Option<f64>,
     pub effect: f64,
     pub confidence: Confidence,
+    /// Where its values stand.
+    pub stands: String,
 }
 
 impl Printed {
@@ -72,16 +74,20 @@ impl Printed {
     fn effect(&self, table: &PaperTable, at: Option<f64>) -> Option<PrintedEffect> {
         let place = self.over.as_deref().zip(at);
         let mut confidence = Confidence::Seen;
+        let mut stands: Vec<String> = Vec::new();
         let mut sum = |lines: &[Line]| {
             lines.iter().try_fold(0.0, |sum, line| {
                 let row = table.row.iter().find(|row| is_line(row, line, place))?;
                 confidence = confidence.max(table.confidence(row));
+                if !stands.contains(&table.stands(row)) {
+                    stands.push(table.stands(row));
+                }
                 Some(sum + row.number(&self.column)?)
             })
         };
         let (plus, minus) = (sum(&self.plus)?, sum(&self.minus)?);
         let effect = if self.saved { 100.0 * (1.0 - plus / minus) } else { plus - minus };
-        Some(PrintedEffect { at, effect, confidence })
+        Some(PrintedEffect { at, effect, confidence, stands: stands.join(" ") })
     }
 }
 
@@ -91,14 +97,14 @@ impl PrintedCount {
         if self.digits == 0 && value % 10.0 == 0.0 { 10.0 } else { 0.1f64.powi(self.digits as i32) }
     }
 
-    /// The number as printed, and how sure we are of it; None where it is not known.
+    /// The number as printed, how sure we are of it, and where it stands; None where it is not known.
     ///
     /// # Errors
     /// No such table.
-    pub(crate) fn value(&self, over: Option<(&str, f64)>) -> Result<Option<(f64, Confidence)>, StudyError> {
+    pub(crate) fn value(&self, over: Option<(&str, f64)>) -> Result<Option<(f64, Confidence, String)>, StudyError> {
         let table = PaperTable::find(&self.table)?;
         let row = table.row.iter().find(|row| is_line(row, &self.line, over));
-        Ok(row.and_then(|row| Some((row.number(&self.column)?, table.confidence(row)))))
+        Ok(row.and_then(|row| Some((row.number(&self.column)?, table.confidence(row), table.stands(row)))))
     }
 }
 

@@ -5,6 +5,7 @@ use sandglass_ledger::stats::Interval;
 
 use super::contrast::Effect;
 use super::count::Compared;
+use super::file::Claim;
 use super::judge::Judged;
 use super::printed::PrintedEffect;
 use super::rule::{RULE, Verdict};
@@ -36,13 +37,10 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
         let claim = of.claim;
         parts.push(Part::Heading(claim.id.clone()));
         parts.push(Part::Prose(format!(
-            "{}: {}. {}; {}. Source: {}; {}. Study: {}.",
+            "{}: {}. {} Study: {}.",
             verdict_words(of),
             claim.says,
-            claim.paper,
-            claim.origin.words(),
-            claim.source,
-            claim.confidence.words(),
+            stands(claim),
             claim.study
         )));
         parts.extend(of.parts.iter().cloned());
@@ -57,11 +55,15 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
     })
 }
 
+/// Where the papers have a claim.
+fn stands(claim: &Claim) -> String {
+    let Claim { paper, origin, source, confidence, .. } = claim;
+    format!("{paper}; {}. Source: {source}; {}.", origin.words(), confidence.words())
+}
+
 fn line(of: &Judged<'_>) -> [Entry; 5] {
     let paper = match &of.paper {
-        Some((words, confidence)) => {
-            Entry::new(format!("{words}{}", confidence.mark()), Mark::Paper(*confidence), Vec::new())
-        }
+        Some((words, confidence)) => Entry::printed(words, *confidence, stands(of.claim)),
         None => Entry::from(String::new()),
     };
     let ours = if of.verdict == Verdict::NotTested { Mark::Missing } else { Mark::Ours };
@@ -123,10 +125,9 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
     for group in &effect.groups {
         let at: Option<f64> = group.at.parse().ok();
         let paper = printed.iter().find(|of| of.at == at || of.at.is_none());
-        let paper = paper.map_or_else(
-            || Entry::from("?".to_owned()),
-            |of| Entry::new(format!("{:+.2}{}", of.effect, of.confidence.mark()), Mark::Paper(of.confidence), vec![]),
-        );
+        let paper = paper.map_or_else(Entry::unknown, |of| {
+            Entry::printed(format_args!("{:+.2}", of.effect), of.confidence, of.stands.clone())
+        });
         let differences: Vec<f64> = group.differences.iter().map(|(_, difference)| *difference).collect();
         let mean = Summary::of(&differences).map_or_else(String::new, |of| format!("{:+.2} (n={})", of.mean, of.n));
         let seeds = group.differences.iter().map(|(seed, difference)| format!("{seed}: {difference:+.2}"));
@@ -195,9 +196,9 @@ pub(crate) fn scales(beside: &[(String, Effect)], counted: &str) -> Vec<Part> {
 pub(crate) fn counts(all: &[Compared]) -> Vec<Part> {
     let mut table = Table::new([("of", false), ("count", false), ("ours", true), ("against", true), ("holds", false)]);
     for of in all {
-        let with = match of.confidence {
-            Some(confidence) => {
-                Entry::new(format!("{} printed{}", of.with, confidence.mark()), Mark::Paper(confidence), Vec::new())
+        let with = match &of.printed {
+            Some((confidence, stands)) => {
+                Entry::printed(format_args!("{} printed", of.with), *confidence, stands.clone())
             }
             None => of.with.clone().into(),
         };
