@@ -1,6 +1,6 @@
 //! How trials are told: columns of accuracy, tables of times.
 
-use sandglass_ledger::{ReadError, Status, read_predictions};
+use sandglass_ledger::{ReadError, Status, predictions_path, read_predictions};
 use sandglass_study::{CellResult, DASH, Entry, Experiment, Lost, Mark, Outcome, Project, Results, Scale, Table};
 
 use crate::{CONTROL, Latency, Subject, Times, Trial, TrialSetup, Variant};
@@ -62,8 +62,12 @@ pub fn unreadable<E: Experiment>(project: &Project, results: &Results<'_, E>) ->
     let measured = |result: &&CellResult<'_, E::Cell>| result.row("top1").is_some_and(|row| row.status == Status::Ok);
     let cells = results.scales.iter().flat_map(|scale| &scale.cells).filter(measured);
     let problem = |result: &CellResult<'_, E::Cell>| {
-        let error = right(project, result).err()?;
-        Some(format!("{}: its predictions cannot be used: {error}", result.row("top1")?.id()))
+        let (row, error) = (result.row("top1")?, right(project, result).err()?);
+        // The oldest rows are from before predictions were kept.
+        let place = [&*row.study, &*row.profile, &*row.cell];
+        let is_old = row.made_from.is_none() && row.engine.is_none();
+        let is_told = !is_old || predictions_path(&project.predictions(), place).exists();
+        is_told.then(|| format!("{}: its predictions cannot be used: {error}", row.id()))
     };
     cells.filter_map(problem).collect()
 }
