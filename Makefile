@@ -19,8 +19,11 @@ build: ## Compile all crates and the `sandglass` binary
 test: ## All tests
 	$(CARGO) test $(ALL)
 
-test-export: ## Exported networks run by tract, in a package of its own
-	$(CARGO) test --manifest-path bench/tract/Cargo.toml --target-dir $(TARGET)/tract
+# Other engines, in a package of their own.
+RUST_PEERS := --release --manifest-path bench/rust-peers/Cargo.toml --target-dir $(TARGET)/rust-peers
+
+test-export: ## Exported networks run by tract and rten, in a package of their own
+	$(CARGO) test $(RUST_PEERS)
 
 table-%: build ## Print a study's table from committed rows, e.g. table-width; never trains
 	$(SANDGLASS) table $*
@@ -86,9 +89,11 @@ $(INFER_VENV)/bin/python:
 	python3 -m venv $(INFER_VENV)
 	$(INFER_VENV)/bin/pip install --quiet onnxruntime onnx numpy pillow pyarrow
 
-bench-infer: $(INFER_VENV)/bin/python ## Latency of one image beside ONNX Runtime in one interleaved run; JSON=1 for JSON
+bench-infer: $(INFER_VENV)/bin/python ## Latency of one image beside ONNX Runtime in one interleaved run; JSON=1 for JSON, PEERS=1 for tract and rten
 	@$(CARGO) build $(ALL) --example latency --quiet
-	@$(INFER_VENV)/bin/python bench/infer.py --latency $(TARGET)/release/examples/latency $(BENCH_JSON) $(ARGS)
+	@$(if $(PEERS),$(CARGO) build $(RUST_PEERS) --quiet)
+	@$(INFER_VENV)/bin/python bench/infer.py --latency $(TARGET)/release/examples/latency $(BENCH_JSON) \
+		$(if $(PEERS),--peers tract rten --rust-peer $(TARGET)/rust-peers/release/rust-peer) $(ARGS)
 
 bench-quant: build $(INFER_VENV)/bin/python ## Right answers in 8 bits beside ONNX Runtime's own static quantisation
 	@$(INFER_VENV)/bin/python bench/quant.py --sandglass $(SANDGLASS) $(BENCH_JSON)

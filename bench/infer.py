@@ -1,6 +1,7 @@
-"""Inferences of one image at 224, Sandglass beside ONNX Runtime, interleaved, on this machine. `make bench-infer` sets it up.
+"""Inferences of one image at 224, Sandglass beside ONNX Runtime, interleaved, on this machine. `make bench-infer` sets it up;
+with `PEERS=1` the field's Rust engines run the same f32 files in the same rounds.
 
-Both sides run the same weights, ours by our own export, on the same pinned cores; in f32, and in 8 bits (QDQ, activations u8,
+All sides run the same weights, ours by our own export, on the same pinned cores; in f32, and in 8 bits (QDQ, activations u8,
 weights s8 and per channel). Before any time is taken, logits of one image must agree: in f32 within 1e-4 of the largest; in
 8 bits, where each side rounds in its own way and ONNX Runtime saturates on CPUs without VNNI, they must correlate. Each round
 times every side in turn; what counts is the ratio of each round's medians. A second process of ours is the control: where it differs from the first by more than 2 %, the run says so.
@@ -73,9 +74,14 @@ def compare(options, network, width, precision, threads, folder):
     commands = {"sandglass": run + more, "onnxruntime": python, "control": run + more}
     if precision == "int8":
         commands["f32"] = run
+    peers = options.peers if precision == "f32" else []
+    for peer in peers:
+        commands[peer] = [options.rust_peer, peer, path, str(options.size), str(threads)]
     sides = {name: Side(command, cores) for name, command in commands.items()}
     ours, theirs = sides["sandglass"].hello, sides["onnxruntime"].hello
     logits = check(f"{network} {width} {precision}", precision, ours["logits"], theirs["logits"])
+    for peer in peers:
+        check(f"{network} {width} {precision}, {peer}", precision, ours["logits"], sides[peer].hello["logits"])
     counts, seconds, medians = {}, {name: [] for name in sides}, {name: [] for name in sides}
     for name, side in sides.items():
         side.run(5)
@@ -93,7 +99,7 @@ def compare(options, network, width, precision, threads, folder):
     control = ratio("control", "sandglass")
     best = min(seconds["sandglass"])
     gflops = 2e-9 * ours["madds"] / best
-    return {
+    row = {
         "network": network, "width": float(width), "precision": precision, "threads": threads, "isa": ours["isa"],
         "size": options.size, "rounds": options.rounds, "onnxruntime": theirs["onnxruntime"], "logits": logits,
         "ratio": ratio("sandglass", "onnxruntime"), "control": control,
@@ -105,6 +111,11 @@ def compare(options, network, width, precision, threads, folder):
         "peak_mib": {"sandglass": ours["peak_mib"], "onnxruntime": theirs["peak_mib"]},
         "samples_ms": {name: [round(1e3 * s, 4) for s in seconds[name]] for name in sides},
     }
+    for peer in peers:
+        row["ms"][peer], row["best_ms"][peer] = percentiles(seconds[peer]), 1e3 * min(seconds[peer])
+        row["peak_mib"][peer] = sides[peer].hello["peak_mib"]
+        row.setdefault("peers", {})[peer] = {"version": sides[peer].hello[peer], "ratio": ratio("sandglass", peer)}
+    return row
 
 
 def main():
@@ -115,8 +126,12 @@ def main():
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--only", help="NETWORK:WIDTH")
     parser.add_argument("--precision", nargs="*", default=["f32", "int8"], choices=["f32", "int8"])
+    parser.add_argument("--peers", nargs="*", default=[], choices=["tract", "rten"])
+    parser.add_argument("--rust-peer", help="the built binary of bench/rust-peers, which runs those")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.peers and not options.rust_peer:
+        parser.error("--peers needs --rust-peer")
     cells = [tuple(options.only.split(":"))] if options.only else CELLS
     load = os.getloadavg()[0]
     options.peak = float(subprocess.run([options.latency, "peak"], capture_output=True, check=True, text=True).stdout)
@@ -134,12 +149,15 @@ def main():
                 if options.json:
                     continue
                 ratio, ours, theirs = row["ratio"], row["ms"]["sandglass"], row["ms"]["onnxruntime"]
+                beside = lambda spread: f"{spread['median']:.3f} ({spread['min']:.3f}-{spread['max']:.3f})"
                 show = lambda ms: f"{ms['median']:.2f} ms ({ms['p10']:.2f}-{ms['p90']:.2f})"
                 share = f", {100 * row['share_of_peak']:.0f} % of peak at best" if row["share_of_peak"] else ""
                 share += f", {row['to_f32']['median']:.2f} x our f32" if row["to_f32"] else ""
                 noisy = "" if row["quiet"] else f"; NOISY: the control is {row['control']['median']:.3f} times itself"
+                peers = [f"{peer} {its['version']}: {beside(its['ratio'])}" for peer, its in row.get("peers", {}).items()]
+                rust = f"; {', '.join(peers)}" if peers else ""
                 print(f"{network} {width} {precision}, {threads} threads, logits {row['logits']['sum']}: "
-                      f"{ratio['median']:.3f} ({ratio['min']:.3f}-{ratio['max']:.3f}) x ONNX Runtime {row['onnxruntime']}; "
+                      f"{beside(ratio)} x ONNX Runtime {row['onnxruntime']}{rust}; "
                       f"{show(ours)} on {row['isa']} against {show(theirs)}{share}; peak memory "
                       f"{row['peak_mib']['sandglass']:.0f} MiB against {row['peak_mib']['onnxruntime']:.0f}{noisy}", flush=True)
     if options.json:

@@ -1,12 +1,11 @@
-//! tract runs every exported network, with the logits of our plan.
+//! Other engines run every exported network, with the logits of our plan.
 
-use std::io::Cursor;
 use std::sync::Arc;
 
 use sandglass_infer::{Options, Plan};
 use sandglass_models::{Graph, NetworkConfig, NetworkName, Role, Weights};
 use sandglass_ops::Runtime;
-use tract_onnx::prelude::*;
+use sandglass_rust_peers::{ENGINES, load};
 
 const SIZE: usize = 64;
 
@@ -46,17 +45,15 @@ fn check(config: &NetworkConfig) {
     let images: Vec<f32> = (0..SIZE * SIZE * 3).map(noise).collect();
     let want = plan.run(&images).unwrap().get(0).unwrap();
 
-    let model = tract_onnx::onnx().model_for_read(&mut Cursor::new(bytes)).unwrap();
-    let fact = f32::fact([1, 3, SIZE, SIZE]).into();
-    let model = model.with_input_fact(0, fact).unwrap().into_optimized().unwrap().into_runnable().unwrap();
-    let nchw = |c: usize, y: usize, x: usize| images[(y * SIZE + x) * 3 + c];
-    let input: Tensor = tract_ndarray::Array4::from_shape_fn((1, 3, SIZE, SIZE), |(_, c, y, x)| nchw(c, y, x)).into();
-    let outputs = model.run(tvec!(input.into())).unwrap();
-    let got: Vec<f32> = outputs[0].to_array_view::<f32>().unwrap().iter().copied().collect();
+    let nchw: Vec<f32> = (0..3).flat_map(|channel| images.iter().copied().skip(channel).step_by(3)).collect();
     let largest = want.iter().fold(0f32, |most, value| most.max(value.abs()));
-    let error = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-    println!("{config}: {error:.1e} of {largest:.1e}");
-    assert!(got.len() == want.len() && error <= 1e-4 * largest, "{config}: {error} of {largest}");
+    for engine in ENGINES {
+        let cores = core_affinity::get_core_ids().unwrap()[..1].to_vec();
+        let got = load(engine, bytes.clone(), nchw.clone(), SIZE, cores).unwrap()().unwrap();
+        let error = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        println!("{config}: {engine}: {error:.1e} of {largest:.1e}");
+        assert!(got.len() == want.len() && error <= 1e-4 * largest, "{config}: {engine}: {error} of {largest}");
+    }
 }
 
 #[test]
