@@ -36,6 +36,8 @@ test("the answer stands on the first screen", { skip }, async () => {
   const { page } = await open(browser);
   const bottom = await page.$eval(".answer tbody", (body) => body.getBoundingClientRect().bottom);
   assert.ok(bottom < 900, `the last claim ends at ${bottom}`);
+  const hidden = await page.$eval(".answer .scroll", (table) => table.scrollWidth - table.clientWidth);
+  assert.ok(hidden <= 0, `${hidden} pixels of the answer are to be scrolled to`);
 });
 
 test("nothing but tables and contents scrolls sideways", { skip }, async () => {
