@@ -121,6 +121,7 @@ struct Job {
 // SAFETY: `task` is the one field that is neither by itself; what it points at is Sync, and there while a claimed task is
 // unfinished.
 unsafe impl Send for Job {}
+// SAFETY: as above.
 unsafe impl Sync for Job {}
 
 /// How long to spin: as long as most serial stretches between two operators, far shorter than a scheduler's slice.
@@ -363,6 +364,7 @@ mod tests {
                 if (call + task) % 7 == 0 {
                     std::thread::yield_now();
                 }
+                // SAFETY: each task has a place of its own.
                 unsafe { *shared.at(task) += call + task };
             });
             assert!(places.iter().enumerate().all(|(task, place)| *place == call + task));

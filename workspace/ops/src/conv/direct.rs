@@ -540,6 +540,10 @@ struct Block {
     place: usize,
 }
 
+/// Lines `rows` (counted over all images) of a kernel `K` and a stride `S`, all channels.
+///
+/// # Safety
+/// As for [`matrix`], and the CPU has the instructions of `V`.
 #[inline(always)]
 unsafe fn depthwise<V: Lanes, const K: usize, const S: usize>(call: &Direct<'_>, rows: Range<usize>) {
     let ConvShape { height, width, input, .. } = call.shape;
