@@ -8,11 +8,13 @@
 //! number of threads and every instruction set.
 
 mod arena;
+mod chain;
 mod compile;
 mod describe;
 mod error;
 mod int8;
 mod plan;
+mod program;
 
 pub use describe::Line;
 pub use error::InferError;
