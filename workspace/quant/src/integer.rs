@@ -5,7 +5,7 @@ use sandglass_ops::{Isa, Runtime};
 
 use crate::layers::{Finish, IntConv, Product, Sum, global_pool, table};
 use crate::net::{each, max_pool};
-use crate::quantise::hands_on;
+use crate::quantise::keeps_scale;
 use crate::{Affine, Images, Multiplier, QuantError, Scheme, Scores};
 
 /// A convolution or a linear layer in 8 bits, as it is kept in a file.
@@ -60,7 +60,7 @@ enum Step {
 
 /// Gives nodes that hand on what they read its scale.
 pub(crate) fn share_affines(graph: &Graph, affines: &mut [Affine]) {
-    for node in graph.nodes().iter().filter(|node| hands_on(node)) {
+    for node in graph.nodes().iter().filter(|node| keeps_scale(node)) {
         if let [from] = node.reads()[..] {
             affines[node.writes().index()] = affines[from.index()];
         }

@@ -1,6 +1,6 @@
 //! From a folded network, its ranges and a scheme to a network in 8 bits.
 
-use sandglass_models::Node;
+use sandglass_models::{Node, Pool};
 use sandglass_ops::Runtime;
 
 use crate::arith::{quantise_bias, quantise_weight, weight_scale};
@@ -188,13 +188,7 @@ impl Fake {
     }
 }
 
-/// Whether a node only hands on what it reads, in the same scale.
-pub(crate) const fn hands_on(node: &Node) -> bool {
-    matches!(
-        node,
-        Node::Dropout { .. }
-            | Node::DropConnect { .. }
-            | Node::Idle { .. }
-            | Node::Pool { pool: sandglass_models::Pool::Max(_), .. }
-    )
+/// Whether a node's map has the scale of the map that it reads.
+pub(crate) const fn keeps_scale(node: &Node) -> bool {
+    node.hands_on() || matches!(node, Node::Pool { pool: Pool::Max(_), .. })
 }
