@@ -7,6 +7,8 @@
 //! Its logits are those of the engine that trains, in evaluation mode, to the bit: the same sums in the same order, on any
 //! number of threads and every instruction set.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod arena;
 mod chain;
 mod compile;

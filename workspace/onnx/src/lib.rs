@@ -2,6 +2,8 @@
 //!
 //! The bytes are a function of the graph, its weights and the input size.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod int8;
 pub mod proto;
 

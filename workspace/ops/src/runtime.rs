@@ -15,8 +15,11 @@ use crate::lanes;
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// AVX-512 with its F, VL, BW and DQ parts: 16 lanes.
     Avx512,
+    /// AVX2 with FMA: 8 lanes.
     Avx2,
+    /// Plain Rust.
     Portable,
 }
 

@@ -17,8 +17,9 @@ pub struct IntLayer {
     pub weight: Vec<i8>,
     /// One a channel, also where all are equal.
     pub scales: Vec<f32>,
+    /// One a channel, in the scale of the sums: input's times weights'.
     pub bias: Vec<i32>,
-    /// The clamp that an activation is, in steps of the output.
+    /// The clamp that an activation is, in steps of the output; the upper bound one a channel.
     pub low: i32,
     pub high: Vec<i32>,
 }
@@ -106,10 +107,12 @@ impl Quantised {
         Ok(Self { graph, scheme, affines, layers, steps })
     }
 
+    /// What it was quantised from, batch norms folded.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
+    /// By which it was quantised.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }

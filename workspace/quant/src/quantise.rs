@@ -12,8 +12,8 @@ use crate::{Affine, Calibration, Granularity, Images, Net, QuantError, Quantised
 /// A bias beyond this leaves no room for the sum that it is added to.
 const MAX_BIAS: f64 = (1u32 << 30) as f64;
 
-/// `net` as `scheme` changes it in f32, before anything is rounded: the network that its quantised form is held against.
 impl Scheme {
+    /// `net` as the scheme changes it in f32, before anything is rounded: the network that its quantised form is held against.
     pub fn shape(&self, net: Net) -> Net {
         let net = if self.relu { net.with_relu() } else { net };
         if self.equalise { net.equalised() } else { net }
@@ -130,6 +130,8 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// Of the same three as [`quantise`], and of schemes whose weights stay float.
+    ///
     /// # Errors
     /// As [`quantise`], but for weights that stay float.
     pub fn new(net: &Net, calibration: &Calibration, scheme: &Scheme) -> Result<Self, QuantError> {

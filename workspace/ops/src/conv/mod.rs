@@ -36,8 +36,10 @@ pub struct ConvShape {
     pub images: usize,
     pub height: usize,
     pub width: usize,
+    /// Channels of a map that is read, and of one that is written.
     pub input: usize,
     pub output: usize,
+    /// Side of the square window.
     pub kernel: usize,
     pub stride: usize,
     /// Rows and columns of zeros on each side.
