@@ -1,5 +1,7 @@
 //! Files that are read strictly and written whole or not at all; and a guard around readers that panic.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod atomic;
 mod guard;
 mod hash;

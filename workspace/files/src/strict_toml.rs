@@ -2,11 +2,13 @@
 
 use serde::de::DeserializeOwned;
 
+/// Why a text is refused: its first mistake.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct TomlError {
     /// From 1.
     pub line: usize,
+    /// What is wrong there, and the nearest known key where one is unknown.
     pub message: String,
 }
 

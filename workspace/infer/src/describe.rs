@@ -1,7 +1,7 @@
 //! A plan in words and numbers, a line for each step.
 
 use crate::Plan;
-use crate::compile::{ConvStep, Op, Skip, Step, Sums};
+use crate::program::{ConvStep, Op, Skip, Step, Sums};
 
 /// One fused operation, for one image.
 #[derive(Clone, Debug, PartialEq)]

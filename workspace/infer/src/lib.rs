@@ -7,12 +7,16 @@
 //! Its logits are those of the engine that trains, in evaluation mode, to the bit: the same sums in the same order, on any
 //! number of threads and every instruction set.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod arena;
+mod chain;
 mod compile;
 mod describe;
 mod error;
 mod int8;
 mod plan;
+mod program;
 
 pub use describe::Line;
 pub use error::InferError;

@@ -12,7 +12,7 @@ use sandglass_ops::{Buffer, ConvShape, Runtime, gate};
 
 use crate::InferError;
 use crate::arena;
-use crate::compile::{ConvStep, Op, Place, Program, Skip, Step, Sums};
+use crate::program::{ConvStep, Op, Place, Program, Skip, Step, Sums};
 
 /// How a plan is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -136,6 +136,11 @@ impl Node {
             | Self::Idle { to, .. } => *to,
         }
     }
+
+    /// Whether the map that it writes is the one that it reads, but in training.
+    pub const fn hands_on(&self) -> bool {
+        matches!(self, Self::Dropout { .. } | Self::DropConnect { .. } | Self::Idle { .. })
+    }
 }
 
 /// Nodes in the order in which they run, made by a [`GraphBuilder`]: each map is written once and before it is read, and

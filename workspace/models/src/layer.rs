@@ -38,6 +38,7 @@ pub enum PaddingRule {
 /// A square window that slides over a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// Side, in pixels.
     pub kernel: usize,
     pub stride: usize,
     pub padding: Padding,

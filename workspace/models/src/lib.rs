@@ -11,6 +11,8 @@
 //! # Ok::<(), sandglass_models::ModelError>(())
 //! ```
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod blocks;
 pub mod checkpoint;
 mod cost;

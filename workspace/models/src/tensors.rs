@@ -27,7 +27,9 @@ impl Role {
 /// Name, shape and role of one tensor of a state dict.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSpec {
+    /// The whole of it, such as `features.0.0.weight`.
     pub name: String,
+    /// PyTorch's: OIHW, or [output, input] of a linear layer.
     pub shape: Vec<usize>,
     pub role: Role,
 }
@@ -51,7 +53,9 @@ impl TensorSpec {
 /// The values of a state dict, in its order and layout (PyTorch's: OIHW), row-major f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
+    /// In the order of the state dict.
     pub specs: Vec<TensorSpec>,
+    /// Of each of them, as long as its shape says.
     pub values: Vec<Vec<f32>>,
 }
 

@@ -20,6 +20,7 @@ static PEAK: AtomicUsize = AtomicUsize::new(0);
 /// The counters are the process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
+// SAFETY: all is handed on.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         PEAK.fetch_max(NOW.fetch_add(layout.size(), SeqCst) + layout.size(), SeqCst);

@@ -43,8 +43,7 @@ pub fn encode_int8(name: &str, network: &Quantised, (height, width): (usize, usi
         }
         // Scores stay in f32, but where the scheme rounds them too; what only hands on is rounded already.
         let is_score = Some(to) == output && layer.is_some() && !network.scheme().int8_logits;
-        let hands_on = matches!(node, Node::Dropout { .. } | Node::DropConnect { .. } | Node::Idle { .. });
-        if is_score || hands_on {
+        if is_score || node.hands_on() {
             writer.node(&without_clamp(node), &sizes)?;
             continue;
         }

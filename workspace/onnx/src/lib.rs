@@ -2,6 +2,8 @@
 //!
 //! The bytes are a function of the graph, its weights and the input size.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod int8;
 pub mod proto;
 
@@ -116,8 +118,7 @@ impl Writer<'_> {
         let (to, reads) = (node.writes(), node.reads());
         let is_linear = matches!(node, Node::Linear { .. });
         let is_flat = reads.iter().any(|map| self.flat[map.index()]);
-        let keeps = matches!(node, Node::Dropout { .. } | Node::DropConnect { .. } | Node::Idle { .. });
-        if is_flat && !is_linear && !keeps {
+        if is_flat && !is_linear && !node.hands_on() {
             return Err(ExportError::Flat(self.graph.maps()[to.index()].name.clone()));
         }
         self.flat[to.index()] = is_linear || is_flat;

@@ -2,17 +2,22 @@
 
 use prost::Message;
 
-/// Of `TensorProto.DataType`.
+/// f32, of `TensorProto.DataType`, as the next four.
 pub const FLOAT: i32 = 1;
+/// u8.
 pub const UINT8: i32 = 2;
+/// i8.
 pub const INT8: i32 = 3;
+/// i32.
 pub const INT32: i32 = 6;
+/// i64.
 pub const INT64: i32 = 7;
 
 /// Of `AttributeProto.AttributeType`.
 const INT: i32 = 2;
 const INTS: i32 = 7;
 
+/// A file: one graph, and the versions that it is written for.
 #[derive(Clone, PartialEq, Message)]
 pub struct ModelProto {
     #[prost(int64, tag = "1")]
@@ -27,6 +32,7 @@ pub struct ModelProto {
     pub opset_import: Vec<OperatorSetIdProto>,
 }
 
+/// The version of a domain's operators; ONNX's own domain has no name.
 #[derive(Clone, PartialEq, Message)]
 pub struct OperatorSetIdProto {
     #[prost(string, tag = "1")]
@@ -35,6 +41,7 @@ pub struct OperatorSetIdProto {
     pub version: i64,
 }
 
+/// Nodes in the order in which they run, and the values that they begin and end with.
 #[derive(Clone, PartialEq, Message)]
 pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
@@ -49,6 +56,7 @@ pub struct GraphProto {
     pub output: Vec<ValueInfoProto>,
 }
 
+/// One operator: the names of the values that it reads and writes.
 #[derive(Clone, PartialEq, Message)]
 pub struct NodeProto {
     #[prost(string, repeated, tag = "1")]
@@ -63,6 +71,7 @@ pub struct NodeProto {
     pub attribute: Vec<AttributeProto>,
 }
 
+/// A constant of an operator: one integer or several, as `type` says.
 #[derive(Clone, PartialEq, Message)]
 pub struct AttributeProto {
     #[prost(string, tag = "1")]
@@ -76,15 +85,18 @@ pub struct AttributeProto {
 }
 
 impl AttributeProto {
+    /// One integer.
     pub fn int(name: &str, i: usize) -> Self {
         Self { name: name.to_owned(), i: i as i64, ints: Vec::new(), r#type: INT }
     }
 
+    /// Several, such as the sides of a window.
     pub fn ints(name: &str, ints: &[usize]) -> Self {
         Self { name: name.to_owned(), i: 0, ints: ints.iter().map(|&i| i as i64).collect(), r#type: INTS }
     }
 }
 
+/// A constant value, such as weights.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
@@ -98,6 +110,7 @@ pub struct TensorProto {
     pub raw_data: Vec<u8>,
 }
 
+/// Name and type of a graph's input or output.
 #[derive(Clone, PartialEq, Message)]
 pub struct ValueInfoProto {
     #[prost(string, tag = "1")]
@@ -106,12 +119,14 @@ pub struct ValueInfoProto {
     pub r#type: Option<TypeProto>,
 }
 
+/// Of a value; all written here are tensors.
 #[derive(Clone, PartialEq, Message)]
 pub struct TypeProto {
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
 
+/// Type of the elements, and shape.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorType {
     #[prost(int32, tag = "1")]
@@ -120,6 +135,7 @@ pub struct TensorType {
     pub shape: Option<TensorShapeProto>,
 }
 
+/// One dimension an axis.
 #[derive(Clone, PartialEq, Message)]
 pub struct TensorShapeProto {
     #[prost(message, repeated, tag = "1")]

@@ -42,7 +42,7 @@ impl Activation {
     /// As [`Activation::range`], for `high.min(low.max(x))`, which keeps a NaN and the sign of a zero.
     ///
     /// # Safety
-    /// The CPU has the instructions of `V`; as for all functions here.
+    /// The CPU has the instructions of `V`.
     #[inline(always)]
     pub(crate) unsafe fn bounds<V: Lanes>(self) -> (V, V) {
         let (low, high) = self.range();
@@ -51,6 +51,9 @@ impl Activation {
     }
 
     /// The activation of `x`.
+    ///
+    /// # Safety
+    /// As for [`Activation::bounds`].
     #[inline(always)]
     pub(crate) unsafe fn apply<V: Lanes>(self, x: V) -> V {
         // SAFETY: the caller's.
@@ -67,6 +70,9 @@ impl Activation {
     }
 
     /// The gradient of `x`, whose activation has the gradient `g`. At a border of ReLU and ReLU6 it is 0, as in PyTorch.
+    ///
+    /// # Safety
+    /// As for [`Activation::bounds`].
     #[inline(always)]
     pub(crate) unsafe fn backward<V: Lanes>(self, x: V, g: V) -> V {
         // SAFETY: the caller's.
@@ -87,6 +93,9 @@ impl Activation {
     }
 
     /// As [`Activation::backward`], where the activation's output `y` is what is known: see `is_known_by_output`.
+    ///
+    /// # Safety
+    /// As for [`Activation::bounds`].
     #[inline(always)]
     pub(crate) unsafe fn backward_by_output<V: Lanes>(self, y: V, g: V) -> V {
         // SAFETY: the caller's.
@@ -100,6 +109,10 @@ impl Activation {
     }
 }
 
+/// `1 / (1 + e^-x)`.
+///
+/// # Safety
+/// As for [`Activation::bounds`].
 #[inline(always)]
 unsafe fn sigmoid<V: Lanes>(x: V) -> V {
     // SAFETY: the caller's.
@@ -110,6 +123,9 @@ unsafe fn sigmoid<V: Lanes>(x: V) -> V {
 }
 
 /// `e^x` by a polynomial on -ln 2 / 2 ..= ln 2 / 2 and a power of two; `x` is clamped to -87..=88, where both are normal.
+///
+/// # Safety
+/// As for [`Activation::bounds`].
 #[inline(always)]
 unsafe fn exp<V: Lanes>(x: V) -> V {
     // Adding and taking away 1.5 * 2^23 rounds to a whole number.

@@ -12,6 +12,7 @@ pub struct Buffer {
 
 // SAFETY: it owns its memory, as a Vec does.
 unsafe impl Send for Buffer {}
+// SAFETY: what is shared is read alone, as of a Vec.
 unsafe impl Sync for Buffer {}
 
 const LARGE_PAGE: usize = 2 << 20;

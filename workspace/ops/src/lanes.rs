@@ -57,6 +57,7 @@ impl Portable {
     }
 }
 
+// SAFETY of what follows: no instruction set is asked for, and pointers are the caller's, read and written without alignment.
 impl Lanes for Portable {
     const N: usize = 8;
 
@@ -128,6 +129,9 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::Lanes;
+
+    // SAFETY of this module: a value is there, or is made by who vouches that the CPU has the instructions (see `Lanes`), so
+    // that all on it may run; loads and stores need no alignment, touch no masked lane, and what they touch is the caller's.
 
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512);
@@ -209,9 +213,13 @@ mod x86 {
     pub(crate) struct Avx2(__m256);
 
     /// All ones in the first `n` of eight lanes.
+    ///
+    /// # Safety
+    /// The CPU has AVX2, and `n` is at most 8.
     #[inline(always)]
     unsafe fn first8(n: usize) -> __m256i {
         static ONES_THEN_ZEROS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: the caller's; eight of the sixteen from one of the first nine on.
         unsafe { _mm256_loadu_si256(ONES_THEN_ZEROS.as_ptr().add(8 - n).cast()) }
     }
 
@@ -299,6 +307,7 @@ macro_rules! kernel {
             unsafe fn generic<$lanes: $crate::lanes::Lanes>($($arg: $type),*) $body
 
             // What is inlined into a function with these features is compiled with them.
+            // SAFETY of both: the caller's, and the features are those of the lanes.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             unsafe fn avx512($($arg: $type),*) {

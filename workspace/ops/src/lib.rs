@@ -1,5 +1,6 @@
 //! CPU kernels with gradients, and the candle ops made of them; knows nothing of networks.
 
+#![warn(clippy::missing_errors_doc)]
 // A loop over a constant number of lanes or taps indexes several arrays at once; one that zips them reads worse and is
 // not always unrolled. ReLU6 keeps a NaN and the sign of a zero as its two comparisons say.
 #![allow(clippy::needless_range_loop, clippy::manual_clamp)]

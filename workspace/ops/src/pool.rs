@@ -94,6 +94,7 @@ pub struct MaxPoolShape {
     pub height: usize,
     pub width: usize,
     pub channels: usize,
+    /// Side of a window.
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,

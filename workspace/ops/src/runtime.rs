@@ -15,8 +15,11 @@ use crate::lanes;
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
+    /// AVX-512 with its F, VL, BW and DQ parts: 16 lanes.
     Avx512,
+    /// AVX2 with FMA: 8 lanes.
     Avx2,
+    /// Plain Rust.
     Portable,
 }
 
@@ -121,6 +124,7 @@ struct Job {
 // SAFETY: `task` is the one field that is neither by itself; what it points at is Sync, and there while a claimed task is
 // unfinished.
 unsafe impl Send for Job {}
+// SAFETY: as above.
 unsafe impl Sync for Job {}
 
 /// How long to spin: as long as most serial stretches between two operators, far shorter than a scheduler's slice.
@@ -363,6 +367,7 @@ mod tests {
                 if (call + task) % 7 == 0 {
                     std::thread::yield_now();
                 }
+                // SAFETY: each task has a place of its own.
                 unsafe { *shared.at(task) += call + task };
             });
             assert!(places.iter().enumerate().all(|(task, place)| *place == call + task));

@@ -44,6 +44,7 @@ pub(crate) struct Shared<T>(*mut T);
 
 // SAFETY: a pointer alone; who follows it answers for that, at `at`.
 unsafe impl<T: Send> Sync for Shared<T> {}
+// SAFETY: as above.
 unsafe impl<T: Send> Send for Shared<T> {}
 
 impl<T> Shared<T> {

@@ -12,7 +12,9 @@ pub fn round(x: f64) -> f64 {
 /// How real numbers of a map are kept in 8 bits: `x = (q - zero_point) * scale`, q from -128 to 127.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Affine {
+    /// Above 0.
     pub scale: f32,
+    /// What 0 is, from -128 to 127.
     pub zero_point: i32,
 }
 
@@ -47,6 +49,7 @@ impl Affine {
         (bound(low, i8::MIN), bound(high, i8::MAX))
     }
 
+    /// The real number that `q` stands for, in f64 until the end.
     #[inline]
     pub fn dequantise(self, q: i8) -> f32 {
         (f64::from(i32::from(q) - self.zero_point) * f64::from(self.scale)) as f32

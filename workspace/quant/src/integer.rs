@@ -5,7 +5,7 @@ use sandglass_ops::{Isa, Runtime};
 
 use crate::layers::{Finish, IntConv, Product, Sum, global_pool, table};
 use crate::net::{each, max_pool};
-use crate::quantise::hands_on;
+use crate::quantise::keeps_scale;
 use crate::{Affine, Images, Multiplier, QuantError, Scheme, Scores};
 
 /// A convolution or a linear layer in 8 bits, as it is kept in a file.
@@ -17,8 +17,9 @@ pub struct IntLayer {
     pub weight: Vec<i8>,
     /// One a channel, also where all are equal.
     pub scales: Vec<f32>,
+    /// One a channel, in the scale of the sums: input's times weights'.
     pub bias: Vec<i32>,
-    /// The clamp that an activation is, in steps of the output.
+    /// The clamp that an activation is, in steps of the output; the upper bound one a channel.
     pub low: i32,
     pub high: Vec<i32>,
 }
@@ -60,7 +61,7 @@ enum Step {
 
 /// Gives nodes that hand on what they read its scale.
 pub(crate) fn share_affines(graph: &Graph, affines: &mut [Affine]) {
-    for node in graph.nodes().iter().filter(|node| hands_on(node)) {
+    for node in graph.nodes().iter().filter(|node| keeps_scale(node)) {
         if let [from] = node.reads()[..] {
             affines[node.writes().index()] = affines[from.index()];
         }
@@ -106,10 +107,12 @@ impl Quantised {
         Ok(Self { graph, scheme, affines, layers, steps })
     }
 
+    /// What it was quantised from, batch norms folded.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
+    /// By which it was quantised.
     pub fn scheme(&self) -> &Scheme {
         &self.scheme
     }

@@ -102,8 +102,10 @@ fn bytes(g: &Geometry, x: &[i8], zero: u8) -> Vec<u8> {
 /// From accumulators to a map: a factor a channel, the zero point, and the clamp that an activation is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finish {
+    /// One a channel.
     pub multipliers: Vec<Multiplier>,
     pub zero_point: i32,
+    /// In steps of the map, as `high`.
     pub low: i32,
     /// One a channel.
     pub high: Vec<i32>,
@@ -146,6 +148,7 @@ pub struct Sum {
 impl Sum {
     const HEADROOM: i32 = 20;
 
+    /// Of maps with these scales.
     pub fn new(main: Affine, skip: Affine, output: Affine) -> Self {
         let twice = 2.0 * f64::from(main.scale.max(skip.scale));
         let side = |of: Affine| (of, Multiplier::of(f64::from(of.scale) / twice));
@@ -185,6 +188,7 @@ pub struct Product {
 }
 
 impl Product {
+    /// Of maps with these scales.
     pub fn new(from: Affine, by: Affine, output: Affine) -> Self {
         let real = f64::from(from.scale) * f64::from(by.scale) / f64::from(output.scale);
         Self { from: from.zero_point, by: by.zero_point, output: (output.zero_point, Multiplier::of(real)) }

@@ -11,6 +11,8 @@
 //!
 //! All of it is integers, so results are the same on every instruction set and for any number of threads.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod arith;
 mod bias;
 mod calibrate;

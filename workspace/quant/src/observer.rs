@@ -27,6 +27,7 @@ pub struct Range {
 }
 
 impl Range {
+    /// The 8 bits that hold it.
     pub fn affine(&self) -> Affine {
         Affine::of_range(self.low, self.high)
     }
@@ -37,6 +38,8 @@ impl Range {
 pub struct Seen(Vec<(f64, u64)>);
 
 impl Seen {
+    /// `values` in any order.
+    ///
     /// # Errors
     /// None, or one that is no number.
     pub fn of(values: &[f32]) -> Result<Self, QuantError> {
@@ -67,6 +70,7 @@ impl Seen {
         Self(seen)
     }
 
+    /// As `observer` has it; a range of 0 where nothing was seen.
     pub fn range(&self, observer: Observer) -> Range {
         let (low, high) = (self.at(0), self.at(self.count().saturating_sub(1)));
         match observer {

@@ -1,6 +1,6 @@
 //! From a folded network, its ranges and a scheme to a network in 8 bits.
 
-use sandglass_models::Node;
+use sandglass_models::{Node, Pool};
 use sandglass_ops::Runtime;
 
 use crate::arith::{quantise_bias, quantise_weight, weight_scale};
@@ -12,8 +12,8 @@ use crate::{Affine, Calibration, Granularity, Images, Net, QuantError, Quantised
 /// A bias beyond this leaves no room for the sum that it is added to.
 const MAX_BIAS: f64 = (1u32 << 30) as f64;
 
-/// `net` as `scheme` changes it in f32, before anything is rounded: the network that its quantised form is held against.
 impl Scheme {
+    /// `net` as the scheme changes it in f32, before anything is rounded: the network that its quantised form is held against.
     pub fn shape(&self, net: Net) -> Net {
         let net = if self.relu { net.with_relu() } else { net };
         if self.equalise { net.equalised() } else { net }
@@ -130,6 +130,8 @@ pub struct Fake {
 }
 
 impl Fake {
+    /// Of the same three as [`quantise`], and of schemes whose weights stay float.
+    ///
     /// # Errors
     /// As [`quantise`], but for weights that stay float.
     pub fn new(net: &Net, calibration: &Calibration, scheme: &Scheme) -> Result<Self, QuantError> {
@@ -188,13 +190,7 @@ impl Fake {
     }
 }
 
-/// Whether a node only hands on what it reads, in the same scale.
-pub(crate) const fn hands_on(node: &Node) -> bool {
-    matches!(
-        node,
-        Node::Dropout { .. }
-            | Node::DropConnect { .. }
-            | Node::Idle { .. }
-            | Node::Pool { pool: sandglass_models::Pool::Max(_), .. }
-    )
+/// Whether a node's map has the scale of the map that it reads.
+pub(crate) const fn keeps_scale(node: &Node) -> bool {
+    node.hands_on() || matches!(node, Node::Pool { pool: Pool::Max(_), .. })
 }

@@ -58,6 +58,8 @@ impl Scheme {
         })
     }
 
+    /// Whether a network can be quantised like that.
+    ///
     /// # Errors
     /// What contradicts itself, or is no number.
     pub fn check(&self) -> Result<(), QuantError> {

@@ -3,6 +3,8 @@
 //! Maps are N x C x H x W; a linear layer's is N x C. There is no dropout, for candle's cannot be seeded: a dropout node
 //! hands on what it reads.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod ops;
 
 pub use ops::{activate, batch_norm, conv2d, global_avg_pool, max_pool, relu6, residual_add};

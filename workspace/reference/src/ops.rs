@@ -4,12 +4,18 @@ use candle_core::{D, Result, Tensor, bail};
 use candle_nn::{BatchNorm, Conv2d, Module, ModuleT};
 use sandglass_models::{Activation, Window};
 
-/// N x C x H x W -> N x C.
+/// Mean over height and width: N x C x H x W -> N x C.
+///
+/// # Errors
+/// A tensor of another shape; here as below, what candle itself refuses.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     x.flatten_from(2)?.mean(D::Minus1)
 }
 
 /// The first `channels` of `x` added to those of `branch`; the others of `branch` pass through.
+///
+/// # Errors
+/// Maps of which one has fewer channels, or that differ in size.
 pub fn residual_add(x: &Tensor, branch: &Tensor, channels: usize) -> Result<Tensor> {
     let all = branch.dim(1)?;
     if channels == 0 {
@@ -20,12 +26,18 @@ pub fn residual_add(x: &Tensor, branch: &Tensor, channels: usize) -> Result<Tens
 }
 
 /// Zero gradient at 0 and at 6, as in PyTorch; candle's `clamp` has a half there.
+///
+/// # Errors
+/// What candle itself refuses.
 pub fn relu6(x: &Tensor) -> Result<Tensor> {
     let inside = (x.gt(0.0)? * x.lt(6.0)?)?;
     inside.where_cond(x, &x.detach().clamp(0.0, 6.0)?)
 }
 
 /// Each value through `activation`.
+///
+/// # Errors
+/// What candle itself refuses.
 pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
     match activation {
         Activation::None => Ok(x.clone()),
@@ -41,6 +53,9 @@ pub fn activate(x: &Tensor, activation: Activation) -> Result<Tensor> {
 ///
 /// candle's backward takes the width's remainder at stride 2 to be the height's: a row or column of zeros more, which no
 /// tap reaches, makes them equal.
+///
+/// # Errors
+/// A window that does not fit on the map, or channels that are not the convolution's.
 pub fn conv2d(conv: &Conv2d, x: &Tensor, window: Window) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let Some((rows, columns)) = window.padding(height).zip(window.padding(width)) else {
@@ -52,7 +67,10 @@ pub fn conv2d(conv: &Conv2d, x: &Tensor, window: Window) -> Result<Tensor> {
     conv.forward(&x.pad_with_zeros(3, columns.0, columns.1 + below.saturating_sub(right))?)
 }
 
-/// candle's own, except that training on one value per channel is an error; candle makes the variance NaN.
+/// candle's own, but for one value per channel in training, of which candle makes the variance NaN.
+///
+/// # Errors
+/// Such a map, or channels that are not the norm's.
 pub fn batch_norm(norm: &BatchNorm, x: &Tensor, train: bool) -> Result<Tensor> {
     if train && x.elem_count() <= x.dim(1)? {
         bail!("batch norm in training needs more than one value per channel")
@@ -75,6 +93,9 @@ fn pad_with_least(x: &Tensor, dim: usize, (before, after): (usize, usize)) -> Re
 
 /// The largest of the shifted maps. candle's own has neither padding nor, for overlapping windows, a gradient.
 /// What pads it never wins.
+///
+/// # Errors
+/// A window that does not fit on the map.
 pub fn max_pool(x: &Tensor, window: Window) -> Result<Tensor> {
     let (_, _, height, width) = x.dims4()?;
     let fits = |side| window.padding(side).zip(window.output_size(side));

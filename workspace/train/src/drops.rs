@@ -8,6 +8,7 @@ use crate::Drop;
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub seed: u64,
+    /// From 0, as the step in it.
     pub epoch: u64,
     pub step: u64,
 }

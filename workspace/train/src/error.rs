@@ -11,6 +11,7 @@ use sandglass_ops::{OpError, RuntimeError};
 use crate::store::StoreError;
 use crate::{EngineError, RecipeError};
 
+/// Why a training ends early; what its state holds stays.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     #[error(transparent)]

@@ -10,7 +10,9 @@ use crate::{Engine, TrainError, cross_entropy, rank, top1};
 /// Of a whole data set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Score {
+    /// Images.
     pub n: u64,
+    /// Those whose label is the first choice, or among the first five.
     pub top1_count: u64,
     pub top5_count: u64,
     /// Mean cross-entropy, without smoothing.

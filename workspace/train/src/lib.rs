@@ -3,6 +3,8 @@
 //! [`train`] is the whole of it: a [`Task`], a [`Recipe`], a data set and a seed decide the bits of the checkpoint that it
 //! ends with, whatever the machine, the number of threads and the interruptions.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod clip;
 mod disk;
 mod drops;

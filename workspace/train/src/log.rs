@@ -16,12 +16,14 @@ pub struct LogRow {
     pub train_top1: Option<f64>,
     /// What was evaluated after the epoch.
     pub evaluated: Option<String>,
+    /// Mean over its images.
     pub eval_loss: Option<f64>,
     /// Percent; of classifiers.
     pub eval_top1: Option<f64>,
     /// Mean average precision in percent; of detectors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_map: Option<f64>,
+    /// Of training, without evaluation.
     pub images_per_s: f64,
     /// Of training, without evaluation.
     pub seconds: f64,
@@ -36,6 +38,7 @@ pub struct Progress {
     /// Steps done of the running epoch, and all of an epoch.
     pub step: usize,
     pub steps: usize,
+    /// Images of a step.
     pub batch: usize,
     /// Mean over the running epoch's steps.
     pub loss: f64,
@@ -45,7 +48,9 @@ pub struct Progress {
 pub trait Observer {
     /// Before the first step of this process; `at` is where a resumed run goes on.
     fn started(&mut self, _at: &Progress) {}
+    /// After every step.
     fn step(&mut self, _at: &Progress) {}
+    /// After every epoch, once it is evaluated.
     fn epoch(&mut self, _row: &LogRow) {}
 }
 

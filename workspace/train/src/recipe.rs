@@ -15,6 +15,7 @@ use crate::{Ema, OptimizerConfig, Schedule};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
+    /// Passes over the training images.
     pub epochs: u64,
     /// Images per step; the last partial batch of an epoch is dropped.
     pub batch: usize,
@@ -26,6 +27,7 @@ pub struct Recipe {
     /// Whether depthwise weights are decayed too; MobileNetV2's authors do not.
     #[serde(default)]
     pub decay_depthwise: bool,
+    /// Share of a target that is spread over all classes alike.
     #[serde(default)]
     pub label_smoothing: f64,
     /// Share of the pooled features that is dropped before the classifier.
@@ -70,6 +72,7 @@ pub enum SchedulePlan {
     SsdWarmupCosine { warmup_factor: f64, warmup_epochs: f64 },
 }
 
+/// Why a recipe is refused.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum RecipeError {
     #[error(transparent)]
@@ -104,6 +107,9 @@ const BUILT_IN: [(&str, &str); 9] = [
 
 impl Recipe {
     /// Reads and checks a recipe file's text.
+    ///
+    /// # Errors
+    /// The first mistake of the text, with its line, or what [`Recipe::check`] finds.
     pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
         let recipe: Self = from_toml(text)?;
         recipe.check()?;
@@ -115,11 +121,15 @@ impl Recipe {
         BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
+    /// What [`Recipe::built_in`] knows.
     pub fn built_in_names() -> impl Iterator<Item = &'static str> {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// An error for a value that no training can use.
+    /// Whether every value is one that a training can use.
+    ///
+    /// # Errors
+    /// The first that is not, and what is allowed in its place.
     pub fn check(&self) -> Result<(), RecipeError> {
         let error = |key, value, allowed| Err(RecipeError::Value { key, value, allowed });
         if !(1..=MAX_EPOCHS).contains(&self.epochs) {

@@ -10,6 +10,7 @@ const NEWEST: &str = "state.safetensors";
 const PREVIOUS: &str = "state.previous.safetensors";
 const UNFINISHED: &str = "state.unfinished";
 
+/// Why a state cannot be kept or found again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{}: {source}; what was saved before is intact", path.display())]

@@ -29,7 +29,9 @@ const RECIPE: &str = "recipe.toml";
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
     pub recipe: Recipe,
+    /// Of the first weights, the order of images, augmentation and dropout.
     pub seed: u64,
+    /// Of the kernels, and as many that load images.
     pub threads: usize,
     /// Folder for the state, `recipe.toml`, `log.jsonl` and, in the end, `model.safetensors`.
     pub out: PathBuf,
@@ -44,6 +46,7 @@ pub struct TrainConfig {
 /// How a call of [`train`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// This call took its last step.
     Finished,
     /// It was so before this call.
     AlreadyFinished,
@@ -70,6 +73,10 @@ pub struct Trained {
 /// Trains on `training`, going on from what lies in `config.out`, and ends with `model.safetensors` there. `evaluation`
 /// is looked at after epochs for the log; nothing depends on what is seen. A broken image of a set that is streamed ends
 /// the run, named, when its batch comes; other sets were refused when they were opened. `stop` is looked at after every step.
+///
+/// # Errors
+/// A recipe that the task or the network has no use for; a folder that cannot be written, is another run's or in use; a
+/// damaged state; images that cannot be read; and numbers that are not finite, before they reach the state.
 pub fn train<T: Task>(
     task: &T,
     config: &TrainConfig,

@@ -18,8 +18,9 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// # Errors
+    /// Of an uncompressed tar file, whose headers alone are read.
     ///
+    /// # Errors
     /// [`DataError::Archive`] of headers that are damaged, claim bytes that are not there, or name a file twice.
     pub fn tar(path: &Path) -> Result<Self, DataError> {
         let damaged = |error: std::io::Error| DataError::archive(path, error.to_string().replace('\n', "; "));

@@ -15,7 +15,9 @@ const MAX_WIDTH: f64 = 100.0;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetworkConfig {
     pub name: NetworkName,
+    /// Multiplier of all channels, before they are rounded.
     pub width: f64,
+    /// Outputs.
     pub classes: usize,
     /// Stride of the first convolution: 2, or 1 for small images.
     pub stem_stride: usize,

@@ -151,6 +151,8 @@ impl DetectorConfig {
         Self { name, width: 1.0, classes: name.classes() }
     }
 
+    /// The detector's graph.
+    ///
     /// # Errors
     /// A width or a number of classes that it cannot have.
     pub fn build(&self) -> Result<Detector, ModelError> {

@@ -10,13 +10,21 @@ use crate::blocks::Placement;
 /// A classifier of one of the papers, whatever its width; detectors are a [`DetectorName`]'s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetworkName {
+    /// arXiv 1704.04861, with ReLU6.
     MobileNetV1,
+    /// CVPR 2018.
     MobileNetV2,
+    /// MobileNetV2 with one more depthwise convolution in each block (MobileNeXt, section 4).
     MobileNetV2ExtraDw(Placement),
+    /// ECCV 2020, as the official code builds it.
     MobileNeXt,
+    /// With the block as the paper draws it, one form everywhere.
     MobileNeXtPaper,
+    /// CVPR 2016, as torchvision builds it.
     ResNet50,
+    /// ICML 2019, as torchvision builds it.
     EfficientNetB0,
+    /// Without gates, with ReLU6 and SAME padding.
     EfficientNetLite0,
     /// The sandglass in EfficientNet's frame; the large one is 1.1 times as deep and has 1x1 convolutions of two groups.
     MobileNeXtSeS,

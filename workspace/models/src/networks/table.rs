@@ -8,6 +8,7 @@ use crate::{Activation, Conv, Graph, GraphBuilder, MapId, ModelError};
 /// One line of a network's table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
+    /// As the paper's table names it.
     pub operator: &'static str,
     /// Expansion or reduction ratio, where the operator has one.
     pub t: Option<usize>,

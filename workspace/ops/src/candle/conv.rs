@@ -13,6 +13,10 @@ impl Ops {
     /// A convolution with square kernel, stride and padding: `x` [n, c, h, w], `weight` [out, c / groups, k, k].
     ///
     /// `groups` is 1, or c = out (depthwise: k 3 or 5, stride 1 or 2, padding k / 2), both in one op; others are sliced.
+    ///
+    /// # Errors
+    /// Groups that do not divide the channels, weights that do not fit them, a kernel that does not fit the map, or tensors
+    /// that are not f32 on the CPU.
     pub fn conv2d(&self, x: &Tensor, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<Tensor> {
         let (input, output) = (x.dim(1)?, weight.dim(0)?);
         let kernel = weight.dim(2)?;
@@ -31,6 +35,9 @@ impl Ops {
     }
 
     /// `x weight^T + bias`: `x` [n, in], `weight` [out, in], `bias` of length out.
+    ///
+    /// # Errors
+    /// Lengths that do not fit, or tensors that are not f32 on the CPU.
     pub fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let map = x.reshape((x.dim(0)?, x.dim(1)?, 1, 1))?;
         let weight = weight.reshape((weight.dim(0)?, weight.dim(1)?, 1, 1))?;

@@ -7,6 +7,9 @@ use crate::loss::cross_entropy;
 
 impl Ops {
     /// Mean cross-entropy of `logits` [n, classes] against labels, smoothed by `smoothing` over all classes; a scalar.
+    ///
+    /// # Errors
+    /// Not one label for each row, a label that is no class, or logits that are not f32 on the CPU.
     pub fn cross_entropy(&self, logits: &Tensor, labels: &[u32], smoothing: f64) -> Result<Tensor> {
         logits.contiguous()?.apply_op1(CrossEntropy { labels: labels.to_vec(), smoothing })
     }

@@ -10,7 +10,10 @@ use crate::{Moments, Runtime};
 
 impl Ops {
     /// Batch norm by the statistics of `x` [n, c, h, w] itself; `running` are mean and variance so far, and `momentum` is
-    /// the share of the new value in them. One value per channel is an error.
+    /// the share of the new value in them.
+    ///
+    /// # Errors
+    /// One value per channel, which has no variance; lengths that do not fit, or tensors that are not f32 on the CPU.
     pub fn batch_norm(
         &self,
         x: &Tensor,
@@ -36,6 +39,9 @@ impl Ops {
     }
 
     /// Batch norm by running mean and variance, which are constants.
+    ///
+    /// # Errors
+    /// Lengths that do not fit, or tensors that are not f32 on the CPU.
     pub fn batch_norm_eval(
         &self,
         x: &Tensor,

@@ -10,21 +10,33 @@ use crate::{Runtime, pool};
 
 impl Ops {
     /// `x` clamped to 0..=6. Its gradient is 0 at both borders, as PyTorch's (candle's `clamp` gives one half).
+    ///
+    /// # Errors
+    /// A tensor that is not f32 on the CPU.
     pub fn relu6(&self, x: &Tensor) -> Result<Tensor> {
         x.contiguous()?.apply_op1(Relu6)
     }
 
     /// `x sigmoid(x)`, also called Swish.
+    ///
+    /// # Errors
+    /// As for [`Ops::relu6`].
     pub fn silu(&self, x: &Tensor) -> Result<Tensor> {
         x.contiguous()?.apply_op1(Silu)
     }
 
     /// `branch` with the first `channels` channels of `identity` added; both [n, c, h, w].
+    ///
+    /// # Errors
+    /// Shapes that differ, fewer channels than `channels`, or tensors that are not f32 on the CPU.
     pub fn residual_add(&self, branch: &Tensor, identity: &Tensor, channels: usize) -> Result<Tensor> {
         branch.contiguous()?.apply_op2(&identity.contiguous()?, ResidualAdd { channels })
     }
 
     /// Mean over height and width: [n, c, h, w] to [n, c].
+    ///
+    /// # Errors
+    /// A map of no pixels, or one that is not f32 on the CPU.
     pub fn global_avg_pool(&self, x: &Tensor) -> Result<Tensor> {
         x.contiguous()?.apply_op1(GlobalAvgPool { runtime: self.runtime.clone() })
     }

@@ -4,65 +4,41 @@
 //! without a gap, [tap, input], so that the sum over them is one loop.
 
 use super::{Backward, Form, Forward, tile_pitch};
+use crate::ConvShape;
 use crate::gemm::{self, Left, Out, Right, gemm};
 use crate::lanes::{Lanes, kernel};
 use crate::map::{ChunkSink, Operand, SinkWalk, TILE, load_exactly, load_gradient};
 use crate::scratch::Shared;
-use crate::{ConvShape, Isa, Runtime};
 
-pub(super) struct Dense;
-
-/// Elements that one output reads.
-fn depth(shape: &ConvShape) -> usize {
-    shape.kernel * shape.kernel * shape.input
-}
-
-impl Form for Dense {
-    fn packed_len(&self, shape: &ConvShape) -> (usize, usize) {
-        (gemm::packed_len(depth(shape), shape.output), gemm::packed_len(shape.output, depth(shape)))
-    }
-
-    unsafe fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        unsafe { gemm::pack_columns(isa, &dense_rows(shape, weights), depth(shape), shape.output, to) };
-    }
-
-    unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        unsafe { gemm::pack_rows(isa, &dense_rows(shape, weights), shape.output, depth(shape), to) };
-    }
-
-    fn scratch(&self, shape: &ConvShape) -> (usize, usize) {
+// SAFETY of both packings: the caller's, as `Form` says; rows are as long as the weights.
+pub(super) static FORM: Form = Form {
+    packed_len: |shape| (gemm::packed_len(depth(shape), shape.output), gemm::packed_len(shape.output, depth(shape))),
+    pack_forward: |isa, shape, weights, to| unsafe {
+        gemm::pack_columns(isa, &dense_rows(shape, weights), depth(shape), shape.output, to);
+    },
+    pack_backward: |isa, shape, weights, to| unsafe {
+        gemm::pack_rows(isa, &dense_rows(shape, weights), shape.output, depth(shape), to);
+    },
+    scratch: |shape| {
         let (patch, output) = (tile_pitch(depth(shape)), tile_pitch(shape.output));
         (TILE * patch, TILE * (2 * patch + output))
-    }
-
-    unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
-        unsafe { forward(isa, call, chunk, scratch) }
-    }
-
-    unsafe fn backward(
-        &self,
-        isa: Isa,
-        call: &Backward<'_>,
-        chunk: usize,
-        share: &mut [f32],
-        sink: Option<ChunkSink<'_>>,
-        scratch: &mut [f32],
-    ) {
-        unsafe { backward(isa, call, chunk, share, sink, scratch) }
-    }
-
-    fn share_len(&self, shape: &ConvShape) -> usize {
-        shape.weight_len()
-    }
-
-    fn add_shares(&self, _runtime: &Runtime, shape: &ConvShape, shares: &[f32], to: &mut [f32]) {
+    },
+    forward,
+    backward,
+    share_len: ConvShape::weight_len,
+    add_shares: |_, shape, shares, to| {
         let (taps, input, len) = (shape.kernel * shape.kernel, shape.input, to.len());
         for (at, sum) in to.iter_mut().enumerate() {
             let (o, i, tap) = (at / (taps * input), at / taps % input, at % taps);
             let place = (o * taps + tap) * input + i;
             *sum = shares.chunks_exact(len).map(|share| share[place]).fold(0.0, |a, b| a + b);
         }
-    }
+    },
+};
+
+/// Elements that one output reads.
+fn depth(shape: &ConvShape) -> usize {
+    shape.kernel * shape.kernel * shape.input
 }
 
 /// OIHW to [output, tap, input], the order in which a tile holds the input.

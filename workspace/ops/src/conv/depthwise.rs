@@ -6,14 +6,37 @@
 //! The backward of stride 1 is the forward with the filter turned round: the gradient of pixel p sums over the outputs that
 //! read it, of which tap k is the one at p - k. One window over the gradient then serves both the input and the weights.
 
+use std::ops::Range;
+
 use super::ring::Ring;
 use super::rows::{convolve, correlate, gather};
 use super::{Backward, Form, Forward, pitch};
+use crate::ConvShape;
 use crate::lanes::{Lanes, kernel};
 use crate::map::{ChunkSink, SinkWalk, load_gradient, load_operand};
-use crate::{ConvShape, Isa, Runtime};
+use crate::scratch::Shared;
 
-pub(super) struct Depthwise;
+pub(super) static FORM: Form = Form {
+    packed_len: |shape| (taps_len(shape), taps_len(shape)),
+    pack_forward: |_, shape, weights, to| taps_first(weights, shape, to, |tap| tap),
+    pack_backward: |_, shape, weights, to| taps_first(weights, shape, to, |tap| turned(shape, tap)),
+    scratch: |shape| {
+        let ring = Ring::len(shape);
+        let pixels = if shape.stride == 1 { shape.width } else { shape.out_area() };
+        (ring, ring + pixels * pitch(shape.output))
+    },
+    forward,
+    backward,
+    share_len: taps_len,
+    add_shares: |_, shape, shares, to| {
+        let (taps, pitch) = (shape.kernel * shape.kernel, pitch(shape.output));
+        for (at, sum) in to.iter_mut().enumerate() {
+            let (c, tap) = (at / taps, at % taps);
+            let place = turned(shape, tap) * pitch + c;
+            *sum = shares.chunks_exact(taps * pitch).map(|share| share[place]).fold(0.0, |a, b| a + b);
+        }
+    },
+};
 
 /// Weights, or their gradient: [taps, pitch].
 fn taps_len(shape: &ConvShape) -> usize {
@@ -23,55 +46,6 @@ fn taps_len(shape: &ConvShape) -> usize {
 /// The place of a tap where the filter is turned round, as it is for the backward of stride 1.
 fn turned(shape: &ConvShape, tap: usize) -> usize {
     if shape.stride == 1 { shape.kernel * shape.kernel - 1 - tap } else { tap }
-}
-
-impl Form for Depthwise {
-    fn packed_len(&self, shape: &ConvShape) -> (usize, usize) {
-        (taps_len(shape), taps_len(shape))
-    }
-
-    unsafe fn pack_forward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        taps_first(weights, shape, to, |tap| tap);
-    }
-
-    unsafe fn pack_backward(&self, _isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        taps_first(weights, shape, to, |tap| turned(shape, tap));
-    }
-
-    fn scratch(&self, shape: &ConvShape) -> (usize, usize) {
-        let ring = Ring::len(shape);
-        let pixels = if shape.stride == 1 { shape.width } else { shape.out_area() };
-        (ring, ring + pixels * pitch(shape.output))
-    }
-
-    unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
-        unsafe { forward(isa, call, chunk, scratch) }
-    }
-
-    unsafe fn backward(
-        &self,
-        isa: Isa,
-        call: &Backward<'_>,
-        chunk: usize,
-        share: &mut [f32],
-        sink: Option<ChunkSink<'_>>,
-        scratch: &mut [f32],
-    ) {
-        unsafe { backward(isa, call, chunk, share, sink, scratch) }
-    }
-
-    fn share_len(&self, shape: &ConvShape) -> usize {
-        taps_len(shape)
-    }
-
-    fn add_shares(&self, _runtime: &Runtime, shape: &ConvShape, shares: &[f32], to: &mut [f32]) {
-        let (taps, pitch) = (shape.kernel * shape.kernel, pitch(shape.output));
-        for (at, sum) in to.iter_mut().enumerate() {
-            let (c, tap) = (at / taps, at % taps);
-            let place = turned(shape, tap) * pitch + c;
-            *sum = shares.chunks_exact(taps * pitch).map(|share| share[place]).fold(0.0, |a, b| a + b);
-        }
-    }
 }
 
 /// [channels, taps] to [taps, pitch], zeros beyond the last channel.
@@ -140,46 +114,49 @@ kernel! {
     unsafe fn backward<V>(
         call: &Backward<'_>, chunk: usize, share: &mut [f32], sink: Option<ChunkSink<'_>>, scratch: &mut [f32],
     ) {
+        let shape = call.shape;
+        let images = shape.chunk(chunk);
+        let start = images.start * shape.height * shape.width;
+        let sink = sink.map(|sink| (SinkWalk::new(sink, shape.input, start), sink.out));
+        share.fill(0.0);
         let share = share.as_mut_ptr();
-        // SAFETY: the caller's; `check_filter` lets no other kernel, stride or padding pass.
+        let (ring, rest) = scratch.split_at_mut(Ring::len(shape));
+        let rest = rest.as_mut_ptr();
+        // SAFETY: the caller's; the scratch is a ring and more; `check_filter` lets no other kernel, stride or padding pass.
         unsafe {
-            match (call.shape.kernel, call.shape.stride) {
-                (3, 1) => same_backward::<V, 3>(call, chunk, share, sink, scratch),
-                (_, 1) => same_backward::<V, 5>(call, chunk, share, sink, scratch),
-                (3, _) => strided_backward::<V, 3, 2>(call, chunk, share, sink, scratch),
-                _ => strided_backward::<V, 5, 2>(call, chunk, share, sink, scratch),
+            let ring = Ring::new(ring.as_mut_ptr(), shape);
+            match (shape.kernel, shape.stride) {
+                (3, 1) => same_backward::<V, 3>(call, images, share, sink, ring, rest),
+                (_, 1) => same_backward::<V, 5>(call, images, share, sink, ring, rest),
+                (3, _) => strided_backward::<V, 3, 2>(call, images, share, sink, ring, rest),
+                _ => strided_backward::<V, 5, 2>(call, images, share, sink, ring, rest),
             }
         }
     }
 }
 
-/// Stride 1, as many rows out as in: one window over the gradient serves both the input and the weights.
+/// Stride 1, as many rows out as in: one window over the gradient serves both the input and the weights. `share` is zero,
+/// `row` has room for one row.
 ///
 /// # Safety
-/// As for [`Form::backward`], of a kernel `K`, stride 1 and a padding of `K / 2`.
+/// As for [`Form::backward`], of a kernel `K`, stride 1 and a padding of `K / 2`; the images are the chunk's.
 #[inline(always)]
 unsafe fn same_backward<V: Lanes, const K: usize>(
     call: &Backward<'_>,
-    chunk: usize,
+    images: Range<usize>,
     share: *mut f32,
-    sink: Option<ChunkSink<'_>>,
-    scratch: &mut [f32],
+    mut sink: Option<(SinkWalk<'_>, Shared<f32>)>,
+    mut ring: Ring,
+    row: *mut f32,
 ) {
     let Backward { shape, x, packed: turned, gradient } = call;
     let channels = shape.input;
     let pitch = pitch(channels);
     let (height, width) = (shape.height, shape.width);
-    let images = shape.chunk(chunk);
-    let start = images.start * height * width;
     let pixels = images.len() * height * width;
-    let (ring, row) = scratch.split_at_mut(Ring::len(shape));
-    let row = row.as_mut_ptr();
-    let mut walk = sink.map(|sink| (SinkWalk::new(sink, channels, start), sink.out));
     let mut written = 0;
-    // SAFETY: the scratch is a ring and a row; pixels are the chunk's own, and so is the share.
+    // SAFETY: pixels are the chunk's own, and so is the share.
     unsafe {
-        let mut ring = Ring::new(ring.as_mut_ptr(), shape);
-        std::ptr::write_bytes(share, 0, K * K * pitch);
         for image in images {
             ring.restart();
             for y in 0..height {
@@ -191,7 +168,7 @@ unsafe fn same_backward<V: Lanes, const K: usize>(
                 load_operand::<V>(x, first, width, channels, row, pitch);
                 correlate::<V, K, 1>(&rows, row, pitch, channels, width, share);
                 written += width;
-                if let Some((walk, out)) = &mut walk {
+                if let Some((walk, out)) = &mut sink {
                     convolve::<V, K, 1>(&rows, turned.as_ptr(), pitch, channels, width, out.at(first * channels));
                     walk.advance::<V>(written, written == pixels);
                 }
@@ -201,34 +178,28 @@ unsafe fn same_backward<V: Lanes, const K: usize>(
 }
 
 /// Stride 2: the weights by windows over the input; the input pixel by pixel, since which taps reach one depends on its
-/// place.
+/// place. `share` is zero, `map` has room for an image's gradient.
 ///
 /// # Safety
-/// As for [`Form::backward`], of a kernel `K` and a stride `S`.
+/// As for [`Form::backward`], of a kernel `K` and a stride `S`; the images are the chunk's.
 #[inline(always)]
 unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
     call: &Backward<'_>,
-    chunk: usize,
+    images: Range<usize>,
     share: *mut f32,
-    sink: Option<ChunkSink<'_>>,
-    scratch: &mut [f32],
+    mut sink: Option<(SinkWalk<'_>, Shared<f32>)>,
+    mut ring: Ring,
+    map: *mut f32,
 ) {
     let Backward { shape, x, packed: taps, gradient } = call;
     let channels = shape.input;
     let pitch = pitch(channels);
     let (height, width) = (shape.height, shape.width);
     let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let images = shape.chunk(chunk);
-    let start = images.start * height * width;
     let pixels = images.len() * height * width;
-    let (ring, map) = scratch.split_at_mut(Ring::len(shape));
-    let map = map.as_mut_ptr();
-    let mut walk = sink.map(|sink| (SinkWalk::new(sink, channels, start), sink.out));
     let mut written = 0;
-    // SAFETY: the scratch is a ring and an image's gradient; pixels are the chunk's own, and so is the share.
+    // SAFETY: pixels are the chunk's own, and so is the share.
     unsafe {
-        let mut ring = Ring::new(ring.as_mut_ptr(), shape);
-        std::ptr::write_bytes(share, 0, K * K * pitch);
         for image in images {
             let area = out_height * out_width;
             load_gradient::<V>(gradient, image * area, area, channels, map, pitch);
@@ -240,7 +211,7 @@ unsafe fn strided_backward<V: Lanes, const K: usize, const S: usize>(
                 let rows = ring.window::<K>(oy * S);
                 correlate::<V, K, S>(&rows, map.add(oy * out_width * pitch), pitch, channels, out_width, share);
             }
-            let Some((walk, out)) = &mut walk else { continue };
+            let Some((walk, out)) = &mut sink else { continue };
             for iy in 0..height {
                 for ix in 0..width {
                     // Room for every tap of the largest kernel.

@@ -36,8 +36,10 @@ pub struct ConvShape {
     pub images: usize,
     pub height: usize,
     pub width: usize,
+    /// Channels of a map that is read, and of one that is written.
     pub input: usize,
     pub output: usize,
+    /// Side of the square window.
     pub kernel: usize,
     pub stride: usize,
     /// Rows and columns of zeros on each side.
@@ -93,11 +95,11 @@ impl ConvShape {
         product([self.output, group, self.kernel, self.kernel])
     }
 
-    fn form(&self) -> &'static dyn Form {
+    fn form(&self) -> &'static Form {
         match self {
-            Self { depthwise: true, .. } => &depthwise::Depthwise,
-            Self { kernel: 1, stride: 1, padding: 0, .. } => &pointwise::Pointwise,
-            _ => &dense::Dense,
+            Self { depthwise: true, .. } => &depthwise::FORM,
+            Self { kernel: 1, stride: 1, padding: 0, .. } => &pointwise::FORM,
+            _ => &dense::FORM,
         }
     }
 
@@ -205,41 +207,37 @@ pub(crate) fn add_chunks(totals: &[f64], to: [&mut [f64]; 2]) {
 
 /// How one kind of convolution does its work, for a shape that was checked. Pairs are for the forward and the backward
 /// pass.
-trait Form: Sync {
+struct Form {
     /// Floats that the packed weights take.
-    fn packed_len(&self, shape: &ConvShape) -> (usize, usize);
+    packed_len: fn(&ConvShape) -> (usize, usize),
+    /// Packs weights as in a state dict.
+    ///
     /// # Safety
-    /// `weights` are as long as the shape says, `to` as `packed_len`, and the CPU has the instructions.
-    unsafe fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
+    /// The weights are as long as the shape says, where they go as `packed_len`, and the CPU has the instructions.
+    pack_forward: unsafe fn(Isa, &ConvShape, &[f32], &mut [f32]),
     /// # Safety
     /// As for `pack_forward`.
-    unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]);
+    pack_backward: unsafe fn(Isa, &ConvShape, &[f32], &mut [f32]),
     /// Floats of scratch that a task takes.
-    fn scratch(&self, shape: &ConvShape) -> (usize, usize);
-    /// One chunk, below the call's `chunks`.
+    scratch: fn(&ConvShape) -> (usize, usize),
+    /// One chunk, below the call's `chunks`, with scratch.
     ///
     /// # Safety
-    /// The call's lengths are those of its shape, `scratch` is as long as asked for, no other task has the chunk, and the
+    /// The call's lengths are those of its shape, the scratch is as long as asked for, no other task has the chunk, and the
     /// CPU has the instructions.
-    unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]);
-    /// One chunk, below the shape's `chunks`; `share` is overwritten with the chunk's part of the weights' gradient.
-    ///
+    forward: unsafe fn(Isa, &Forward<'_>, usize, &mut [f32]),
     /// # Safety
-    /// As for `forward`, and `share` is `share_len` long.
-    unsafe fn backward(
-        &self,
-        isa: Isa,
-        call: &Backward<'_>,
-        chunk: usize,
-        share: &mut [f32],
-        sink: Option<ChunkSink<'_>>,
-        scratch: &mut [f32],
-    );
+    /// As for `forward`, and the share is `share_len` long.
+    backward: BackwardChunk,
     /// Floats of a chunk's share of the weights' gradient.
-    fn share_len(&self, shape: &ConvShape) -> usize;
+    share_len: fn(&ConvShape) -> usize,
     /// Adds the chunks' shares, in order, into the layout of the weights.
-    fn add_shares(&self, runtime: &Runtime, shape: &ConvShape, shares: &[f32], to: &mut [f32]);
+    add_shares: fn(&Runtime, &ConvShape, &[f32], &mut [f32]),
 }
+
+/// One chunk, below the shape's `chunks`: the first slice is overwritten with the chunk's share of the weights' gradient, the
+/// last is scratch.
+type BackwardChunk = unsafe fn(Isa, &Backward<'_>, usize, &mut [f32], Option<ChunkSink<'_>>, &mut [f32]);
 
 /// What the chunks of a forward share.
 struct Forward<'a> {
@@ -333,9 +331,9 @@ impl Packed {
         filter.check_filter()?;
         OpError::length("weights", filter.weight_len(), weights.len())?;
         let form = filter.form();
-        let mut data = Buffer::zeros(form.packed_len(&filter).0);
+        let mut data = Buffer::zeros((form.packed_len)(&filter).0);
         // SAFETY: lengths are checked, and the runtime has its instructions.
-        unsafe { form.pack_forward(isa, &filter, weights, &mut data) };
+        unsafe { (form.pack_forward)(isa, &filter, weights, &mut data) };
         Ok(Self { filter, isa, data })
     }
 
@@ -367,9 +365,9 @@ pub fn forward(
     shape.check()?;
     OpError::length("weights", shape.weight_len(), weights.len())?;
     let form = shape.form();
-    scratch::for_call(form.packed_len(shape).0, |packed| {
+    scratch::for_call((form.packed_len)(shape).0, |packed| {
         // SAFETY: lengths are checked, and the runtime has its instructions.
-        unsafe { form.pack_forward(runtime.isa(), shape, weights, packed) };
+        unsafe { (form.pack_forward)(runtime.isa(), shape, weights, packed) };
         run(runtime, shape, x, packed, y, after)
     })
 }
@@ -440,7 +438,7 @@ fn run(
         let call = Forward { shape, chunks, x, packed, y: Shared::new(y), after };
         runtime.run(chunks, &|chunk| {
             // SAFETY: lengths are checked, and the runtime has its instructions.
-            scratch::for_task(form.scratch(shape).0, |scratch| unsafe { form.forward(isa, &call, chunk, scratch) });
+            scratch::for_task((form.scratch)(shape).0, |scratch| unsafe { (form.forward)(isa, &call, chunk, scratch) });
         });
     };
     let direct = |y: &mut [f32], after| {
@@ -493,7 +491,7 @@ pub fn backward(
     }
     let (form, isa, chunks) = (shape.form(), runtime.isa(), shape.chunks());
     let mut totals = vec![0f64; chunks * 2 * shape.input];
-    let (packed_len, share_len) = (form.packed_len(shape).1, form.share_len(shape));
+    let (packed_len, share_len) = ((form.packed_len)(shape).1, (form.share_len)(shape));
     let (sink, sums) = match sink {
         Some(Sink { out, skip, producer }) => {
             let (producer, sums) = producer.unzip();
@@ -504,19 +502,19 @@ pub fn backward(
     scratch::for_call(packed_len + chunks * share_len, |call| {
         let (packed, shares) = call.split_at_mut(packed_len);
         // SAFETY: lengths are checked, and the runtime has its instructions.
-        unsafe { form.pack_backward(isa, shape, weights, packed) };
+        unsafe { (form.pack_backward)(isa, shape, weights, packed) };
         let call = Backward { shape, x, packed, gradient };
         let (parts, totals) = (Shared::new(shares), Shared::new(&mut totals));
         runtime.run(chunks, &|chunk| {
             // SAFETY: as above; a chunk has its own share and its own totals.
-            scratch::for_task(form.scratch(shape).1, |scratch| unsafe {
+            scratch::for_task((form.scratch)(shape).1, |scratch| unsafe {
                 let share = std::slice::from_raw_parts_mut(parts.at(chunk * share_len), share_len);
                 let totals = totals.at(chunk * 2 * shape.input);
                 let sink = sink.map(|(part, out)| ChunkSink { part, out, totals });
-                form.backward(isa, &call, chunk, share, sink, scratch);
+                (form.backward)(isa, &call, chunk, share, sink, scratch);
             });
         });
-        form.add_shares(runtime, shape, shares, weights_gradient);
+        (form.add_shares)(runtime, shape, shares, weights_gradient);
     });
     if let Some(Sums { gradient, product }) = sums {
         add_chunks(&totals, [gradient, product]);

@@ -4,55 +4,25 @@
 //! column of weights passes over it. The tile is that of the sums ([`TILE`]), so that what is fused finds its pixels there.
 
 use super::{Backward, Form, Forward, add_in_order, tile_pitch};
+use crate::ConvShape;
 use crate::gemm::{self, Left, Out, Right, gemm};
 use crate::lanes::kernel;
 use crate::map::{ChunkSink, SinkWalk, TILE, load_gradient, load_operand};
-use crate::{ConvShape, Isa, Runtime};
 
-pub(super) struct Pointwise;
-
-impl Form for Pointwise {
-    fn packed_len(&self, shape: &ConvShape) -> (usize, usize) {
-        (gemm::packed_len(shape.input, shape.output), gemm::packed_len(shape.output, shape.input))
-    }
-
-    unsafe fn pack_forward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        unsafe { gemm::pack_columns(isa, weights, shape.input, shape.output, to) };
-    }
-
-    unsafe fn pack_backward(&self, isa: Isa, shape: &ConvShape, weights: &[f32], to: &mut [f32]) {
-        unsafe { gemm::pack_rows(isa, weights, shape.output, shape.input, to) };
-    }
-
-    fn scratch(&self, shape: &ConvShape) -> (usize, usize) {
+// SAFETY of both packings: the caller's, as `Form` says.
+pub(super) static FORM: Form = Form {
+    packed_len: |shape| (gemm::packed_len(shape.input, shape.output), gemm::packed_len(shape.output, shape.input)),
+    pack_forward: |isa, shape, weights, to| unsafe { gemm::pack_columns(isa, weights, shape.input, shape.output, to) },
+    pack_backward: |isa, shape, weights, to| unsafe { gemm::pack_rows(isa, weights, shape.output, shape.input, to) },
+    scratch: |shape| {
         let (input, output) = (tile_pitch(shape.input), tile_pitch(shape.output));
         (TILE * input, TILE * (input + output))
-    }
-
-    unsafe fn forward(&self, isa: Isa, call: &Forward<'_>, chunk: usize, scratch: &mut [f32]) {
-        unsafe { forward(isa, call, chunk, scratch) }
-    }
-
-    unsafe fn backward(
-        &self,
-        isa: Isa,
-        call: &Backward<'_>,
-        chunk: usize,
-        share: &mut [f32],
-        sink: Option<ChunkSink<'_>>,
-        scratch: &mut [f32],
-    ) {
-        unsafe { backward(isa, call, chunk, share, sink, scratch) }
-    }
-
-    fn share_len(&self, shape: &ConvShape) -> usize {
-        shape.weight_len()
-    }
-
-    fn add_shares(&self, runtime: &Runtime, _shape: &ConvShape, shares: &[f32], to: &mut [f32]) {
-        add_in_order(runtime, shares, to);
-    }
-}
+    },
+    forward,
+    backward,
+    share_len: ConvShape::weight_len,
+    add_shares: |runtime, _, shares, to| add_in_order(runtime, shares, to),
+};
 
 kernel! {
     /// # Safety

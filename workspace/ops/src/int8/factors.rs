@@ -156,6 +156,7 @@ mod tests {
         unsafe fn scale_all<V>(x: &mut [i32], factors: &Factors) {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
+                // SAFETY: the caller's.
                 unsafe { V::load(from).scale::<false>(&factors.at::<V>(at)).store(from) };
             }
         }
@@ -167,6 +168,7 @@ mod tests {
         unsafe fn scale_above<V>(x: &mut [i32], factors: &Factors) {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
+                // SAFETY: the caller's.
                 unsafe { V::load(from).scale::<true>(&factors.at::<V>(at)).store(from) };
             }
         }
@@ -196,10 +198,12 @@ mod tests {
             let expected: Vec<i32> = multipliers.iter().zip(&numbers).map(|(m, &x)| m.apply(x)).collect();
             for path in paths() {
                 let mut got = numbers.clone();
+                // SAFETY: the CPU has the paths; 32 numbers and factors are whole vectors.
                 unsafe { scale_all(path, &mut got, &factors) };
                 assert_eq!(got, expected, "{path:?}: {numbers:?} by {multipliers:?}");
                 // Those above 0, where others need only stay there or below.
                 let mut above = numbers.clone();
+                // SAFETY: as above.
                 unsafe { scale_above(path, &mut above, &factors) };
                 for ((x, above), expected) in numbers.iter().zip(above).zip(&expected) {
                     assert!(if *x > 0 { above == *expected } else { above <= 0 }, "{path:?}: {x}");
@@ -224,6 +228,7 @@ mod tests {
             let factors = Factors::splat(multiplier, largest).unwrap();
             for path in paths() {
                 let mut x: Vec<i32> = [largest as i32, -(largest as i32), 1, -1].repeat(4);
+                // SAFETY: the CPU has the paths; 16 numbers are whole vectors, and so many factors are there.
                 unsafe { scale_all(path, &mut x, &factors) };
                 assert_eq!(x, [multiplier.apply(largest as i32); 16], "{path:?} {multiplier:?}");
             }

@@ -158,6 +158,7 @@ fn word_of_halves(weights: impl Fn(usize) -> i8) -> i32 {
     i32::from(i16::from(weights(0)).cast_unsigned()) | i32::from(weights(1)) << 16
 }
 
+// SAFETY of what follows: no instruction set is asked for, and pointers are the caller's, read and written without alignment.
 impl ByteLanes for Portable {
     const N: usize = 8;
     const GROUP: usize = 2;
@@ -292,6 +293,7 @@ macro_rules! byte_kernel {
             #[inline(always)]
             unsafe fn generic<$lanes: $crate::int8::lanes::ByteLanes>($($arg: $type),*) $body
 
+            // SAFETY of all three: the caller's, and the features are those of the lanes.
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx512vnni,avx2,fma")]
             unsafe fn vnni($($arg: $type),*) {

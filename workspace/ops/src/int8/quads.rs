@@ -11,6 +11,7 @@ impl Quads {
     }
 }
 
+// SAFETY of what follows: as for `Portable`.
 impl ByteLanes for Quads {
     const N: usize = 16;
     const GROUP: usize = 4;

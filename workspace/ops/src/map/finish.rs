@@ -61,7 +61,10 @@ impl Finish<'_> {
         }
     }
 
-    /// Some channels of up to [`BLOCK`] pixels.
+    /// Channels `span` of `block` pixels, up to [`BLOCK`], from pixel `start` of the map on.
+    ///
+    /// # Safety
+    /// As for [`Finish::run`]; `span` lies within the channels, and a skip's map is as long as the map.
     #[inline(always)]
     unsafe fn span<V: Lanes>(
         &self,

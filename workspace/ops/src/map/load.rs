@@ -136,6 +136,9 @@ unsafe fn copy<V: Lanes, const EXACTLY: bool>(
 }
 
 /// Writes `n` lanes, or all.
+///
+/// # Safety
+/// `n` floats can be written, or `V::N` of them unless `EXACTLY`.
 #[inline(always)]
 unsafe fn put<V: Lanes, const EXACTLY: bool>(vector: V, to: *mut f32, n: usize) {
     // SAFETY: the caller's.

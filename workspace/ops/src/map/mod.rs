@@ -35,6 +35,7 @@ pub struct Affine<'a> {
 /// A map as an operator reads it: `activation(affine(data))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Operand<'a> {
+    /// [pixels, channels] of all images.
     pub data: &'a [f32],
     pub affine: Option<Affine<'a>>,
     pub activation: Activation,
@@ -75,6 +76,7 @@ pub struct Skip<'a> {
 /// `g` is that of the normalised one.
 #[derive(Clone, Copy, Debug)]
 pub struct NormGradient<'a> {
+    /// As long as the gradient.
     pub h: &'a [f32],
     pub mean: &'a [f32],
     pub a: &'a [f32],
@@ -85,6 +87,7 @@ pub struct NormGradient<'a> {
 /// The gradient of a convolution's raw output, as its backward reads it.
 #[derive(Clone, Copy, Debug)]
 pub struct Gradient<'a> {
+    /// Of the raw output itself, or with `norm` of the normalised one.
     pub data: &'a [f32],
     pub norm: Option<NormGradient<'a>>,
 }
@@ -117,9 +120,11 @@ impl Mask<'_> {
 /// The batch norm that produced a map: its raw input `h`, and the statistics it was normalised by.
 #[derive(Clone, Copy, Debug)]
 pub struct Producer<'a> {
+    /// As long as the map.
     pub h: &'a [f32],
     pub mean: &'a [f32],
     pub inv_std: &'a [f32],
+    /// Of the activation that follows it, if there is one.
     pub mask: Option<Mask<'a>>,
 }
 
@@ -136,9 +141,11 @@ pub struct Sums<'a> {
 /// to `out`, and its sums taken for the batch norm that produced the map.
 #[derive(Debug)]
 pub struct Sink<'a> {
+    /// As long as the map; overwritten.
     pub out: &'a mut [f32],
     /// The gradient that arrives by a shortcut, and how many of the first channels it concerns.
     pub skip: Option<(&'a [f32], usize)>,
+    /// None where no batch norm made the map.
     pub producer: Option<(Producer<'a>, Sums<'a>)>,
 }
 

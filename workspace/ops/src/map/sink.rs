@@ -74,6 +74,11 @@ impl<'a> SinkWalk<'a> {
         }
     }
 
+    /// `pixels` pixels from pixel `start` of the map on, all channels.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; the sink was [checked](super::Sink) for the map, which has the pixels; they are
+    /// this task's.
     #[inline(always)]
     unsafe fn tile<V: Lanes>(&self, start: usize, pixels: usize) {
         let channels = self.channels;
@@ -96,6 +101,9 @@ impl<'a> SinkWalk<'a> {
     }
 
     /// Adds the shortcut's share to channels `c..c + n`.
+    ///
+    /// # Safety
+    /// As for [`SinkWalk::tile`], `c + n` is at most the map's channels, and `n` at most `V::N`.
     #[inline(always)]
     unsafe fn add_skip<V: Lanes>(&self, skip: &[f32], start: usize, pixels: usize, c: usize, n: usize) {
         for pixel in start..start + pixels {
@@ -109,6 +117,9 @@ impl<'a> SinkWalk<'a> {
     }
 
     /// Turns the gradients of channels `c..c + n` by a derivative that is more than a mask.
+    ///
+    /// # Safety
+    /// As for [`SinkWalk::add_skip`].
     #[inline(always)]
     unsafe fn turn<V: Lanes>(
         &self,
@@ -140,6 +151,9 @@ impl<'a> SinkWalk<'a> {
     }
 
     /// Masks channels `c..c + n`, and adds what is left to the totals.
+    ///
+    /// # Safety
+    /// As for [`SinkWalk::add_skip`], and no other task has the chunk's totals.
     #[inline(always)]
     unsafe fn mask_and_sum<V: Lanes>(&self, producer: &Producer<'_>, start: usize, pixels: usize, c: usize, n: usize) {
         let (base, step) = (start * self.channels + c, self.channels);

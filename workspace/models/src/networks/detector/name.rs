@@ -8,14 +8,18 @@ use crate::{ModelError, NetworkName};
 /// A detector of one of the papers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DetectorName {
+    /// MobileNeXt, Table 8. For Pascal VOC at 320 x 320, as all that name neither COCO nor TensorFlow.
     SsdliteMobileNetV2,
     /// Tapped where MobileNetV2's own paper taps it, as wide as MobileNeXt's official detector: 576 channels in place of 96.
     SsdliteMobileNetV2Tap576,
     SsdliteMobileNeXt,
+    /// With dense 3x3 convolutions in its heads.
     SsdMobileNetV2,
     SsdMobileNeXt,
+    /// For COCO's 80 classes, and with four boxes a place at the last level.
     SsdliteMobileNetV2Coco,
     SsdliteMobileNeXtCoco,
+    /// TensorFlow's for COCO, at 300 x 300: MobileNetV2, section 6.2.
     SsdliteTfMobileNetV2,
     SsdTfMobileNetV2,
 }

@@ -1,4 +1,8 @@
 //! AVX2, AVX-VNNI and AVX-512 with VNNI.
+//!
+//! What the unsafe blocks here lean on: a value is there, or is made by who vouches that the CPU has the instructions (see
+//! [`ByteLanes`]), so that all on it may run; loads and stores need no alignment, touch no masked lane, and what they touch is
+//! the caller's. What leans on more says so.
 
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -157,6 +161,7 @@ impl ByteLanes for Avx2 {
 #[target_feature(enable = "avx2")]
 unsafe fn products256(x: __m256i, y: __m256i) -> __m256i {
     let out: __m256i;
+    // SAFETY: the caller's; it reads two registers, writes one, and nothing else.
     unsafe {
         asm!("vpmuldq {}, {}, {}", out(ymm_reg) out, in(ymm_reg) x, in(ymm_reg) y,
             options(pure, nomem, nostack, preserves_flags));
@@ -172,6 +177,7 @@ unsafe fn products256(x: __m256i, y: __m256i) -> __m256i {
 #[target_feature(enable = "avx512f")]
 unsafe fn products512(x: __m512i, y: __m512i) -> __m512i {
     let out: __m512i;
+    // SAFETY: as in `products256`.
     unsafe {
         asm!("vpmuldq {}, {}, {}", out(zmm_reg) out, in(zmm_reg) x, in(zmm_reg) y,
             options(pure, nomem, nostack, preserves_flags));
@@ -185,6 +191,7 @@ unsafe fn products512(x: __m512i, y: __m512i) -> __m512i {
 /// The CPU has AVX2, and they can be read.
 #[inline(always)]
 unsafe fn bytes_of_row(row: *const u8) -> __m256i {
+    // SAFETY: the caller's.
     unsafe { _mm256_cvtepu8_epi16(_mm_loadu_si128(row.cast())) }
 }
 
