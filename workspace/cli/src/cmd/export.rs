@@ -32,16 +32,13 @@ pub struct Args {
 
 pub fn run(Args { network, weights, state, same_padding, onnx }: Args) -> anyhow::Result<ExitCode> {
     super::keep_input("--onnx", &onnx, &weights)?;
-    let card = Card::read(&weights)?;
-    if let Some(card) = &card {
+    if let Some(card) = Card::read(&weights)? {
         card.check_network(&weights, &network.config()?)?;
     }
-    let check = |outputs| card.as_ref().map_or(Ok(()), |card| card.check_outputs(&weights, outputs));
     if sandglass_quant::is_quantised(&weights) {
         ensure!(state.is_none(), "--state: a quantised checkpoint holds one");
         ensure!(!same_padding, "--same-padding: a quantised checkpoint knows its padding");
         let (quantised, config, _) = super::weights::quantised(&weights, network.config()?)?;
-        check(config.classes)?;
         let name = format!("{config}_w{}_int8", config.width);
         let bytes = sandglass_onnx::encode_int8(&name, &quantised, (network.input, network.input))
             .with_context(|| weights.display().to_string())?;
@@ -53,7 +50,6 @@ pub fn run(Args { network, weights, state, same_padding, onnx }: Args) -> anyhow
     for state in &fit.incomplete {
         tell(format_args!("warning: {}: not whole and not taken: {state}", weights.display()));
     }
-    check(fit.config.classes)?;
     let padding = same_padding.then_some(PaddingRule::Same);
     let (config, graph, values) = (fit.config, fit.graph(padding)?, checkpoint.fitted(&fit)?);
     let name = format!("{config}_w{}", config.width);
