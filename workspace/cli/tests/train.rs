@@ -239,7 +239,7 @@ fn what_was_read_is_said_and_a_missing_part_too() {
 fn the_card_names_all_outputs() {
     let place = Place::new();
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/parquet/labels/int64.parquet");
-    let arguments = ["--data", data.to_str().unwrap(), "--classes", "7", "--batch", "1", "--epochs", "1"];
+    let arguments = ["--data", data.to_str().unwrap(), "--classes", "7", "--batch", "2", "--epochs", "1"];
     ok(&place.run("out", &arguments));
     let card = fs::read_to_string(place.path("out/model.toml")).unwrap();
     assert!(card.contains("\"0\"") && card.contains("\"6\"") && !card.contains("\"7\""), "{card}");
