@@ -193,6 +193,73 @@ fn a_card_beside_the_checkpoint_decides_input_protocol_and_classes() {
     assert!(refusal(&model).contains("output 1 is \"c\", but class 1 of data is \"b\""));
     card("network = 1");
     assert!(refusal(&model).contains("model.toml"));
+    // A card of another number of classes is another checkpoint's: neither data nor weights are blamed.
+    for classes in ["[]", "[\"0\"]", "[\"a\", \"b\", \"c\"]"] {
+        card(&text.replace("[\"a\", \"b\"]", classes));
+        let count = classes.matches(',').count() + usize::from(classes != "[]");
+        let told = format!("model.toml: lists {count} classes, and the classifier beside it has 2 outputs");
+        assert!(refusal(&model).contains(&told), "{classes}");
+    }
+}
+
+/// The classifier's answer is class 10, whatever the image.
+#[test]
+fn classes_that_are_called_by_numbers_are_scored_by_name() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 11, |weights| {
+        let [.., weight, bias] = &mut weights.values[..] else { panic!() };
+        weight.fill(0.0);
+        bias.fill(0.0);
+        bias[10] = 1.0;
+    });
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/colour.jpg");
+    let data = folder.path().join("data");
+    for class in 0..11 {
+        let place = data.join(class.to_string());
+        fs::create_dir_all(&place).unwrap();
+        // Class 10 has two of the twelve images, and output 10 is class 9 where names are sorted.
+        for copy in 0..1 + class / 10 {
+            fs::copy(&image, place.join(format!("{copy}.jpg"))).unwrap();
+        }
+    }
+    let card = |classes: &[String]| {
+        let text = format!(
+            "network = \"mobilenetv2\"\nwidth = 0.1\nstem_stride = 2\ninput = 32\nclasses = {classes:?}\n[evaluation]\n"
+        );
+        fs::write(path.with_extension("toml"), text).unwrap();
+    };
+    let model = ["--model", "mobilenetv2", "--weights", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
+    let mut classes: Vec<String> = (0..11).map(|class| class.to_string()).collect();
+    card(&classes);
+    let score = json(&model);
+    assert_eq!((&score["top1_count"], &score["n"]), (&2.into(), &12.into()));
+    assert_eq!((&score["labels"], &score["labels_compared_with"]), (&"by name".into(), &"card".into()));
+    classes.sort();
+    card(&classes);
+    assert_eq!(json(&model)["top1_count"], 1);
+    // Called from 1 on, they are other classes.
+    fs::rename(data.join("0"), data.join("11")).unwrap();
+    classes = (0..11).map(|class| class.to_string()).collect();
+    card(&classes);
+    assert!(refusal(&model).contains("output 0 is \"0\", but class 0 of data is \"1\""));
+}
+
+#[test]
+fn a_validation_part_that_is_the_training_part_has_no_score() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 2, |_| ());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    let data = folder.path().join("data");
+    for place in ["train/a", "train/b", "val/a", "val/b"] {
+        fs::create_dir_all(data.join(place)).unwrap();
+        fs::copy(fixtures.join("colour.jpg"), data.join(place).join("1.jpg")).unwrap();
+    }
+    let data = data.to_str().unwrap();
+    let model = ["--model", "mobilenetv2", "--width", "0.1", "--weights", path.to_str().unwrap(), "--data", data];
+    assert!(refusal(&model).contains("its validation images are its training images"));
+    // Who names the training images has them scored.
+    let training = format!("{data}/train");
+    assert_eq!(json(&[&model[..7], &[&training, "--input", "32"]].concat())["n"], 2);
 }
 
 /// Two classes of images that are all of one size or not, a network of two outputs.

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use sandglass_data::{Part, Protocol};
+use sandglass_lab::Card;
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName};
 use serde_json::Value;
@@ -15,6 +17,22 @@ const NETWORK: [&str; 5] = ["mobilenetv2", "--width", "0.35", "--stem-stride", "
 fn weights() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.join("results/checkpoints/width/smoke/mobilenetv2-w0.35-s0.safetensors")
+}
+
+/// The same in a folder of its own, with the card that its training gave it.
+fn with_card(folder: &Path) -> PathBuf {
+    let model = folder.join("model.safetensors");
+    fs::copy(weights(), &model).unwrap();
+    let card = Card {
+        network: "mobilenetv2".to_owned(),
+        width: 0.35,
+        stem_stride: 1,
+        input: Some(32),
+        classes: sandglass_data::open("embedded", Part::Train, None).unwrap().classes().to_vec(),
+        evaluation: Protocol::default(),
+    };
+    card.write(&model).unwrap();
+    model
 }
 
 fn sandglass(arguments: &[&str]) -> Output {
@@ -63,6 +81,61 @@ fn a_quantised_checkpoint_scores_nearly_as_before() {
     let other = eval(&out, &["mobilenetv2", "--width", "0.5", "--stem-stride", "1"]);
     let message = String::from_utf8(other.stderr).unwrap();
     assert!(!other.status.success() && message.contains("a quantised mobilenetv2 0.35"), "{message}");
+}
+
+/// Of what is asked nothing is passed over; what held is said; what it was calibrated by lies in its card.
+#[test]
+fn a_quantised_checkpoint_is_scored_as_it_was_calibrated_or_refused() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("q.safetensors");
+    let model = with_card(folder.path());
+    let (done, told) = quantise(&model, "embedded", &out, &["--images", "16", "--std", "0.5,0.5,0.5"]);
+    assert!(done && told.is_empty(), "{told}");
+    let score = |more: &[&str]| {
+        let of = ["--weights", out.to_str().unwrap(), "--data", "embedded", "--threads", "1"];
+        let output = sandglass(&[&["eval", "--model"], &NETWORK[..], &of, more].concat());
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (done, told) = score(&[]);
+    assert!(done && told.contains("integers throughout, symmetric padding"), "{told}");
+    assert!(told.contains("std [0.5, 0.5, 0.5]"), "{told}");
+    assert!(score(&["--padding", "symmetric"]).0);
+    for (more, reason) in [
+        (["--background", "0"], "--background: a quantised checkpoint"),
+        (["--state", "nosuch"], "--state: a quantised checkpoint holds one"),
+        (["--padding", "same"], "quantised with symmetric padding, and asked for is same"),
+        (["--preset", "tensorflow"], "quantised with symmetric padding, and asked for is same"),
+    ] {
+        let (done, told) = score(&more);
+        assert!(!done && told.lines().count() == 1 && told.contains(reason), "{told}");
+    }
+    let (done, told) = quantise(&out, "embedded", &folder.path().join("again.safetensors"), &[]);
+    assert!(!done && told.contains("q.safetensors: is quantised already"), "{told}");
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_that_is_read_and_no_card_of_another_is_written_over() {
+    let folder = TempDir::new().unwrap();
+    let model = with_card(folder.path());
+    let card = folder.path().join("model.toml");
+    let text = fs::read_to_string(&card).unwrap();
+    let before = fs::read(&model).unwrap();
+    let link = folder.path().join("link.safetensors");
+    std::os::unix::fs::symlink(&model, &link).unwrap();
+    for out in [&model, &link, &card] {
+        let (done, told) = quantise(&model, "embedded", out, &[]);
+        assert!(!done && told.contains("which is read: choose another name"), "{told}");
+        let of = ["--input", "32", "--weights", model.to_str().unwrap(), "--onnx", out.to_str().unwrap()];
+        let export = sandglass(&[&["export"], &NETWORK[..], &of].concat());
+        let told = String::from_utf8(export.stderr).unwrap();
+        assert!(!export.status.success() && told.contains("which is read: choose another name"), "{told}");
+    }
+    // The card of model.int8 would be model.toml, and say another mean.
+    let out = folder.path().join("model.int8");
+    let (done, told) = quantise(&model, "embedded", &out, &["--images", "16", "--std", "0.5,0.5,0.5"]);
+    assert!(!done && told.contains("model.toml, which is that of") && told.contains("model.safetensors"), "{told}");
+    assert!(!out.exists() && fs::read(&model).unwrap() == before && fs::read_to_string(&card).unwrap() == text);
 }
 
 #[test]

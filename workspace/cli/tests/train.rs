@@ -193,6 +193,7 @@ fn bad_arguments_are_one_line() {
         ("a", &["--input", "100000"], "100000 x 100000 pixels: use 1 to"),
         ("a", &["--classes", "1"], "classes"),
         ("a", &["--dev", "64"], "development split"),
+        ("a", &["--dev", "0"], "a development split of 0 images"),
         ("a", &["--save-every=-1"], "--save-every"),
     ] {
         let text = error(&place.run(out, more));
@@ -231,6 +232,17 @@ fn what_was_read_is_said_and_a_missing_part_too() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("has no validation part: it has train/ but no val/; nothing is evaluated"), "{text}");
     assert!(!fs::read_to_string(place.path("alone/log.jsonl")).unwrap().contains("\"eval_top1\":1"));
+}
+
+/// Labels that are numbers say no more classes than they go up to.
+#[test]
+fn the_card_names_all_outputs() {
+    let place = Place::new();
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures/parquet/labels/int64.parquet");
+    let arguments = ["--data", data.to_str().unwrap(), "--classes", "7", "--batch", "2", "--epochs", "1"];
+    ok(&place.run("out", &arguments));
+    let card = fs::read_to_string(place.path("out/model.toml")).unwrap();
+    assert!(card.contains("\"0\"") && card.contains("\"6\"") && !card.contains("\"7\""), "{card}");
 }
 
 #[test]

@@ -60,9 +60,54 @@ pub(crate) fn imagenet_class(name: &str, place: Option<u32>) -> Option<u32> {
     }
 }
 
+/// The whole number that a label or the name of a class spells: `10`, ` 10`, `+10`, `010` or `10.0`. One of more digits than
+/// any class has is as good as any other.
+pub(crate) fn spelt_number(text: &str) -> Option<i128> {
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (is_whole && fraction.bytes().all(|byte| byte == b'0')).then(|| whole.parse().unwrap_or(i128::MAX))
+}
+
+/// The first class that is called by the number of another one: a number may then mean the one or the other.
+pub fn misnumbered(names: &[String]) -> Option<usize> {
+    let is_others = |at: usize, number: i128| number != at as i128 && (0..names.len() as i128).contains(&number);
+    names.iter().enumerate().position(|(at, name)| spelt_number(name).is_some_and(|number| is_others(at, number)))
+}
+
+/// Whether each class is called by its own number, as those are that nobody has named.
+pub fn is_numbered(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(at, name)| *name == at.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_known_however_they_are_spelt() {
+        let spelt = ["10", " 10", "+10", "010", "10.0", "10."].map(spelt_number);
+        assert_eq!(spelt, [Some(10); 6]);
+        assert_eq!(["-1", "-1.0"].map(spelt_number), [Some(-1); 2]);
+        assert_eq!(["", "-", ".0", "1e1", "1.5", "7up", "1 0", "n10", "+-1"].map(spelt_number), [None; 9]);
+        assert_eq!(spelt_number(&"9".repeat(50)), Some(i128::MAX));
+    }
+
+    #[test]
+    fn a_class_that_is_called_by_the_number_of_another_is_found() {
+        let of = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+            (misnumbered(&names), is_numbered(&names))
+        };
+        assert_eq!(of(&["0", "1", "2"]), (None, true));
+        assert_eq!(of(&["00", "01", "02"]), (None, false));
+        assert_eq!(of(&["0", "2", "1"]), (Some(1), false));
+        assert_eq!(of(&["1", "2", "3"]), (Some(0), false));
+        assert_eq!(of(&["cat", "dog", "0"]), (Some(2), false));
+        // No class has that number.
+        assert_eq!(of(&["cat", "101", "dog"]), (None, false));
+    }
 
     #[test]
     fn english_names_mean_one_class_or_none() {

@@ -1,5 +1,6 @@
 //! Images to RGB bytes: JPEG and PNG equal to Pillow's `Image.open(..).convert("RGB")`, other formats by the `image` crate.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{self, BufRead, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,17 @@ pub enum DecodeError {
     /// The bytes end before the image does.
     #[error("truncated")]
     Truncated,
+    /// Nothing to see: scored, it would be a black image.
+    #[error("its header claims {width} x {height} pixels, which are none")]
+    NoPixels {
+        /// As the header has it.
+        width: usize,
+        /// As the header has it.
+        height: usize,
+    },
+    /// Bits within a byte the other way round.
+    #[error("its bits lie in reverse order (TIFF's FillOrder 2), which is not read")]
+    BitOrder,
     /// A decompression bomb, or a broken header.
     #[error("its header claims {width} x {height} pixels, which memory should not hold")]
     TooLarge {
@@ -61,15 +73,19 @@ pub enum DecodeError {
     Malformed(String),
 }
 
-/// Decodes by content, whatever the file's name. EXIF and TIFF's tags are ignored, the orientation too, as `Image.open` and
-/// torchvision's folders do; and so is transparency. Of an animation the first image is taken.
+/// Decodes by content, whatever the file's name. EXIF is ignored, its orientation too, as `Image.open` and torchvision's
+/// folders do; and so is transparency, but that colours which a TIFF has multiplied with it are divided again. Of an
+/// animation the first image is taken.
 ///
-/// Samples of 16 bits are scaled to 8 (`x * 255 / 65535`, rounded), where Pillow cuts those of grey images off at 255. WebP's
-/// colours may differ from Pillow's by the rounding of its colour planes.
+/// Where Pillow does otherwise: samples of 16 bits are scaled to 8 (`x * 255 / 65535`, rounded), and Pillow cuts those of grey
+/// images off at 255; WebP's colours may differ by the rounding of its colour planes; a TIFF's orientation is ignored as
+/// EXIF's is, and Pillow turns the image; what a GIF's first image leaves free of its screen is black, and in Pillow of a
+/// colour of its palette.
 ///
 /// # Errors
 ///
-/// Bytes that are no whole image: nothing is filled up with grey. An image of more pixels than Pillow takes (178,956,970),
+/// Bytes that are no whole image: nothing is filled up with grey. An image without pixels. A TIFF whose bits lie in reverse. An
+/// image of more pixels than Pillow takes (178,956,970),
 /// whose decoding would take more than 1 GiB, or whose scans visit more than 2^32 pixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     decode_and_tell(bytes).map(|(picture, _)| picture)
@@ -103,6 +119,9 @@ fn within_memory<T>(
     decode: impl FnOnce() -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     let pixels = width.saturating_mul(height);
+    if pixels == 0 {
+        return Err(DecodeError::NoPixels { width, height });
+    }
     let memory = pixels.saturating_mul(sample);
     if pixels > MAX_PIXELS || memory > MAX_MEMORY {
         return Err(DecodeError::TooLarge { width, height });
@@ -232,13 +251,60 @@ fn inverted_cmyk_to_rgb(samples: &[u8]) -> Vec<u8> {
     samples.as_chunks::<4>().0.iter().flat_map(|&[c, m, y, k]| [c, m, y].map(|ink| blend(ink, k))).collect()
 }
 
+/// A PNG without its colour profile: it is not used, and the decoder would unpack it, whatever its size, before it tells the
+/// image's.
+fn without_profile(png: &[u8]) -> Cow<'_, [u8]> {
+    let (mut kept, mut from, mut at) = (Vec::new(), 0, 8);
+    while let Some([a, b, c, d, kind @ ..]) = png.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        // Beside its bytes a chunk has a length, a kind and a checksum.
+        let end = at.saturating_add(12).saturating_add(u32::from_be_bytes([*a, *b, *c, *d]) as usize);
+        if kind == b"iCCP" && end <= png.len() {
+            kept.extend_from_slice(&png[from..at]);
+            from = end;
+        }
+        at = end;
+    }
+    match from {
+        0 => Cow::Borrowed(png),
+        _ => Cow::Owned([kept.as_slice(), &png[from..]].concat()),
+    }
+}
+
+const FILL_ORDER: u16 = 266;
+const EXTRA_SAMPLES: u16 = 338;
+
+/// A tag of a TIFF's first image, where it is one number; none where it is not there, or the file is damaged.
+fn tiff_tag(bytes: &[u8], wanted: u16) -> Option<u16> {
+    let is_big = bytes.starts_with(b"MM");
+    let short = |at: usize| {
+        let two = *bytes.get(at..)?.first_chunk()?;
+        Some(if is_big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
+    };
+    let four = *bytes.get(4..)?.first_chunk()?;
+    let directory = if is_big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) } as usize;
+    let entries = (0..usize::from(short(directory)?)).map(|entry| directory + 2 + 12 * entry);
+    // Numbers of two bytes stand at the start of the entry's last four, in either order of bytes.
+    entries.into_iter().find(|&entry| short(entry) == Some(wanted)).and_then(|entry| short(entry + 8))
+}
+
+/// Colours that were multiplied with their transparency, as they were before: in whole numbers, as Pillow has them.
+fn divided_by_alpha(image: &image::RgbaImage) -> Vec<u8> {
+    let divided = |color: u8, alpha: u8| (u32::from(color) * 255).checked_div(alpha.into()).unwrap_or(0).min(255) as u8;
+    image.pixels().flat_map(|&image::Rgba([r, g, b, alpha])| [r, g, b].map(|color| divided(color, alpha))).collect()
+}
+
 fn other(bytes: &[u8], format: ImageFormat) -> Result<(Picture, bool), DecodeError> {
     let malformed = |error: image::ImageError| match error {
         image::ImageError::IoError(io) if io.kind() == io::ErrorKind::UnexpectedEof => DecodeError::Truncated,
         other => DecodeError::Malformed(other.to_string().replace('\n', "; ")),
     };
+    let tag = |tag| if format == ImageFormat::Tiff { tiff_tag(bytes, tag) } else { None };
+    if tag(FILL_ORDER) == Some(2) {
+        return Err(DecodeError::BitOrder);
+    }
+    let bytes = if format == ImageFormat::Png { without_profile(bytes) } else { Cow::Borrowed(bytes) };
     let read = || {
-        let mut reader = image::ImageReader::with_format(Cursor::new(bytes), format);
+        let mut reader = image::ImageReader::with_format(Cursor::new(&*bytes), format);
         let mut limits = image::Limits::no_limits();
         limits.max_alloc = Some(MAX_MEMORY as u64);
         reader.limits(limits);
@@ -252,7 +318,11 @@ fn other(bytes: &[u8], format: ImageFormat) -> Result<(Picture, bool), DecodeErr
         let sample = if decoder.color_type() == image::ColorType::Rgb8 { stored } else { stored + 3 };
         within_memory((width, height), sample, || {
             let image = image::DynamicImage::from_decoder(decoder).map_err(malformed)?;
-            Ok((Picture { width, height, pixels: image.into_rgb8().into_raw() }, turned))
+            let pixels = match tag(EXTRA_SAMPLES) {
+                Some(1) if image.color().has_alpha() => divided_by_alpha(&image.into_rgba8()),
+                _ => image.into_rgb8().into_raw(),
+            };
+            Ok((Picture { width, height, pixels }, turned))
         })
     };
     // A decoder's panic is the file's fault, not the program's.
@@ -319,5 +389,71 @@ mod tests {
         bytes.extend(turned.concat());
         bytes.extend([0; 4]);
         assert!(decode_and_tell(&bytes).unwrap().1);
+    }
+
+    /// One line of RGBA pixels, with these tags beside those that it needs.
+    fn tiff(pixels: &[[u8; 4]], more: &[[u16; 2]]) -> Vec<u8> {
+        let mut bytes = [b"II".as_slice(), &42_u16.to_le_bytes(), &16_u32.to_le_bytes()].concat();
+        bytes.extend([8, 0].repeat(4));
+        let tags = |at: u16| {
+            let width = pixels.len() as u16;
+            let plain = [[256, width], [257, 1], [259, 1], [262, 2], [273, at], [277, 4], [278, 1], [279, 4 * width]];
+            let mut tags: Vec<(u16, u32, u16)> =
+                plain.iter().chain(more).map(|[tag, value]| (*tag, 1, *value)).collect();
+            tags.push((258, 4, 8));
+            tags.sort();
+            tags
+        };
+        let count = tags(0).len() as u16;
+        bytes.extend(count.to_le_bytes());
+        for (tag, count, value) in tags(16 + 2 + 12 * count + 4) {
+            bytes.extend([tag.to_le_bytes(), 3_u16.to_le_bytes()].concat());
+            bytes.extend([count.to_le_bytes(), u32::from(value).to_le_bytes()].concat());
+        }
+        bytes.extend([0; 4]);
+        bytes.extend(pixels.concat());
+        bytes
+    }
+
+    /// The colours that Pillow 13 gives, whose `RGBa` is divided in whole numbers.
+    #[test]
+    fn colours_that_are_multiplied_with_their_alpha_are_divided_again() {
+        let pixels = [[10, 20, 30, 128], [7, 8, 9, 0], [1, 2, 3, 255], [200, 0, 0, 100]];
+        let read = |more: &[[u16; 2]]| decode(&tiff(&pixels, more)).unwrap().pixels;
+        assert_eq!(read(&[[EXTRA_SAMPLES, 1]]), [19, 39, 59, 0, 0, 0, 1, 2, 3, 255, 0, 0]);
+        assert_eq!(read(&[[EXTRA_SAMPLES, 2]]), [10, 20, 30, 7, 8, 9, 1, 2, 3, 200, 0, 0]);
+    }
+
+    #[test]
+    fn bits_in_reverse_order_are_refused_by_their_tag() {
+        let pixels = [[10, 20, 30, 255]];
+        assert_eq!(decode(&tiff(&pixels, &[[EXTRA_SAMPLES, 2], [FILL_ORDER, 2]])), Err(DecodeError::BitOrder));
+        assert!(decode(&tiff(&pixels, &[[EXTRA_SAMPLES, 2], [FILL_ORDER, 1]])).is_ok());
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_broken() {
+        let none = |width, height| Err(DecodeError::NoPixels { width, height });
+        for (bytes, width, height) in
+            [("P5 0 0 255\n", 0, 0), ("P6 0 5 255\n", 0, 5), ("P5 5 0 255\n", 5, 0), ("P4 0 0\n", 0, 0)]
+        {
+            assert_eq!(decode(bytes.as_bytes()), none(width, height), "{bytes}");
+        }
+        let mut bytes = fixture("formats/colour.gif");
+        bytes[6..10].fill(0);
+        assert_eq!(decode(&bytes), none(0, 0));
+    }
+
+    /// The profile says nothing that is used, and is not unpacked: damaged, it would be told of.
+    #[test]
+    fn the_colour_profile_of_a_png_is_never_looked_at() {
+        let plain = fixture("grey.png");
+        let profile = [b"\0\0\0\x09iCCP".as_slice(), b"x\0\0no zlib"[..9].as_ref(), &[0; 4]].concat();
+        let with = [&plain[..33], &profile, &plain[33..]].concat();
+        assert!(matches!(without_profile(&plain), Cow::Borrowed(_)));
+        assert_eq!(*without_profile(&with), plain[..]);
+        assert_eq!(decode(&with), decode(&plain));
+        // Cut within it, it is cut.
+        assert!(decode(&with[..40]).is_err());
     }
 }

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use unicode_normalization::UnicodeNormalization;
+
 use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids};
 use crate::dataset::Source;
-use crate::{DataError, Dataset, Part};
+use crate::{DataError, Dataset, Part, repeats};
 
 /// Torchvision's list, and GIF and PBM.
 const EXTENSIONS: [&str; 11] = ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", "pbm", "pgm", "ppm"];
@@ -105,7 +107,7 @@ impl Parts {
             // One such name may be a class's: there are trains among the classes of several sets.
             (Some(one), None) | (None, Some(one)) => {
                 for other in beside.iter().filter(|name| !is_one_of(name, &OTHER_PARTS)) {
-                    if holds_image(&folder.join(other), 0)? {
+                    if holds_image(&folder.join(other))? {
                         let reason = format!(
                             "holds {one}/, a part by its name, and images in {other}/ beside it: name the part itself, or \
                              move classes, {one} too, below a folder val/ or train/"
@@ -120,21 +122,49 @@ impl Parts {
     }
 }
 
-/// Whether there is an image anywhere below.
-fn holds_image(folder: &Path, depth: usize) -> Result<bool, DataError> {
-    for (name, kind) in list(folder)? {
-        let found = match kind {
-            Kind::File(_) => is_image(&name),
-            Kind::Folder if !is_hidden(&name) && name != MACOS_FOLDER && depth < MAX_DEPTH => {
-                holds_image(&folder.join(name), depth + 1)?
+/// Whether there is an image anywhere below. Links may lead to one folder in very many ways: each is looked at once.
+fn holds_image(folder: &Path) -> Result<bool, DataError> {
+    let (mut seen, mut folders) = (BTreeSet::new(), vec![folder.to_path_buf()]);
+    while let Some(folder) = folders.pop() {
+        if !seen.insert(folder.canonicalize().map_err(DataError::io(&folder))?) {
+            continue;
+        }
+        for (name, kind) in list(&folder)? {
+            match kind {
+                Kind::File(_) if is_image(&name) => return Ok(true),
+                Kind::Folder if !is_hidden(&name) && name != MACOS_FOLDER => folders.push(folder.join(name)),
+                Kind::File(_) | Kind::Folder | Kind::Other => {}
             }
-            Kind::Folder | Kind::Other => false,
-        };
-        if found {
-            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// The validation part and the training part, where the one is the other once more: by a link, or with all its images under
+/// the same names.
+pub(crate) fn repeated(folder: &Path) -> Result<Option<[String; 2]>, DataError> {
+    let Parts { train: Some(train), validation: Some(validation), .. } = Parts::of(folder)? else { return Ok(None) };
+    let [ours, theirs] = [&validation, &train].map(|part| folder.join(part));
+    let same = Some([format!("{validation}/"), format!("{train}/")]);
+    if repeats::is_same(&ours, &theirs) {
+        return Ok(same);
+    }
+    let classes = entries(&ours)?.folders;
+    if classes.is_empty() || classes != entries(&theirs)?.folders {
+        return Ok(None);
+    }
+    let mut files = Vec::new();
+    for class in classes {
+        let of = |root: &Path| images(root, Path::new(&class), &mut BTreeMap::new());
+        let own = of(&ours)?;
+        // A training part is not read to be scored: what is wrong with it is no matter here.
+        if !of(&theirs).is_ok_and(|others| others == own) {
+            return Ok(None);
+        }
+        files.extend(own);
+    }
+    let is_copy = files.iter().all(|(file, _)| repeats::is_same(&ours.join(file), &theirs.join(file)));
+    Ok(same.filter(|_| is_copy))
 }
 
 fn is_image(name: &OsString) -> bool {
@@ -158,7 +188,7 @@ pub(crate) fn is_image_folder(folder: &Path) -> Result<bool, DataError> {
 pub(crate) fn beside_parquet(folder: &Path) -> Result<Vec<String>, DataError> {
     let mut found = Vec::new();
     for name in entries(folder)?.folders {
-        if !holds_image(&folder.join(&name), 0)? {
+        if !holds_image(&folder.join(&name))? {
             continue;
         }
         if [&TRAIN[..], &VALIDATION, &OTHER_PARTS].iter().any(|names| is_one_of(&name, names)) {
@@ -223,7 +253,14 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
     } else {
         for class in folders {
             let label = place(&class);
-            let label = label.ok_or_else(|| DataError::layout(&root.join(&class), format!("is not among {list}")))?;
+            let unknown = || {
+                let same = names.iter().find(|name| name.nfc().eq(class.nfc()));
+                let form = same.map_or_else(String::new, |name| {
+                    format!(", where {name:?} is the same in another Unicode form: rename one")
+                });
+                DataError::layout(&root.join(&class), format!("is not among {list}{form}"))
+            };
+            let label = label.ok_or_else(unknown)?;
             let images = images(&root, Path::new(&class), &mut passed_over)?;
             if images.is_empty() {
                 empty.push(class);
@@ -361,7 +398,7 @@ fn entries(folder: &Path) -> Result<Entries, DataError> {
     let (mut folders, mut passed_over) = (Vec::new(), BTreeMap::new());
     for (name, kind) in list(folder)? {
         match kind {
-            Kind::Folder if is_hidden(&name) => {}
+            Kind::Folder if is_hidden(&name) => *passed_over.entry(hidden_folder()).or_default() += 1,
             Kind::Folder if name == MACOS_FOLDER => *passed_over.entry(macos_folder()).or_default() += 1,
             Kind::Folder => folders.push(name.into_string().map_err(|name| {
                 DataError::layout(folder, format!("holds a folder whose name is not UTF-8: {name:?}; rename it"))
@@ -383,6 +420,10 @@ fn beside_classes(name: &OsStr) -> String {
 
 fn resource_fork() -> String {
     format!("{MACOS_FILE}* of macOS")
+}
+
+fn hidden_folder() -> String {
+    "hidden folder".to_owned()
 }
 
 fn macos_folder() -> String {
@@ -439,7 +480,7 @@ fn images(
             let mut pass = |kind: String| *passed_over.entry(kind).or_default() += 1;
             match kind {
                 Kind::Folder if name == MACOS_FOLDER => pass(macos_folder()),
-                Kind::Folder if is_hidden(&name) => pass("hidden folder".to_string()),
+                Kind::Folder if is_hidden(&name) => pass(hidden_folder()),
                 Kind::Folder => folders.push((folder.join(name), depth + 1)),
                 Kind::File(size) if is_image(&name) => images.push((folder.clone(), name, size)),
                 Kind::File(_) if is_resource_fork(&name) => pass(resource_fork()),

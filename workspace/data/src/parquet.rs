@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::prelude::*;
 
+use crate::classes::{misnumbered, spelt_number};
 use crate::dataset::{Source, twice};
 use crate::loader::WINDOW;
 use crate::{DataError, Dataset, extents};
@@ -31,11 +33,17 @@ struct Shard {
     image_column: String,
 }
 
-/// Encoded image and its path in the file, if it has one.
-type Row = (Vec<u8>, Option<String>);
+/// The rows of a group, as they were read: a few bytes of a file may say one image again and again.
+struct Images {
+    bytes: BinaryChunked,
+    paths: Option<StringChunked>,
+}
 
 /// The rows of a group.
-type Rows = Arc<Vec<Row>>;
+type Rows = Arc<Images>;
+
+/// Bytes of a path or a label; a longer one is none.
+const LONGEST: usize = 4096;
 
 /// More than any set of images has.
 const MOST_CLASSES: usize = 1 << 20;
@@ -51,21 +59,63 @@ struct Shards {
 }
 
 /// What a column of labels holds.
-#[derive(Debug, PartialEq)]
 enum Labels {
     Numbers(Vec<u32>),
-    Texts(Vec<String>),
+    Texts(Texts),
+}
+
+/// Texts, of which each is kept once, however many rows say it.
+#[derive(Default)]
+struct Texts {
+    /// Each with its place among `distinct`.
+    known: BTreeMap<Arc<str>, u32>,
+    /// In the order of their first rows.
+    distinct: Vec<Arc<str>>,
+    rows: Vec<u32>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        let place = self.known.get(text).copied().unwrap_or_else(|| {
+            let (text, place): (Arc<str>, _) = (text.into(), self.distinct.len() as u32);
+            self.distinct.push(text.clone());
+            self.known.insert(text, place);
+            place
+        });
+        self.rows.push(place);
+    }
+
+    fn extend(&mut self, other: &Texts) {
+        other.rows.iter().for_each(|&row| self.push(&other.distinct[row as usize]));
+    }
+
+    /// The first row of a distinct text.
+    fn row(&self, place: usize) -> usize {
+        self.rows.iter().position(|&row| row as usize == place).unwrap_or(0)
+    }
+
+    /// Of each distinct text its place among `names`; else the first that has none.
+    fn places<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<u32>, usize> {
+        let places: BTreeMap<&str, u32> = names.into_iter().zip(0..).collect();
+        let place = |(at, text): (usize, &Arc<str>)| places.get(&**text).copied().ok_or(at);
+        self.distinct.iter().enumerate().map(place).collect()
+    }
 }
 
 /// Class names, and the file that lists them.
 pub(crate) type ClassNames = (PathBuf, Vec<String>);
 
 /// Opens the shards of one part, in order. `class_names`: those of a file beside it; where a shard has its own, they must be
-/// the same. Labels that are text are places among the class names, or the numbers that they spell; where nobody lists names,
-/// places among their own, sorted.
-pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames>) -> Result<Dataset, DataError> {
+/// the same. Labels that are text are places among the class names, else among the `classifier`'s, else the numbers that they
+/// spell; where nobody lists names, places among their own, sorted.
+pub(crate) fn open(
+    name: &str,
+    paths: &[PathBuf],
+    class_names: Option<ClassNames>,
+    classifier: Option<&[String]>,
+) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
-    let (mut numbers, mut texts): (Vec<u32>, Vec<String>) = (Vec::new(), Vec::new());
+    let (mut numbers, mut texts) = (Vec::new(), Texts::default());
     let mut names = class_names;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
@@ -85,9 +135,9 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
-            Labels::Texts(labels) => texts.extend(labels),
+            Labels::Texts(labels) => texts.extend(&labels),
         }
-        if !numbers.is_empty() && !texts.is_empty() {
+        if !numbers.is_empty() && !texts.rows.is_empty() {
             return Err(wrong("its labels are text where another shard's are numbers, or the reverse".into()));
         }
         if let Some(class) = header.class_names.as_deref().and_then(twice) {
@@ -102,24 +152,27 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
         }
     }
     // One of them is empty.
-    let (rows, images) = (numbers.len() + texts.len(), source.runs.iter().sum::<usize>());
+    let (rows, images) = (numbers.len() + texts.rows.len(), source.runs.iter().sum::<usize>());
     if rows != images || rows == 0 {
         let reason = format!("{rows} labels for {images} images");
         return Err(DataError::Labels { set: name.to_string(), reason });
     }
-    let mut names = names.map(|(_, names)| names);
-    let own_names = names.is_none();
-    let labels = match texts.is_empty() {
-        true => numbers,
-        false => of_texts(&texts, &mut names).map_err(|(index, reason)| DataError::Labels {
-            set: name.to_string(),
-            reason: format!("{}: {reason}", source.shard_and_row(index)),
-        })?,
+    let at_row = |index: usize, reason: String| DataError::Labels {
+        set: name.to_string(),
+        reason: format!("{}: {reason}", source.shard_and_row(index)),
+    };
+    let Places { labels, names, is_alphabetical } = match texts.rows.is_empty() {
+        true => Places { labels: numbers, names, is_alphabetical: false },
+        false => of_texts(&texts, names, classifier).map_err(|(index, reason)| at_row(index, reason))?,
     };
     match names {
-        Some(names) => {
+        Some((list, names)) => {
+            if let Some((row, label)) = labels.iter().enumerate().find(|(_, label)| **label as usize >= names.len()) {
+                let (count, list) = (names.len(), list.file_name().unwrap_or_default().to_string_lossy());
+                return Err(at_row(row, format!("the label {label} is beyond the {count} class names of {list}")));
+            }
             let set = Dataset::from_source(name, names, Box::new(source), labels)?;
-            Ok(if own_names { set.alphabetical() } else { set })
+            Ok(if is_alphabetical { set.alphabetical() } else { set })
         }
         None => {
             let last = labels.iter().zip(0..).max_by_key(|(label, _)| **label);
@@ -136,44 +189,60 @@ pub(crate) fn open(name: &str, paths: &[PathBuf], class_names: Option<ClassNames
     }
 }
 
-/// Of each label its place among `names`, or the number that it spells; where it does neither, and nobody lists names, they
-/// become the labels' own, sorted. An error has the place of the label.
-fn of_texts(texts: &[String], names: &mut Option<Vec<String>>) -> Result<Vec<u32>, (usize, String)> {
-    let is_number = |text: &String| {
-        let digits = text.strip_prefix('-').unwrap_or(text);
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    if let Some(row) = texts.iter().position(String::is_empty) {
-        return Err((row, "has no label (an empty text)".to_owned()));
+/// What labels that are text became.
+struct Places {
+    labels: Vec<u32>,
+    /// None where they are numbers, and nobody lists names.
+    names: Option<ClassNames>,
+    is_alphabetical: bool,
+}
+
+/// Of each label its place among `names`, or where there are none among the `classifier`'s; or the number that it spells.
+/// Where it does neither, and nobody lists names, they become the labels' own, sorted. An error has the row of the label.
+fn of_texts(
+    texts: &Texts,
+    names: Option<ClassNames>,
+    classifier: Option<&[String]>,
+) -> Result<Places, (usize, String)> {
+    let wrong = |text: usize, reason: String| (texts.row(text), reason);
+    if let Some(&text) = texts.known.get("") {
+        return Err(wrong(text as usize, "has no label (an empty text)".to_owned()));
     }
-    let places = |names: &[String]| {
-        let places: BTreeMap<&str, u32> = names.iter().map(String::as_str).zip(0..).collect();
-        let place = |(row, text): (usize, &String)| places.get(text.as_str()).copied().ok_or(row);
-        texts.iter().enumerate().map(place).collect::<Result<Vec<u32>, usize>>()
+    let listed = |places: Vec<u32>, names: Option<ClassNames>| {
+        let labels = texts.rows.iter().map(|&row| places[row as usize]).collect();
+        Places { labels, names, is_alphabetical: false }
     };
-    let stray = match names.as_deref().map(places) {
-        Some(Ok(places)) => return Ok(places),
-        Some(Err(row)) => Some(row),
-        None => None,
-    };
-    let numbers = texts.iter().filter(|text| is_number(text)).count();
-    match stray {
-        // Sorted as text, 10 would come before 2.
-        _ if numbers == texts.len() => texts
-            .iter()
-            .enumerate()
-            .map(|(row, text)| number(text.parse().ok(), text).map_err(|reason| (row, reason)))
-            .collect(),
-        Some(row) => Err((row, format!("the label {:?} is not among its class names", texts[row]))),
-        None if numbers > 0 => {
-            let row = texts.iter().position(|text| !is_number(text)).unwrap_or(0);
-            Err((row, format!("the label {:?} is no number, as others are", texts[row])))
+    let among = |names: &[String]| texts.places(names.iter().map(String::as_str));
+    let stray = match (&names, classifier.map(among)) {
+        (Some((_, list)), _) => match among(list) {
+            Ok(places) => return Ok(listed(places, names)),
+            Err(text) => Some(text),
+        },
+        (None, Some(Ok(places))) => {
+            let names = classifier.unwrap_or_default().to_vec();
+            return Ok(listed(places, Some((PathBuf::new(), names))));
         }
-        None => {
-            let own = names.insert(texts.to_vec());
-            own.sort_unstable();
-            own.dedup();
-            places(own).map_err(|row| (row, "has no label".to_owned()))
+        (None, _) => None,
+    };
+    let numbers: Vec<Option<i128>> = texts.distinct.iter().map(|text| spelt_number(text)).collect();
+    let is_in_order = names.as_ref().is_none_or(|(_, names)| misnumbered(names).is_none());
+    match (stray, numbers.iter().position(Option::is_none)) {
+        // Sorted as text, 10 would come before 2.
+        (_, None) if is_in_order => {
+            let place = |(at, text): (usize, &Arc<str>)| number(numbers[at], text).map_err(|reason| wrong(at, reason));
+            let places = texts.distinct.iter().enumerate().map(place).collect::<Result<_, _>>()?;
+            Ok(listed(places, names))
+        }
+        (Some(text), _) => {
+            Err(wrong(text, format!("the label {:?} is not among its class names", texts.distinct[text])))
+        }
+        (None, Some(text)) if numbers.iter().any(Option::is_some) => {
+            Err(wrong(text, format!("the label {:?} is no number, as others are", texts.distinct[text])))
+        }
+        (None, _) => {
+            let own: Vec<String> = texts.known.keys().map(ToString::to_string).collect();
+            let places = among(&own).map_err(|text| wrong(text, "has no label".to_owned()))?;
+            Ok(Places { is_alphabetical: true, ..listed(places, Some((PathBuf::new(), own))) })
         }
     }
 }
@@ -208,7 +277,7 @@ impl Shards {
         let rows = Arc::new(read(&shard.path, images)?);
         recent.push_back((number, rows.clone()));
         // The loader shuffles within a window, so two windows are in use at a time.
-        let held = |recent: &Recent| recent.iter().map(|(_, rows)| rows.len()).sum::<usize>();
+        let held = |recent: &Recent| recent.iter().map(|(_, rows)| rows.bytes.len()).sum::<usize>();
         while recent.len() > 2 && held(&recent) > 2 * WINDOW + group.rows {
             recent.pop_front();
         }
@@ -221,32 +290,42 @@ impl Shards {
         format!("{file} row {}", group.row + index - group.first)
     }
 
-    fn row<T>(&self, index: usize, take: impl FnOnce(&Row) -> T) -> Result<T, DataError> {
+    /// Calls `take` with the rows of a group and the place among them.
+    fn row<T>(&self, index: usize, take: impl FnOnce(&Images, usize) -> T) -> Result<T, DataError> {
         let number = self.group(index);
         let rows = self.rows(number)?;
-        let row = rows.get(index - self.groups[number].first);
-        let path = &self.shards[self.groups[number].shard].path;
-        row.map(take).ok_or_else(|| DataError::Parquet { path: path.clone(), reason: "a row group is short".into() })
+        let at = index - self.groups[number].first;
+        if at >= rows.bytes.len() {
+            let path = self.shards[self.groups[number].shard].path.clone();
+            return Err(DataError::Parquet { path, reason: "a row group is short".into() });
+        }
+        Ok(take(&rows, at))
+    }
+
+    /// The path in the file, if it has one: every image is given a name, and one of a megabyte would fill the memory.
+    fn path(&self, index: usize) -> Option<String> {
+        let path =
+            |rows: &Images, at| rows.paths.as_ref()?.get(at).filter(|path| path.len() <= LONGEST).map(String::from);
+        self.row(index, path).ok().flatten()
     }
 }
 
 impl Source for Shards {
     /// The path in the file, if it has one.
     fn name(&self, index: usize) -> String {
-        let path = self.row(index, |(_, path)| path.clone()).ok().flatten();
-        path.unwrap_or_else(|| self.shard_and_row(index))
+        self.path(index).unwrap_or_else(|| self.shard_and_row(index))
     }
 
     fn location(&self, index: usize) -> String {
         let row = self.shard_and_row(index);
-        match self.row(index, |(_, path)| path.clone()) {
-            Ok(Some(path)) => format!("{path} ({row})"),
-            _ => row,
+        match self.path(index) {
+            Some(path) => format!("{path} ({row})"),
+            None => row,
         }
     }
 
     fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        self.row(index, |(bytes, _)| bytes.clone())
+        self.row(index, |rows, at| rows.bytes.get(at).unwrap_or_default().to_vec())
     }
 
     fn total_bytes(&self) -> u64 {
@@ -283,6 +362,12 @@ fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wron
     let error = |reason: String| DataError::Parquet { path: path.to_path_buf(), reason };
     let damaged =
         |reason: String| error(format!("not a readable parquet file: {}", reason.lines().next().unwrap_or_default()));
+    let mut head = Vec::new();
+    file.by_ref().take(sandglass_files::HEAD as u64).read_to_end(&mut head).map_err(DataError::io(path))?;
+    match sandglass_files::kind(&head) {
+        Some(kind) if !head.starts_with(b"PAR1") => return Err(error(format!("no parquet file: it is {kind}"))),
+        _ => {}
+    }
     extents::check(&mut file).map_err(damaged)?;
     // One thread, so that `catch` sees every panic.
     let reader = ParquetReader::new(file).read_parallel(ParallelStrategy::None);
@@ -318,12 +403,21 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     };
     let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
     // Told here, once, and not image by image.
-    let is_struct = |field: &ArrowField| match &field.dtype {
-        ArrowDataType::Struct(fields) => fields.iter().any(|field| field.name == "bytes"),
-        _ => false,
+    let bytes_of = |field: &ArrowField| match &field.dtype {
+        ArrowDataType::Struct(fields) => {
+            fields.iter().find(|field| field.name == "bytes").map(|field| field.dtype.clone())
+        }
+        _ => None,
     };
-    if !schema.get(&image_column).is_some_and(is_struct) {
-        return Err(no_images(&image_column));
+    match schema.get(&image_column).and_then(bytes_of) {
+        None => return Err(no_images(&image_column)),
+        Some(ArrowDataType::Binary | ArrowDataType::LargeBinary | ArrowDataType::BinaryView) => {}
+        Some(dtype) => {
+            let what = no_label(&dtype).unwrap_or_else(|| "text or numbers".to_owned());
+            return Err(Wrong::Content(format!(
+                "its column {image_column} holds {what} for bytes, and no encoded images"
+            )));
+        }
     }
     if let Some(dtype) = schema.get(&label_column).and_then(|field| no_label(&field.dtype)) {
         return Err(no_labels(&label_column, &dtype));
@@ -359,9 +453,17 @@ fn labels(column: &Column) -> Result<Labels, Wrong> {
     if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
         return Err(no_labels(column.name(), &dtype.to_string()));
     }
-    let texts = column.strict_cast(&DataType::String)?;
-    let label = |(row, label): (usize, Option<&str>)| label.map(String::from).ok_or_else(|| missing(row));
-    Ok(Labels::Texts(texts.str()?.iter().enumerate().map(label).collect::<Result<_, _>>()?))
+    let column = column.strict_cast(&DataType::String)?;
+    let mut texts = Texts::default();
+    for (row, label) in column.str()?.iter().enumerate() {
+        match label.ok_or_else(|| missing(row))? {
+            label if label.len() > LONGEST => {
+                return Err(at(row, format!("has a label of {} bytes: no name of a class", label.len())));
+            }
+            label => texts.push(label),
+        }
+    }
+    Ok(Labels::Texts(texts))
 }
 
 fn no_labels(column: &str, dtype: &str) -> Wrong {
@@ -406,19 +508,14 @@ fn no_images(column: &str) -> Wrong {
     Wrong::Content(format!("its column {column} holds no {{bytes, path}}"))
 }
 
-fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) -> Result<Vec<Row>, Wrong> {
+fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) -> Result<Images, Wrong> {
     let table = reader.with_columns(Some(vec![column.to_string()])).with_slice(Some((row, rows))).finish()?;
     let Ok(images) = table.column(column)?.struct_() else {
         return Err(no_images(column));
     };
-    let bytes = images.field_by_name("bytes")?;
-    let paths = images.field_by_name("path").ok();
-    let paths = paths.as_ref().and_then(|paths| paths.str().ok());
-    let rows = bytes.binary()?.iter().enumerate().map(|(at, bytes)| {
-        let path = paths.and_then(|paths| paths.get(at)).map(String::from);
-        (bytes.unwrap_or_default().to_vec(), path)
-    });
-    Ok(rows.collect())
+    let bytes = images.field_by_name("bytes")?.binary()?.clone();
+    let paths = images.field_by_name("path").ok().and_then(|paths| paths.str().ok().cloned());
+    Ok(Images { bytes, paths })
 }
 
 #[cfg(test)]
@@ -426,7 +523,7 @@ mod tests {
     use super::*;
 
     fn reason(path: &Path) -> String {
-        open("set", &[path.to_path_buf()], None).err().unwrap().to_string()
+        open("set", &[path.to_path_buf()], None, None).err().unwrap().to_string()
     }
 
     /// Three images, of which nothing is asked, and their labels.

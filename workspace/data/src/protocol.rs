@@ -36,6 +36,9 @@ impl Default for Protocol {
     }
 }
 
+/// The official detection code's 1/255 is the least that anybody feeds a network with.
+const LEAST: f32 = 0.001;
+
 impl Protocol {
     /// The official detection code's values: bytes less (123, 117, 104), without a deviation.
     pub fn official_detector() -> Self {
@@ -46,7 +49,7 @@ impl Protocol {
     ///
     /// # Errors
     ///
-    /// [`DataError::Protocol`] where the mean is not within 0..=1, a standard deviation is not above 0 and at most 1 (no
+    /// [`DataError::Protocol`] where the mean is not within 0..=1, a standard deviation is not from 0.001 to 1 (no
     /// values in 0..1 deviate by more, and a network would see next to one colour), or `resize` is 0.
     pub fn check(&self) -> Result<(), DataError> {
         let refused = |reason: String| Err(DataError::Protocol(reason));
@@ -55,6 +58,10 @@ impl Protocol {
         }
         if !self.std.iter().all(|std| std.is_normal() && *std > 0.0) {
             return refused(format!("std {:?}: use numbers above 0", self.std));
+        }
+        if self.std.iter().any(|std| *std < LEAST) {
+            let reason = "use numbers from 0.001 on; pixels are in 0..1, and a network would see nothing but extremes";
+            return refused(format!("std {:?}: {reason}", self.std));
         }
         if self.std.iter().any(|std| *std > 1.0) {
             let reason = "use numbers up to 1; pixels are in 0..1, so one of 0..255 is divided by 255";

@@ -14,6 +14,9 @@ use crate::{DataError, Picture};
 /// no hash depends on a machine.
 const SIZED: usize = 2 << 30;
 
+/// Beside twice the files, bytes that the names of their images may take: a few bytes of a file may say one again and again.
+const NAMES: u64 = 64 << 20;
+
 /// Images that are decoded in parallel before they are put in place.
 const CHUNK: usize = 1024;
 
@@ -52,12 +55,12 @@ pub(crate) struct Reading {
 ///
 /// # Errors
 ///
-/// [`DataError::Broken`] names the images that cannot be read or decoded.
+/// [`DataError::Broken`] names the images that cannot be read or decoded; [`DataError::Size`] of names out of all measure.
 pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usize) -> Result<Reading, DataError> {
     let (mut names, mut digests, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
     let (mut turned, mut failures) = (Vec::new(), Vec::new());
     let (mut size, mut one_size, mut keep) = (None, true, true);
-    let mut total: usize = 0;
+    let (mut total, mut named) = (0_usize, 0_u64);
     for part in parts(source.runs(), images) {
         let most = if one_size { room.max(SIZED) } else { room };
         // Counted while they are decoded, so that a chunk of large images is dropped one by one.
@@ -70,7 +73,13 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
             Ok((digest, size, turned, fits.then_some(picture)))
         };
         let chunk: Vec<Result<_, DataError>> = part.clone().into_par_iter().map(read).collect();
+        let from = names.len();
         names.par_extend(part.into_par_iter().map(|index| source.name(index)));
+        named += names[from..].iter().map(String::len).sum::<usize>() as u64;
+        if named > source.total_bytes().saturating_mul(2).saturating_add(NAMES) {
+            let reason = format!("the names of its first {} images are longer than its files", names.len());
+            return Err(DataError::Size { set: set.to_owned(), reason });
+        }
         for image in chunk {
             match image {
                 Ok((digest, (height, width), is_turned, picture)) => {

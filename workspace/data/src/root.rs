@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::classes::{imagenet_wnids, is_wnid};
+use crate::classes::{imagenet_wnids, is_numbered, is_wnid};
 use crate::dataset::twice;
 use crate::parquet::ClassNames;
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
@@ -62,7 +62,7 @@ pub fn offline() -> bool {
 /// What is nowhere, has no layout that is known, lacks the part, holds broken images, or classes that cannot be the
 /// classifier's.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
-    let set = open_any(what, part, classes)?;
+    let set = open_any(what, part, classes, None)?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
@@ -74,22 +74,66 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
 ///
 /// # Errors
 ///
-/// Those of [`open`].
+/// Those of [`open`]; labels that are numbers where `names` are too, in another order.
 pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, DataError> {
     // A classifier of 1000 other classes knows nothing of ImageNet's.
-    let classes = (names == imagenet_wnids()).then_some(IMAGENET);
-    let set = open_any(what, part, classes)?.in_order_of(names);
+    let is_imagenet = names == imagenet_wnids() || names.len() == IMAGENET && is_numbered(names);
+    let set = open_any(what, part, is_imagenet.then_some(IMAGENET), Some(names))?.in_order_of(names);
     set.check_classes(names.len())?;
+    set.check_numbers(names)?;
     Ok(set)
 }
 
-fn open_any(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+/// The validation part of the set whose training part is `training`, with that one's labels; `classes` as for [`open`].
+///
+/// # Errors
+///
+/// Those of [`open`]; classes that are not those of the training part.
+pub fn open_validation(what: &str, classes: Option<usize>, training: &Dataset) -> Result<Dataset, DataError> {
+    let names = training.names_classes().then(|| training.classes());
+    let set = open_any(what, Part::Validation, classes, names)?;
+    if let Some(classes) = classes {
+        set.check_classes(classes)?;
+    }
+    let set = match names {
+        Some(names) => set.in_order_of(names),
+        None => set,
+    };
+    set.check_same_classes(training)?;
+    Ok(set)
+}
+
+/// Refuses a set whose validation part is its training part once more, by links or as a copy: a score of training images says
+/// nothing. Only files of equal names and sizes are read.
+///
+/// # Errors
+///
+/// [`DataError::NoPart`] where it is; folders that cannot be read.
+pub fn check_parts_differ(what: &str) -> Result<(), DataError> {
+    // Embedded sets are drawn, whatever lies here.
+    let Some(path) = place(what).filter(|path| what != "embedded" && path.is_dir()) else { return Ok(()) };
+    let repeated = match shards::is_parquet_folder(&path)? {
+        true => shards::repeated(&path)?,
+        false if cifar10::is_cifar10(&path) => None,
+        false => folder::repeated(&path)?,
+    };
+    match repeated {
+        None => Ok(()),
+        Some([part, of]) => {
+            let reason = format!("{part} is {of} once more: its validation images are its training images");
+            Err(DataError::no_part(&path, &reason))
+        }
+    }
+}
+
+/// `names`: the classifier's, for labels that are text.
+fn open_any(what: &str, part: Part, classes: Option<usize>, names: Option<&[String]>) -> Result<Dataset, DataError> {
     match what {
         "embedded" => {
             let set = Embedded::default().open(part)?;
             Ok(set.with_origin(if part == Part::Train { "train, drawn" } else { "validation, drawn" }, Vec::new()))
         }
-        _ => open_path(what, part, classes),
+        _ => open_path(what, part, classes, names),
     }
 }
 
@@ -98,14 +142,18 @@ pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
     DataError::Nowhere { what: what.to_owned(), reason }
 }
 
-fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+fn place(what: &str) -> Option<PathBuf> {
     let given = PathBuf::from(what);
-    let found = if given.exists() { Some(given.clone()) } else { find_data(what) };
+    if given.exists() { Some(given) } else { find_data(what) }
+}
+
+fn open_path(what: &str, part: Part, classes: Option<usize>, names: Option<&[String]>) -> Result<Dataset, DataError> {
+    let found = place(what);
     if what == "cifar10" && found.is_none() {
         // Fetched before; this function opens no socket.
         let hub = Hub { offline: true, ..Hub::from_env() };
         let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
-        return open_shards(what, &folder, part, Vec::new());
+        return open_shards(what, &folder, part, Vec::new(), names);
     }
     let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
@@ -115,7 +163,7 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
         return match part {
             Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
             Part::Train | Part::Scored => {
-                let set = parquet::open(&name, std::slice::from_ref(&path), None)?;
+                let set = parquet::open(&name, std::slice::from_ref(&path), None, names)?;
                 imagenet(set.with_origin(&*name, Vec::new()))
             }
         };
@@ -132,7 +180,7 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
         return cifar10::open(&path, part);
     }
     if is_parquet {
-        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?)?);
+        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, names)?);
     }
     if folder::is_image_folder(&path)? {
         return folder::open(&path, part, classes);
@@ -143,16 +191,23 @@ fn open_path(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, 
     ))
 }
 
-fn open_shards(name: &str, folder: &Path, part: Part, folders_beside: Vec<String>) -> Result<Dataset, DataError> {
+fn open_shards(
+    name: &str,
+    folder: &Path,
+    part: Part,
+    folders_beside: Vec<String>,
+    names: Option<&[String]>,
+) -> Result<Dataset, DataError> {
     let shards::Found { files, part, mut beside } = shards::shards(folder, part)?;
     beside.extend(folders_beside);
-    Ok(parquet::open(name, &files, class_names(folder)?)?.with_origin(part, beside))
+    Ok(parquet::open(name, &files, class_names(folder)?, names)?.with_origin(part, beside))
 }
 
 /// From `wnids.txt` (in any order; a label is a place among the sorted wnids), if there is one.
 fn class_names(folder: &Path) -> Result<Option<ClassNames>, DataError> {
     let path = folder.join("wnids.txt");
-    if !path.is_file() {
+    // A link to nothing is there, and cannot be read.
+    if path.symlink_metadata().is_err() {
         return Ok(None);
     }
     let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;

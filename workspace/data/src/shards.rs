@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::folder::is_resource_fork;
-use crate::{DataError, Part};
+use crate::{DataError, Part, repeats};
 
 /// Names of the parts, in any case of letters. A test part is scored where there is no validation part.
 const TRAIN: &str = "train";
@@ -104,7 +104,11 @@ fn of_files(folder: &Path) -> Result<Parts, DataError> {
 /// The parts that have a folder each.
 fn of_folders(folder: &Path) -> Result<Parts, DataError> {
     let mut parts = Parts::new();
-    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    // Of large sets the hub converts the first rows of each part, and says so.
+    let name = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        name.strip_prefix("partial-").map(str::to_owned).unwrap_or(name)
+    };
     let is_known = |name: &str| name == TRAIN || name == TEST || VALIDATION.contains(&name);
     // Names first: the folder may be a class of a thousand images.
     for part in paths(folder, |path| is_known(&name(path)) && path.is_dir())? {
@@ -200,6 +204,17 @@ pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
     let beside =
         parts.iter().filter(|(other, _)| !other_half(other)).map(|(other, shards)| called(other, shards)).collect();
     Ok(Found { files, part: part_name, beside })
+}
+
+/// A file of the scored part and one of the training part that is the same.
+pub(crate) fn repeated(folder: &Path) -> Result<Option<[String; 2]>, DataError> {
+    let [Ok(training), Ok(scored)] = [Part::Train, Part::Scored].map(|part| shards(folder, part)) else {
+        return Ok(None);
+    };
+    let pair =
+        |file: &PathBuf| Some([file.clone(), training.files.iter().find(|of| repeats::is_same(file, of))?.clone()]);
+    let pair = scored.files.iter().find_map(pair);
+    Ok(pair.map(|pair| pair.map(|path| path.strip_prefix(folder).unwrap_or(&path).display().to_string())))
 }
 
 /// One sharding, each number once.

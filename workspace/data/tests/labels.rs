@@ -189,3 +189,104 @@ fn a_label_beyond_all_numbers_is_named_by_row_and_the_file_is_not_blamed() {
         assert!(error.contains(&format!("its column label holds {kind}: no numbers")), "{error}");
     }
 }
+
+/// A folder of pictures for each class.
+fn folders(classes: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for class in classes {
+        fs::create_dir(folder.path().join(class)).unwrap();
+        fs::copy(fixtures().join("grey.png"), folder.path().join(class).join("1.png")).unwrap();
+    }
+    folder
+}
+
+/// As a folder of eleven classes has them.
+const SORTED: [&str; 11] = ["0", "1", "10", "2", "3", "4", "5", "6", "7", "8", "9"];
+const IN_ORDER: [&str; 11] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+
+#[test]
+fn names_that_are_numbers_are_names() {
+    // A classifier that was trained on folders is asked of text, of ClassLabel and of folders.
+    let text = Written::new(texts(&["0", "10", "2"]), None);
+    let set = text.open_named(&SORTED).unwrap();
+    assert_eq!((labels(&set), set.labels_by()), (vec![0, 2, 3], "name"));
+    let listed = Written::new(numbers(&[0, 10, 2]), Some(&strings(&IN_ORDER)));
+    assert_eq!(labels(&listed.open_named(&SORTED).unwrap()), [0, 2, 3]);
+    // One that was trained on numbers is asked of folders.
+    let folder = folders(&SORTED);
+    let set = open_named(folder.path().to_str().unwrap(), Part::Scored, &strings(&IN_ORDER)).unwrap();
+    assert_eq!((labels(&set), set.labels_by()), (vec![0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9], "name"));
+    // Whatever a number looks like, it is one.
+    for spelt in [["0", "10", "2"], [" 0", " 10", " 2"], ["0.0", "10.0", "2.0"], ["+0", "010", "2."]] {
+        let written = Written::new(texts(&spelt), None);
+        for set in [written.open(Some(11)).unwrap(), written.open_named(&IN_ORDER).unwrap()] {
+            assert_eq!(labels(&set), [0, 10, 2], "{spelt:?}");
+        }
+    }
+}
+
+#[test]
+fn a_number_that_may_be_a_place_or_a_name_is_refused() {
+    let wanted = "its labels are numbers, and the classifier's class 2 is called \"10\"";
+    let error = message(Written::new(numbers(&[0, 10, 2]), None).open_named(&SORTED));
+    assert!(error.contains(wanted), "{error}");
+    for spelt in [[" 0", " 10", " 2"], ["0.0", "10.0", "2.0"]] {
+        let error = message(Written::new(texts(&spelt), None).open_named(&SORTED));
+        assert!(error.contains(wanted), "{error}");
+        // The set's own list of names is one too.
+        let error = message(Written::new(texts(&spelt), Some(&strings(&SORTED))).open(None));
+        assert!(error.contains("row 0: the label") && error.contains("is not among its class names"), "{error}");
+    }
+}
+
+#[test]
+fn a_label_beyond_its_own_list_of_names_is_not_the_classifiers_fault() {
+    let names = strings(&["cat", "dog", "frog"]);
+    let error = message(Written::new(numbers(&[1, 3]), Some(&names)).open(Some(10)));
+    let wanted = "validation.parquet row 1: the label 3 is beyond the 3 class names of validation.parquet";
+    assert!(error.ends_with(wanted), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("validation.parquet"), numbers(&[0, 2]), None);
+    fs::write(folder.path().join("wnids.txt"), "n01440764\nn01443537\n").unwrap();
+    let error = message(open(folder.path().to_str().unwrap(), Part::Scored, None));
+    assert!(error.ends_with("row 1: the label 2 is beyond the 2 class names of wnids.txt"), "{error}");
+}
+
+#[test]
+fn outputs_are_as_many_as_the_classifier_has() {
+    let set = Written::new(numbers(&[0, 2]), None).open(Some(5)).unwrap();
+    assert_eq!(set.output_names(5), ["0", "1", "2", "3", "4"]);
+    let names = strings(&["cat", "dog"]);
+    assert_eq!(Written::new(numbers(&[0, 1]), Some(&names)).open(None).unwrap().output_names(2), names);
+}
+
+#[test]
+fn what_is_no_parquet_file_is_called_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let refusal = message(open(path.to_str().unwrap(), Part::Scored, None));
+        fs::remove_file(path).unwrap();
+        refusal
+    };
+    let picture = fs::read(fixtures().join("grey.png")).unwrap();
+    for (name, bytes, what) in [
+        ("a.png", &picture[..], "a PNG image"),
+        ("a.zip", b"PK\x03\x04....", "a zip archive"),
+        ("validation.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of git-lfs"),
+        ("validation.parquet", b"", "an empty file"),
+    ] {
+        let error = refused(name, bytes);
+        assert!(error.contains(&format!("{name}: no parquet file: it is {what}")), "{error}");
+    }
+    assert!(refused("validation.parquet", b"PAR1 and no more").contains("not a readable parquet file"));
+    // A sound file, whose images are text.
+    let path = folder.path().join("validation.parquet");
+    let bytes = Column::new("bytes".into(), ["iVBORw0KGgo="]);
+    let images = StructChunked::from_columns("image".into(), 1, &[bytes]).unwrap().into_series();
+    let mut table = DataFrame::new(1, vec![images.into(), numbers(&[0]).into()]).unwrap();
+    ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
+    let error = message(open(path.to_str().unwrap(), Part::Scored, None));
+    assert!(error.contains("its column image holds text or numbers for bytes, and no encoded images"), "{error}");
+}

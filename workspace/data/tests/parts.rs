@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{DataError, Dataset, Part, open};
+use sandglass_data::{DataError, Dataset, Part, check_parts_differ, open};
 
 const SHARD: &str = "parquet/shards/valid.parquet";
 
@@ -186,4 +186,80 @@ fn an_orientation_that_is_not_applied_is_counted() {
     assert_eq!(set.listing(), "2 images of 2 classes, 1 with an orientation tag, which is not applied");
     assert_eq!(set.picture(0).unwrap().width, 64);
     assert_eq!([0, 1].map(|index| set.subset("one", &[index]).turned()), [Some(1), Some(0)]);
+}
+
+/// Whether the set's validation part is its training part once more.
+fn repeated(set: &Folder) -> Option<String> {
+    check_parts_differ(set.path().to_str().unwrap()).err().map(|error| {
+        assert!(matches!(error, DataError::NoPart { .. }), "{error}");
+        error.to_string()
+    })
+}
+
+#[test]
+fn a_validation_part_that_is_the_training_part_is_found() {
+    let copy = Folder::of(&["train/a/1.png", "train/b/2.png", "val/a/1.png", "val/b/2.png"]);
+    let told = "val/ is train/ once more: its validation images are its training images";
+    assert!(repeated(&copy).unwrap().ends_with(told));
+    // One image more, one image less, or one byte of another: no copy.
+    copy.add("val/b/3.png", "grey.png");
+    assert_eq!(repeated(&copy), None);
+    fs::remove_file(copy.path().join("val/b/3.png")).unwrap();
+    let image = copy.path().join("val/b/2.png");
+    let mut bytes = fs::read(&image).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&image, bytes).unwrap();
+    assert_eq!(repeated(&copy), None);
+    let [one, two] = ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"];
+    let told = format!("{two} is {one} once more: its validation images are its training images");
+    assert!(repeated(&Folder::of(&[one, two])).unwrap().ends_with(&told));
+    for apart in [Folder::of(&[one]), Folder::of(&[two]), Folder::of(&["a/1.png", "b/1.png"])] {
+        assert_eq!(repeated(&apart), None);
+    }
+    check_parts_differ("embedded").unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_in_no_circles() {
+    use std::os::unix::fs::symlink;
+    let linked = Folder::of(&["train/a/1.png"]);
+    symlink("train", linked.path().join("val")).unwrap();
+    assert!(repeated(&linked).unwrap().contains("val/ is train/ once more"));
+    // Three links to the folder that they lie in are three paths at each step: 3^16 at the old limit.
+    for beside in ["val/a/1.png", "valid.parquet"] {
+        let set = Folder::of(&[beside]);
+        let old = set.path().join("old");
+        fs::create_dir(&old).unwrap();
+        ["l1", "l2", "l3"].iter().for_each(|link| symlink(".", old.join(link)).unwrap());
+        assert!(!set.open(Part::Scored).unwrap().is_empty());
+        // An image below is still found.
+        set.add("old/deep/1.png", "grey.png");
+        match set.open(Part::Scored) {
+            Ok(read) => assert_eq!(read.beside(), ["old/"]),
+            Err(error) => assert!(error.to_string().contains("images in old/ beside it"), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn hidden_folders_among_the_classes_are_counted() {
+    let set =
+        Folder::of(&["a/1.png", "b/1.png", ".ipynb_checkpoints/1.png", "a/.old/1.png"]).open(Part::Scored).unwrap();
+    assert_eq!((set.len(), set.passed_over()["hidden folder"]), (2, 2));
+}
+
+#[test]
+fn names_that_differ_in_their_unicode_form_are_said_to() {
+    let set = Folder::of(&["train/caf\u{e9}/1.png", "val/cafe\u{301}/2.png"]);
+    let error = set.refusal(Part::Scored);
+    assert!(error.contains("is not among the classes in train/, where") && error.contains("Unicode form"), "{error}");
+    assert!(Folder::of(&["train/cafe/1.png", "val/caff/2.png"]).refusal(Part::Scored).ends_with("classes in train/"));
+}
+
+#[test]
+fn the_first_rows_of_a_part_as_the_hub_converts_them_are_found() {
+    let set = Folder::of(&["default/partial-train/0000.parquet", "default/partial-validation/0000.parquet"]);
+    assert_eq!(set.open(Part::Validation).unwrap().part(), "default/partial-validation/0000.parquet");
+    assert_eq!(set.open(Part::Train).unwrap().part(), "default/partial-train/0000.parquet");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{Dataset, Protocol};
+use sandglass_data::{Dataset, Protocol, is_numbered, misnumbered};
 use sandglass_files::{TomlError, from_toml};
 use sandglass_models::NetworkConfig;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,8 @@ pub enum CardError {
     Twice { path: PathBuf, class: String },
     #[error("{}: is of {of}, not {asked}", path.display())]
     Network { path: PathBuf, of: String, asked: String },
+    #[error("{}: lists {listed} classes, and the classifier beside it has {outputs} outputs", path.display())]
+    Outputs { path: PathBuf, listed: usize, outputs: usize },
     #[error("{}: output {at} is {theirs}, but class {at} of {set} is {ours}", path.display())]
     Classes { path: PathBuf, at: usize, theirs: String, set: String, ours: String },
 }
@@ -84,12 +86,6 @@ impl Card {
         Ok(path)
     }
 
-    /// The classes, where they are called otherwise than by their numbers.
-    pub fn names(&self) -> Option<&[String]> {
-        let numbered = self.classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
-        (!numbered).then_some(&*self.classes)
-    }
-
     /// Stem stride and identity divisor change no tensor's shape: of another network than the card's, weights would give a
     /// wrong score and no error.
     ///
@@ -106,18 +102,34 @@ impl Card {
         }
     }
 
+    /// A card of another number of classes is another checkpoint's.
+    ///
+    /// # Errors
+    /// Another number than the checkpoint's classifier has outputs.
+    pub fn check_outputs(&self, checkpoint: &Path, outputs: usize) -> Result<(), CardError> {
+        match self.classes.len() {
+            listed if listed == outputs => Ok(()),
+            listed => Err(CardError::Outputs { path: Self::place(checkpoint), listed, outputs }),
+        }
+    }
+
     /// For errors.
     fn place(checkpoint: &Path) -> PathBuf {
         Self::find(checkpoint).unwrap_or_else(|| Self::beside(checkpoint))
     }
 
     /// The set's classes must be the classifier's, in its order: positions alone would decide silently. Where either has no
-    /// names, as many as there are outputs.
+    /// names, as many as there are outputs: a classifier that was trained on such a set has its classes' numbers for names, and
+    /// then only other numbers contradict them.
     ///
     /// # Errors
     /// The first class that differs.
     pub fn check(&self, checkpoint: &Path, set: &Dataset) -> Result<(), CardError> {
-        let Some(names) = self.names().filter(|_| set.names_classes()) else { return Ok(()) };
+        let is_open = is_numbered(&self.classes) && misnumbered(set.classes()).is_none();
+        if !set.names_classes() || is_open {
+            return Ok(());
+        }
+        let names = &self.classes;
         let count = names.len().max(set.classes().len());
         let name = |classes: &[String], at: usize| classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
         match (0..count).find(|&at| names.get(at) != set.classes().get(at)) {

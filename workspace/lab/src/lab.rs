@@ -302,7 +302,13 @@ impl Lab {
             return Ok(set.clone());
         }
         let found = find_data(name).map(|path| path.display().to_string());
-        let set = sandglass_data::open(found.as_deref().unwrap_or(name), part, Some(classes));
+        let place = found.as_deref().unwrap_or(name);
+        let set = sandglass_data::open(place, part, Some(classes));
+        // Of a set that is trained on both parts are opened, and compared.
+        let set = match part {
+            Part::Scored => set.and_then(|set| sandglass_data::check_parts_differ(place).map(|()| set)),
+            Part::Train | Part::Validation => set,
+        };
         let set = set.map_err(|error| match (error, &found) {
             (error @ DataError::NoPart { .. }, _) => {
                 CellError::Skipped(format!("{error}; a score of its training images says nothing"))
@@ -328,7 +334,7 @@ fn card(cell: &Classifier, set: &Dataset) -> Card {
         width: cell.network.width,
         stem_stride: cell.network.stem_stride,
         input: Some(cell.input),
-        classes: set.classes().to_vec(),
+        classes: set.output_names(cell.network.classes),
         evaluation: cell.evaluation.clone(),
     }
 }

@@ -65,6 +65,37 @@ fn what_is_no_plain_checkpoint_is_refused() {
     assert!(matches!(problem("absent.pth"), Problem::Io(_)));
 }
 
+/// What people have in place of a checkpoint is called what it is.
+#[test]
+fn half_a_file_a_pointer_and_two_tensors_of_one_name_are_told() {
+    let folder = folder();
+    let path = folder.path().join("weights.safetensors");
+    checkpoint::save(&path, &weights(), SaveType::F32, &BTreeMap::new()).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let refused = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        Checkpoint::open(&path).unwrap_err().to_string()
+    };
+    let told = format!("the file is cut: it has {} bytes of {}", whole.len() - 100, whole.len());
+    assert!(refused(&whole[..whole.len() - 100]).ends_with(&told));
+    for (bytes, what) in [
+        (&b""[..], "an empty file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of git-lfs in place of the file"),
+        (b"{\"metadata\": {}, \"weight_map\": {}}", "the index of a checkpoint that lies in several files"),
+        (b"<html>", "a page of HTML or XML"),
+    ] {
+        let error = refused(bytes);
+        assert!(error.contains(&format!("it is {what}")) && error.contains("neither a safetensors file"), "{error}");
+    }
+    // The last of two tensors of one name would win; an escape is no other name.
+    for again in ["a", "\\u0061"] {
+        let tensor = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let header = format!(r#"{{"a":{tensor},"{again}":{tensor}}}"#);
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+        assert!(refused(&bytes).ends_with("a is in it twice"), "{again}");
+    }
+}
+
 #[test]
 fn saving_and_loading_keeps_every_bit_and_the_same_weights_give_the_same_bytes() {
     let folder = folder();

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::detect::network::{DetectorArgs, DetectorEngine};
 use super::protocol::{self, Chosen, ProtocolArgs};
-use super::weights::{Loaded, WeightsArgs, quantised};
+use super::weights::{Loaded, WeightsArgs};
 use detector::DetectorEval;
 
 #[derive(clap::Args)]
@@ -63,7 +63,8 @@ pub struct Args {
 /// What is scored.
 enum Subject {
     Float(Loaded),
-    Quantised(NetworkConfig, Model),
+    /// With its padding.
+    Quantised(NetworkConfig, Model, &'static str),
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -76,8 +77,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Chosen { input, protocol, padding, mut assumed } = args.protocol.chosen(card.clone())?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
         true => {
-            let (network, config) = quantised(&args.weights.weights, config)?;
-            Subject::Quantised(config, Model::Integer(network))
+            let (network, config, padding) = args.weights.quantised(config, padding)?;
+            Subject::Quantised(config, Model::Integer(network), padding)
         }
         false => Subject::Float(args.weights.load(config, padding)?),
     };
@@ -89,17 +90,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
-    let names = card.as_ref().and_then(Card::names);
-    let set = match names {
-        Some(names) => sandglass_data::open_named(&args.data, Part::Scored, names),
+    if let Some(card) = &card {
+        card.check_outputs(&args.weights.weights, classes)?;
+    }
+    let set = match &card {
+        Some(card) => sandglass_data::open_named(&args.data, Part::Scored, &card.classes),
         None => sandglass_data::open(&args.data, Part::Scored, Some(classes)),
     };
     let set = args.weights.with_hint(classes, set.and_then(|set| set.check_classes(classes).map(|()| set)))?;
     args.weights.check_background(classes, set.names_classes())?;
+    sandglass_data::check_parts_differ(&args.data)?;
     if let Some(card) = &card {
         card.check(&args.weights.weights, &set)?;
     }
-    let labels = Labels::of(&set, names.is_some(), classes);
+    let labels = Labels::of(&set, card.as_ref(), classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let runtime = Arc::new(Runtime::new(threads)?);
@@ -113,7 +117,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 error => error.into(),
             })
         }
-        Subject::Quantised(_, model) => score_model(model, &runtime, &loader).map_err(anyhow::Error::from),
+        Subject::Quantised(_, model, _) => score_model(model, &runtime, &loader).map_err(anyhow::Error::from),
     };
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
@@ -182,7 +186,7 @@ impl Subject {
     fn config(&self) -> &NetworkConfig {
         match self {
             Self::Float(loaded) => &loaded.config,
-            Self::Quantised(config, _) => config,
+            Self::Quantised(config, ..) => config,
         }
     }
 
@@ -197,17 +201,19 @@ impl Subject {
     fn as_json(&self) -> Value {
         match self {
             Self::Float(loaded) => loaded.as_json(),
-            Self::Quantised(..) => json!({ "quantised": true }),
+            Self::Quantised(.., padding) => json!({ "quantised": true, "padding": padding }),
         }
     }
 
     fn as_text(&self) -> String {
         match self {
             Self::Float(loaded) => loaded.as_text(),
-            Self::Quantised(_, Model::Integer(network)) if network.scheme().saturate => {
-                "weights: quantised, integers throughout, which saturate as its scheme has it".to_owned()
+            Self::Quantised(_, Model::Integer(network), padding) if network.scheme().saturate => {
+                format!(
+                    "weights: quantised, integers throughout, which saturate as its scheme has it, {padding} padding"
+                )
             }
-            Self::Quantised(..) => "weights: quantised, integers throughout".to_owned(),
+            Self::Quantised(.., padding) => format!("weights: quantised, integers throughout, {padding} padding"),
         }
     }
 }
@@ -224,9 +230,9 @@ enum Labels {
 }
 
 impl Labels {
-    fn of(set: &Dataset, card_has_names: bool, outputs: usize) -> Self {
+    fn of(set: &Dataset, card: Option<&Card>, outputs: usize) -> Self {
         match set.names_classes() {
-            true if card_has_names => Self::Card,
+            true if card.is_some_and(|card| card.classes == set.classes()) => Self::Card,
             true if outputs == IMAGENET && set.classes().iter().all(|class| imagenet_label(class).is_some()) => {
                 Self::ImageNet
             }

@@ -31,13 +31,14 @@ pub struct Args {
 }
 
 pub fn run(Args { network, weights, state, same_padding, onnx }: Args) -> anyhow::Result<ExitCode> {
+    super::keep_input("--onnx", &onnx, &weights)?;
     if let Some(card) = Card::read(&weights)? {
         card.check_network(&weights, &network.config()?)?;
     }
     if sandglass_quant::is_quantised(&weights) {
         ensure!(state.is_none(), "--state: a quantised checkpoint holds one");
         ensure!(!same_padding, "--same-padding: a quantised checkpoint knows its padding");
-        let (quantised, config) = super::weights::quantised(&weights, network.config()?)?;
+        let (quantised, config, _) = super::weights::quantised(&weights, network.config()?)?;
         let name = format!("{config}_w{}_int8", config.width);
         let bytes = sandglass_onnx::encode_int8(&name, &quantised, (network.input, network.input))
             .with_context(|| weights.display().to_string())?;

@@ -15,7 +15,11 @@ pub mod table;
 pub mod train;
 mod weights;
 
+use std::path::Path;
+
+use anyhow::ensure;
 use sandglass_data::Dataset;
+use sandglass_lab::Card;
 use sandglass_study::{Build, Shelf, StudyEntry};
 use serde_json::{Value, json};
 
@@ -41,6 +45,16 @@ pub fn build() -> Build {
 /// All studies, on so many threads.
 fn shelf(threads: Option<usize>) -> Shelf<'static> {
     Shelf::new(STUDIES, build(), threads)
+}
+
+/// Refuses to write over what is read: the weights, or the card beside them, by whatever links.
+fn keep_input(option: &str, out: &Path, weights: &Path) -> anyhow::Result<()> {
+    let Ok(place) = out.canonicalize() else { return Ok(()) };
+    for input in [Some(weights.to_owned()), Card::find(weights)].into_iter().flatten() {
+        let is_same = input.canonicalize().is_ok_and(|input| input == place);
+        ensure!(!is_same, "{option} {}: is {}, which is read: choose another name", out.display(), input.display());
+    }
+    Ok(())
 }
 
 /// Which images a set holds.

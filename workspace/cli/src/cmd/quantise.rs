@@ -1,10 +1,10 @@
 //! `sandglass quantise`: a checkpoint in 8 bits, calibrated on training images.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use sandglass_data::{Part, Transform};
 use sandglass_lab::{Card, calibration_images, default_threads};
 use sandglass_models::checkpoint::Checkpoint;
@@ -61,6 +61,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scheme = Scheme::built_in(&args.scheme)?;
+    super::keep_input("--out", &args.out, &args.weights)?;
+    ensure!(!sandglass_quant::is_quantised(&args.weights), "{}: is quantised already", args.weights.display());
     let mut config: NetworkConfig = args.network.parse()?;
     config.width = args.width;
     config.stem_stride = args.stem_stride;
@@ -74,8 +76,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let card = Card::read(&args.weights)?;
     if let Some(card) = &card {
         card.check_network(&args.weights, &config)?;
+        card.check_outputs(&args.weights, config.classes)?;
     }
     let Chosen { input, protocol, padding, .. } = args.protocol.chosen(card.clone())?;
+    // What it is calibrated by it must be scored with.
+    let card = card.map(|card| Card { input, evaluation: protocol.clone(), ..card });
+    check_card_place(&args.out, card.as_ref())?;
     let padding = if args.same_padding { Some(PaddingRule::Same) } else { padding };
     let mut facts = Facts {
         network: config.to_string(),
@@ -117,4 +123,32 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let out = args.out.display();
     writeln!(io::stdout(), "{out}: {bytes} bytes, by {} on {count} images; it was {was}", args.scheme)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A card belongs to every checkpoint beside it that has its name, whatever the ending: none of another's is written or taken.
+fn check_card_place(out: &Path, card: Option<&Card>) -> anyhow::Result<()> {
+    let place = Card::beside(out);
+    if Card::read(out)?.as_ref() == card {
+        return Ok(());
+    }
+    let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let other = entry?.path();
+        let has_its_card =
+            Card::beside(&other).file_name() == place.file_name() && other.file_name() != out.file_name();
+        ensure!(
+            !has_its_card || Checkpoint::open(&other).is_err(),
+            "--out {}: its card would be {}, which is that of {}: choose another name",
+            out.display(),
+            place.display(),
+            other.display()
+        );
+    }
+    ensure!(
+        card.is_some() || !place.exists(),
+        "--out {}: {} lies there, and is not its card",
+        out.display(),
+        place.display()
+    );
+    Ok(())
 }

@@ -74,12 +74,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.classes = args.classes.unwrap_or(training.classes().len());
 
     let mut evaluation = match args.dev {
-        None => match sandglass_data::open(&args.data, Part::Validation, args.classes) {
-            Ok(set) => {
-                let set = if training.names_classes() { set.in_order_of(training.classes()) } else { set };
-                set.check_same_classes(&training)?;
-                Some(set)
-            }
+        None => match sandglass_data::open_validation(&args.data, args.classes, &training) {
+            Ok(set) => Some(set),
             Err(error @ DataError::NoPart { .. }) => {
                 note(&format!("{error}; nothing is evaluated"));
                 None
@@ -161,7 +157,7 @@ fn card(task: &Classification, training: &Dataset) -> Card {
         width: network.width,
         stem_stride: network.stem_stride,
         input: task.input.or(training.size().filter(|(height, width)| height == width).map(|(side, _)| side)),
-        classes: training.classes().to_vec(),
+        classes: training.output_names(network.classes),
         evaluation: task.protocol.clone(),
     }
 }

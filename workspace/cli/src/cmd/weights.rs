@@ -22,14 +22,33 @@ pub struct WeightsArgs {
     background: Option<usize>,
 }
 
-/// A checkpoint that `sandglass quantise` wrote; it knows its network, which must be that of `config`.
-pub fn quantised(path: &Path, config: NetworkConfig) -> anyhow::Result<(Quantised, NetworkConfig)> {
+/// A checkpoint that `sandglass quantise` wrote; it knows its network, which must be that of `config`. With its convolutions'
+/// padding in a word.
+pub fn quantised(path: &Path, config: NetworkConfig) -> anyhow::Result<(Quantised, NetworkConfig, &'static str)> {
     let (quantised, facts) = sandglass_quant::load(path)?;
     let same =
         config.to_string() == facts.network && (config.width, config.stem_stride) == (facts.width, facts.stem_stride);
     let of = format!("{} {} with stem stride {}", facts.network, facts.width, facts.stem_stride);
     ensure!(same, "{}: a quantised {of}, not {config} {}", path.display(), config.width);
-    Ok((quantised, NetworkConfig { classes: facts.classes, ..config }))
+    let padding = padding(&facts.graph()?);
+    Ok((quantised, NetworkConfig { classes: facts.classes, ..config }, padding))
+}
+
+fn units(graph: &Graph) -> impl Iterator<Item = &Unit> {
+    graph.nodes().iter().filter_map(|node| match node {
+        Node::Conv { unit, .. } => Some(unit),
+        _ => None,
+    })
+}
+
+/// Of the convolutions: whether any pads as TensorFlow does, by its rule or as it does at even sizes.
+fn padding(graph: &Graph) -> &'static str {
+    let pads = |with: fn(Padding) -> bool| units(graph).any(|unit| with(unit.conv.window.padding));
+    match () {
+        () if pads(|padding| padding == Padding::Same) => "same",
+        () if pads(|padding| matches!(padding, Padding::Unequal(..))) => "unequal",
+        () => "symmetric",
+    }
 }
 
 /// A network with its weights, and what was found out about them.
@@ -54,6 +73,24 @@ impl WeightsArgs {
             fit.config.classes -= 1;
         }
         Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, fit })
+    }
+
+    /// The file as a quantised checkpoint, with its padding; of what is asked of others nothing is passed over.
+    pub fn quantised(
+        &self,
+        config: NetworkConfig,
+        asked: Option<PaddingRule>,
+    ) -> anyhow::Result<(Quantised, NetworkConfig, &'static str)> {
+        ensure!(self.state.is_none(), "--state: a quantised checkpoint holds one");
+        ensure!(self.background.is_none(), "--background: a quantised checkpoint has the outputs it has");
+        let loaded = quantised(&self.weights, config)?;
+        let wanted = asked.map(|rule| if rule == PaddingRule::Same { "same" } else { "symmetric" });
+        match (wanted, loaded.2) {
+            (Some(wanted), held) if wanted != held => {
+                bail!("{}: quantised with {held} padding, and asked for is {wanted}: quantise it anew", self.place())
+            }
+            _ => Ok(loaded),
+        }
     }
 
     /// File and state; a background class is a detector's own.
@@ -99,26 +136,13 @@ fn leave_out(weights: &mut Weights, output: usize) {
 }
 
 impl Loaded {
-    fn units(&self) -> impl Iterator<Item = &Unit> {
-        self.graph.nodes().iter().filter_map(|node| match node {
-            Node::Conv { unit, .. } => Some(unit),
-            _ => None,
-        })
-    }
-
-    /// Of the convolutions: whether any pads as TensorFlow does, by its rule or as it does at even sizes.
-    pub fn padding(&self) -> &'static str {
-        let pads = |with: fn(Padding) -> bool| self.units().any(|unit| with(unit.conv.window.padding));
-        match () {
-            () if pads(|padding| padding == Padding::Same) => "same",
-            () if pads(|padding| matches!(padding, Padding::Unequal(..))) => "unequal",
-            () => "symmetric",
-        }
+    fn padding(&self) -> &'static str {
+        padding(&self.graph)
     }
 
     /// All batch norms of a network have one.
     fn norm_eps(&self) -> Option<f32> {
-        self.units().find_map(|unit| match &unit.after {
+        units(&self.graph).find_map(|unit| match &unit.after {
             After::Norm(norm) | After::BiasNorm(norm) => Some(norm.eps),
             After::Bias => None,
         })

@@ -63,8 +63,12 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`DataError::Size`] where nothing would be left.
+    /// [`DataError::Size`] where nothing would be left, or nothing held back.
     pub fn split(&self, count: usize, seed: u64) -> Result<(Self, Self), DataError> {
+        if count == 0 {
+            let reason = "a development split of 0 images: a share of nothing says nothing".to_owned();
+            return Err(DataError::Size { set: self.name.clone(), reason });
+        }
         if count >= self.len() {
             let reason = format!("a development split of {count} leaves nothing of {} images to train on", self.len());
             return Err(DataError::Size { set: self.name.clone(), reason });

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Dataset, Naming, hasher};
 use crate::DataError;
-use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_wnid};
+use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_numbered, is_wnid, misnumbered};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -105,6 +105,9 @@ impl Dataset {
     /// [`DataError::Labels`] with the first class that differs.
     pub fn check_same_classes(&self, training: &Dataset) -> Result<(), DataError> {
         if !self.names_classes() || !training.names_classes() {
+            if training.names_classes() {
+                self.check_numbers(training.classes())?;
+            }
             return self.check_labels(training.classes.len());
         }
         let name = |set: &Dataset, at: usize| set.classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
@@ -119,6 +122,33 @@ impl Dataset {
                     name(training, at)
                 ),
             }),
+        }
+    }
+
+    /// Whether labels that are numbers can be places among `names` and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Labels`] where one of them is the name of a class at another place.
+    pub fn check_numbers(&self, names: &[String]) -> Result<(), DataError> {
+        match misnumbered(names).filter(|_| !self.names_classes()) {
+            None => Ok(()),
+            Some(at) => Err(DataError::Labels {
+                set: self.name.clone(),
+                reason: format!(
+                    "its labels are numbers, and the classifier's class {at} is called {:?}: nothing says whether a \
+                     number is a place or a name; write labels as text that is exactly the classes' names",
+                    names[at]
+                ),
+            }),
+        }
+    }
+
+    /// What the outputs of a classifier that is trained on this set are called: by number where the set has no names.
+    pub fn output_names(&self, outputs: usize) -> Vec<String> {
+        match self.names_classes() {
+            true => self.classes.to_vec(),
+            false => (0..outputs).map(|output| output.to_string()).collect(),
         }
     }
 
@@ -143,8 +173,7 @@ impl Dataset {
     /// For a classifier of ImageNet's classes: where classes are wnids or their English names, a label becomes the place
     /// among ImageNet's. As many classes of other names are refused: their number alone says nothing.
     pub(crate) fn with_imagenet_labels(self) -> Result<Self, DataError> {
-        let are_numbers = || self.classes.iter().zip(0_u32..).all(|(name, at)| *name == at.to_string());
-        if !self.names_classes() || are_numbers() {
+        if !self.names_classes() || is_numbered(&self.classes) {
             return Ok(self);
         }
         let wrong = |reason: String| DataError::Labels { set: self.name.clone(), reason };

@@ -37,6 +37,10 @@ pub enum Problem {
     Io(#[from] io::Error),
     #[error("neither a safetensors file nor one of torch.save")]
     UnknownFormat,
+    #[error("it is {0}, neither a safetensors file nor one of torch.save")]
+    Other(&'static str),
+    #[error("the file is cut: it has {length} bytes of {whole}")]
+    Cut { length: u64, whole: u64 },
     #[error("a pickle that torch.save did not write")]
     OtherPickle,
     #[error("damaged safetensors header: {0}")]

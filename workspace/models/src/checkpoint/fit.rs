@@ -125,7 +125,7 @@ impl Checkpoint {
             let classifier = group.dialect.rename(&classifier).unwrap_or_default();
             let classes = match self.get(&format!("{}{classifier}", group.prefix)).map(|tensor| tensor.shape.as_slice())
             {
-                Some(&[classes, _]) => classes,
+                Some(&[classes, _]) if classes > 0 => classes,
                 _ => config.classes,
             };
             let config = NetworkConfig { classes, ..config };

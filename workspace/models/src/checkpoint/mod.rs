@@ -171,13 +171,13 @@ fn most_values(length: u64) -> u64 {
 
 fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let mut head = Vec::new();
-    file.by_ref().take(OLD_MAGIC.len() as u64).read_to_end(&mut head)?;
+    file.by_ref().take(sandglass_files::HEAD as u64).read_to_end(&mut head)?;
     let table = match head.as_slice() {
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::table(file, length)?,
         [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
-        head if head == OLD_MAGIC => pth::old_table(file, length)?,
+        head if head.starts_with(&OLD_MAGIC) => pth::old_table(file, length)?,
         [0x80, 2..=5, ..] => return Err(Problem::OtherPickle),
-        _ => return Err(Problem::UnknownFormat),
+        head => return Err(sandglass_files::kind(head).map_or(Problem::UnknownFormat, Problem::Other)),
     };
     Ok(Table { tensors: check(table.tensors, length)?, ..table })
 }

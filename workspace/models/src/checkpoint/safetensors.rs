@@ -1,11 +1,14 @@
 //! The table of a safetensors file.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType, Table};
 
@@ -36,10 +39,15 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
         return Err(Problem::TooLarge { what: "a header", size: parsed, limit: MAX_PARSED });
     }
 
+    if let Ok(Keys(Some(twice))) = serde_json::from_slice(&header) {
+        return Err(Problem::Twice(twice));
+    }
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(&error.to_string()))?;
     let start = 8 + size;
-    if start.checked_add(metadata.data_len() as u64) != Some(length) {
-        return Err(damaged("the tensors do not fill the file"));
+    match start.checked_add(metadata.data_len() as u64) {
+        Some(whole) if whole > length => return Err(Problem::Cut { length, whole }),
+        Some(whole) if whole == length => {}
+        _ => return Err(damaged("the tensors do not fill the file")),
     }
     let names = metadata.offset_keys();
     if names.len() > MAX_TENSORS || names.iter().any(|name| name.len() > MAX_NAME) {
@@ -52,6 +60,33 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     };
     let tensors = names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions")));
     Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new() })
+}
+
+/// The first key that an object has twice, of which a map would keep the last.
+struct Keys(Option<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Keys, A::Error> {
+                let (mut seen, mut twice) = (BTreeSet::new(), None);
+                while let Some((key, IgnoredAny)) = map.next_entry::<String, _>()? {
+                    if twice.is_none() && !seen.insert(key.clone()) {
+                        twice = Some(key);
+                    }
+                }
+                Ok(Keys(twice))
+            }
+        }
+        deserializer.deserialize_map(Each)
+    }
 }
 
 /// Where the entries of `__metadata__` lie, between its braces; none where there are none, or no JSON.
