@@ -1,6 +1,5 @@
 //! A network before the first step of its training.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use sandglass_data::Part;
@@ -22,6 +21,6 @@ pub(crate) fn prepare(lab: &Lab, cell: &Network, folder: &Path) -> Result<Artefa
     let engine = Engine::new(lab.pool()?, &graph.with_norm_momentum(1.0), height, width, count);
     engine.and_then(|mut engine| engine.forward(&mut weights, &pixels, None)).map_err(CellError::failed)?;
     let path = folder.join("initial.safetensors");
-    checkpoint::save(&path, &weights, SaveType::F32, &BTreeMap::new()).map_err(CellError::failed)?;
+    checkpoint::save(&path, &weights, SaveType::F32).map_err(CellError::failed)?;
     Ok(Artefact { made_from: Some(training.hash().to_owned()), ..Artefact::found(path) })
 }

@@ -113,7 +113,7 @@ fn what_cannot_be_is_refused_in_one_line() {
     let classifier = NetworkConfig { width: 0.1, classes: 3, ..NetworkConfig::new(NetworkName::MobileNetV2) };
     let path = folder.path().join("classifier.safetensors");
     let all = initialise(classifier.build().unwrap().tensors(), 1);
-    checkpoint::save(&path, &all, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &all, SaveType::F32).unwrap();
     assert!(refusal(&[&good, "--weights", &path.display().to_string()]).contains("no detector's tensors"));
 }
 

@@ -1,6 +1,5 @@
 //! The real binary's `eval`: on scores known by construction, on real weights where they are at hand, and its refusals.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -39,7 +38,7 @@ fn saved(folder: &Path, classes: usize, change: impl FnOnce(&mut Weights)) -> Pa
     let mut weights = initialise(config.build().unwrap().tensors(), 1);
     change(&mut weights);
     let path = folder.join("model.safetensors");
-    checkpoint::save(&path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &weights, SaveType::F32).unwrap();
     path
 }
 
@@ -418,8 +417,7 @@ fn what_is_assumed_is_said() {
     // Only MobileNeXt has an identity divisor, and its name may say it.
     let config = NetworkConfig { width: 0.1, classes: 10, ..NetworkConfig::new(NetworkName::MobileNeXt) };
     let next = folder.path().join("next.safetensors");
-    checkpoint::save(&next, &initialise(config.build().unwrap().tensors(), 1), SaveType::F32, &BTreeMap::new())
-        .unwrap();
+    checkpoint::save(&next, &initialise(config.build().unwrap().tensors(), 1), SaveType::F32).unwrap();
     let of = |model: &str| {
         let weights = next.to_str().unwrap();
         json(&[
@@ -485,7 +483,7 @@ fn a_state_that_is_not_whole_is_said() {
         both.values.push(values.clone());
     }
     let path = folder.path().join("both.safetensors");
-    checkpoint::save(&path, &both, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &both, SaveType::F32).unwrap();
     let weights = ["--weights", path.to_str().unwrap(), "--data", "embedded"];
     let model = [&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat();
     let told = "ema (104 missing, such as features.0.1.running_mean)";
@@ -532,7 +530,7 @@ fn the_resize_can_be_said_for_any_number_of_classes() {
         weights.specs[at].shape[0] = 2;
     }
     let of_2 = folder.path().join("two.safetensors");
-    checkpoint::save(&of_2, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&of_2, &weights, SaveType::F32).unwrap();
     assert_eq!(loss(&of_2, &["--input", "224", "--resize", "256"]), wanted);
     assert_eq!(loss(&of_2, &["--preset", "torchvision"]), loss(&of_2, &["--input", "224", "--resize", "256"]));
     assert_ne!(loss(&of_2, &["--input", "224"]), wanted, "without a resize it is another crop");
@@ -577,14 +575,14 @@ fn a_state_is_chosen_and_said() {
         .extend(names.map(|spec| sandglass_models::TensorSpec { name: format!("ema.module.{}", spec.name), ..spec }));
     both.values.extend(averaged.values.clone());
     let path = folder.path().join("both.safetensors");
-    checkpoint::save(&path, &both, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &both, SaveType::F32).unwrap();
     let weights = ["--weights", path.to_str().unwrap(), "--data", "embedded"];
     let model = [&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat();
     assert!(refusal(&model).contains("several states that fit, ema.module, model: --state chooses one"));
     let score = json(&[&model[..], &["--state", "ema"]].concat());
     assert_eq!(score["weights"]["state"], "ema.module");
     let alone = folder.path().join("alone.safetensors");
-    checkpoint::save(&alone, &averaged, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&alone, &averaged, SaveType::F32).unwrap();
     let weights = ["--weights", alone.to_str().unwrap(), "--data", "embedded"];
     let plain = json(&[&["--model", "mobilenetv2", "--width", "0.1"], &weights[..]].concat());
     assert_eq!((&score["cross_entropy"], &score["top1_count"]), (&plain["cross_entropy"], &plain["top1_count"]));
@@ -622,7 +620,7 @@ fn tensorflows_weights_score_what_tensorflow_gives() {
     }
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("transformers.safetensors");
-    checkpoint::save(&path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &weights, SaveType::F32).unwrap();
     let more = ["--background", "0", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5"];
     assert_eq!(tensorflow(&path, "1.0", &more), (710, 855));
 }

@@ -1,6 +1,5 @@
 //! The real binary's `export` and `show --plan`: files, plans, and refusals in one line.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -25,7 +24,7 @@ fn refusal(arguments: &[&str]) -> String {
 fn saved(path: &Path) {
     let config = NetworkConfig { width: 0.1, classes: 12, ..NetworkConfig::new(NetworkName::MobileNeXt) };
     let weights = initialise(config.build().unwrap().tensors(), 1);
-    checkpoint::save(path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(path, &weights, SaveType::F32).unwrap();
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `quantise` and `eval` of what it writes, through the real binary, on a checkpoint that the repository keeps.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -185,6 +184,6 @@ fn broken_calibration_is_told() {
     let mut broken = checkpoint::load(&weights(), config.build().unwrap().tensors()).unwrap();
     broken.values[0][0] = f32::NAN;
     let path = folder.path().join("broken.safetensors");
-    checkpoint::save(&path, &broken, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &broken, SaveType::F32).unwrap();
     refused(&path, "embedded", &[], "features.0.1: channel 0 folds into no finite number");
 }

@@ -179,7 +179,7 @@ impl Lab {
             return Err(CellError::Interrupted(signal.number()));
         }
         let path = folder.join(MODEL);
-        checkpoint::save(&path, &trained.weights, SaveType::F16, &BTreeMap::new()).map_err(CellError::failed)?;
+        checkpoint::save(&path, &trained.weights, SaveType::F16).map_err(CellError::failed)?;
         let beside = job.card.write(&path).map_err(CellError::failed)?;
         let losses: Vec<(f64, f64)> = trained.log.iter().map(|row| (row.epoch as f64, row.train_loss)).collect();
         let last = losses.last().map_or(0.0, |(_, loss)| *loss);

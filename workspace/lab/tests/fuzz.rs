@@ -14,7 +14,6 @@
 mod torch;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -267,7 +266,7 @@ fn resealed(mut archive: Vec<u8>) -> Vec<u8> {
 fn targets() -> Vec<Target> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
-    checkpoint::save(&path, &saved(), SaveType::F16, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &saved(), SaveType::F16).unwrap();
     let tensor = |value: f32| Tree::Tensor(vec![2, 2], vec![value; 4]);
     let state = || Tree::dict([("features.0.0.weight", tensor(1.0)), ("classifier.1.weight", tensor(2.0))]);
     let tree = Tree::dict([

@@ -1,6 +1,5 @@
 //! Detectors against the official code's levels, and TensorFlow's.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use sandglass_models::checkpoint::{Checkpoint, SaveType, save};
@@ -137,7 +136,7 @@ fn a_file_under_its_own_names_tells_its_classes() {
     let weights = numbered(config.build().unwrap().graph.tensors());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("detector.safetensors");
-    save(&path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    save(&path, &weights, SaveType::F32).unwrap();
     let asked = DetectorConfig { classes: 81, ..config };
     let read = Checkpoint::open(&path).unwrap().detector(asked, None).unwrap();
     assert_eq!((read.config, &read.weights, read.names), (config, &weights, "reference"));
@@ -193,7 +192,7 @@ fn half_a_frozen_graph_is_refused() {
     let specs = vec![TensorSpec { name: STEM.into(), shape: vec![3, 3, 3, 32], role: Role::ConvWeight }];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("frozen.safetensors");
-    save(&path, &Weights::zeros(specs), SaveType::F32, &BTreeMap::new()).unwrap();
+    save(&path, &Weights::zeros(specs), SaveType::F32).unwrap();
     let config = DetectorConfig::new(DetectorName::SsdliteTfMobileNetV2);
     let error = Checkpoint::open(&path).unwrap().detector(config, None).unwrap_err().to_string();
     assert!(error.contains("in TensorFlow's names: ") && error.contains("missing: BoxPredictor_0"), "{error}");

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +84,7 @@ fn renamed(weights: &Weights, dialect: Dialect) -> Weights {
 
 fn saved(folder: &Path, weights: &Weights) -> PathBuf {
     let path = folder.join("weights.safetensors");
-    checkpoint::save(&path, weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, weights, SaveType::F32).unwrap();
     path
 }
 

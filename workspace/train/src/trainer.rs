@@ -1,6 +1,5 @@
 //! The loop: steps, epochs, evaluation, and the state from which the same command goes on.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -391,7 +390,7 @@ impl<T: Task> Run<'_, T> {
         let trained = self.trained(outcome)?;
         let whole = checkpoint::load(&trained.model, trained.weights.specs.clone());
         if !whole.is_ok_and(|there| same_bits(&there, &trained.weights)) {
-            checkpoint::save(&trained.model, &trained.weights, SaveType::F32, &BTreeMap::new())?;
+            checkpoint::save(&trained.model, &trained.weights, SaveType::F32)?;
         }
         Ok(trained)
     }

@@ -1,6 +1,5 @@
 //! A detector whose answer is known.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sandglass_models::checkpoint::{self, SaveType};
@@ -31,6 +30,6 @@ pub fn saved_detector(folder: &Path) -> PathBuf {
         }
     }
     let path = folder.join("detector.safetensors");
-    checkpoint::save(&path, &weights, SaveType::F32, &BTreeMap::new()).unwrap();
+    checkpoint::save(&path, &weights, SaveType::F32).unwrap();
     path
 }

@@ -1,6 +1,5 @@
 //! Writing safetensors: the same weights give the same bytes.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -36,13 +35,8 @@ impl SaveType {
 ///
 /// # Errors
 /// Values that do not fill their shape or that f16 cannot hold, and a place that cannot be written; what lay there stays.
-pub fn save(
-    path: &Path,
-    weights: &Weights,
-    dtype: SaveType,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), CheckpointError> {
-    let header = header(weights, dtype, metadata)?;
+pub fn save(path: &Path, weights: &Weights, dtype: SaveType) -> Result<(), CheckpointError> {
+    let header = header(weights, dtype)?;
     if dtype == SaveType::F16 {
         check_f16(weights)?;
     }
@@ -60,11 +54,8 @@ pub fn save(
     written.map_err(|source| CheckpointError::Write { path: path.to_owned(), source })
 }
 
-fn header(weights: &Weights, dtype: SaveType, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>, CheckpointError> {
+fn header(weights: &Weights, dtype: SaveType) -> Result<Vec<u8>, CheckpointError> {
     let mut entries = Map::new();
-    if !metadata.is_empty() {
-        entries.insert("__metadata__".to_owned(), json!(metadata));
-    }
     let mut start = 0;
     for (at, spec) in weights.specs.iter().enumerate() {
         let values = weights.values.get(at).map_or(0, Vec::len);
