@@ -4,7 +4,7 @@ use sandglass_lab::ImageSetup;
 use sandglass_ledger::Status;
 use sandglass_models::{Cost, NetworkConfig};
 use sandglass_study::paper::{Confidence, PaperRow};
-use sandglass_study::{CellResult, Outcome, Profile, Results, StudyError};
+use sandglass_study::{CellResult, Outcome, Profile, Results, Scale, StudyError};
 use serde::Serialize;
 
 use crate::Width;
@@ -73,9 +73,16 @@ impl Comparison {
             if open > 0 {
                 comparison.open.push((scale.profile.name.clone(), open, all));
             }
-            if !is_plain(&scale.profile.setup) {
-                continue;
-            }
+        }
+        let plain = || results.scales.iter().filter(|scale| is_plain(&scale.profile.setup));
+        let measured =
+            |scale: &Scale<'_, Width>| scale.cells.iter().filter(|cell| cell.value("top1").is_some()).count();
+        // The scale at which most was measured stands beside the paper's values, the others in their order.
+        let most = plain().map(measured).max();
+        let first = plain().position(|scale| Some(measured(scale)) == most);
+        let mut scales: Vec<_> = plain().enumerate().collect();
+        scales.sort_by_key(|(at, _)| Some(*at) != first);
+        for (_, scale) in scales {
             let mut sets: Vec<&str> = scale.cells.iter().map(|cell| cell.cell.data.as_str()).collect();
             sets.dedup();
             for set in sets {
