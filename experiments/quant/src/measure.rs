@@ -1,7 +1,7 @@
 //! What a checkpoint is worth under a scheme.
 
-use sandglass_data::{Loader, Part, Transform};
-use sandglass_lab::{BATCH, Lab, calibration_images, score_model};
+use sandglass_data::{Part, Transform};
+use sandglass_lab::{Lab, calibration_images, score_model};
 use sandglass_ledger::Prediction;
 use sandglass_models::{PaddingRule, checkpoint};
 use sandglass_ops::Runtime;
@@ -72,8 +72,8 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact, engine: Option<&s
         }
     };
 
-    let loader = Loader::evaluation(&set, transform, BATCH, threads);
-    let score = score_model(&model, &runtime, &loader).map_err(CellError::failed)?;
+    let size = transform.size();
+    let score = score_model(&model, &runtime, size, lab.batches(&set, transform)?).map_err(CellError::failed)?;
     let n = score.n;
     values.splice(
         0..0,

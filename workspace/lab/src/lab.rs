@@ -3,10 +3,13 @@
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandglass_data::{DataError, Dataset, Examples, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data};
+use sandglass_data::{
+    Batch, DataError, Dataset, Examples, Hub, Loader, Part, RepoKind, Transform, data_roots, find_data,
+};
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
 use sandglass_models::checkpoint::{self, SaveType};
@@ -23,6 +26,9 @@ pub const BATCH: usize = 64;
 
 /// A cell that is killed loses at most so much, or an epoch where that is less.
 const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// Bytes up to which the decoded images of a set are kept for the next cell: Imagewoof at 128 pixels takes 0.8 GB.
+const KEPT_IMAGES: usize = 1 << 30;
 
 /// The seed of every development split: all cells of a search are scored on the same images.
 const SPLIT_SEED: u64 = 0;
@@ -43,7 +49,15 @@ pub struct Lab {
     runtime: OnceCell<Arc<Runtime>>,
     /// Data sets that cells share, by name, part and number of classes.
     opened: RefCell<BTreeMap<(String, Part, usize), Dataset>>,
+    /// The images that were scored last.
+    decoded: RefCell<Option<Decoded>>,
     signal: OnceCell<Signal>,
+}
+
+/// The images of a set of this hash, as this transform makes them.
+struct Decoded {
+    of: (String, Transform),
+    batches: Vec<Rc<Batch>>,
 }
 
 /// The training of a cell.
@@ -82,6 +96,7 @@ impl Lab {
             commit: build.named(),
             runtime: OnceCell::new(),
             opened: RefCell::default(),
+            decoded: RefCell::default(),
             signal: OnceCell::new(),
         })
     }
@@ -319,6 +334,32 @@ impl Lab {
         })?;
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
+    }
+
+    /// The images of a set in its order, decoded once for all cells that score them one after the other.
+    ///
+    /// # Errors
+    /// Images that cannot be read or decoded; of a set that is too large to be kept they come with their batch.
+    pub fn batches(
+        &self,
+        set: &Dataset,
+        transform: Transform,
+    ) -> Result<Box<dyn Iterator<Item = Result<Rc<Batch>, DataError>>>, CellError> {
+        let (height, width) = transform.size();
+        let loader = Loader::evaluation(set, transform.clone(), BATCH, self.threads);
+        let decode = || loader.epoch(0, 0).map(|batch| batch.map(Rc::new));
+        if set.len() * height * width * 3 * size_of::<f32>() > KEPT_IMAGES {
+            return Ok(Box::new(decode()));
+        }
+        let of = (set.hash().to_owned(), transform);
+        let mut decoded = self.decoded.borrow_mut();
+        let batches = match decoded.take().filter(|decoded| decoded.of == of) {
+            Some(decoded) => decoded.batches,
+            None => decode().collect::<Result<_, _>>().map_err(CellError::failed)?,
+        };
+        let all = batches.clone().into_iter().map(Ok);
+        *decoded = Some(Decoded { of, batches });
+        Ok(Box::new(all))
     }
 }
 

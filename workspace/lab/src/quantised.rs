@@ -1,8 +1,9 @@
 //! Calibrating and scoring networks in 8 bits, and their f32 forms by the same loops.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
-use sandglass_data::{DataError, Dataset, Draws, Loader, Purpose, Transform};
+use sandglass_data::{Batch, DataError, Dataset, Draws, Loader, Purpose, Transform};
 use sandglass_infer::{InferError, IntPlan};
 use sandglass_ops::{OpError, Runtime};
 use sandglass_quant::{Images, Model, QuantError};
@@ -51,22 +52,26 @@ pub fn calibration_images(
     Ok((images, order.len()))
 }
 
-/// Scores a network on all images of an evaluation loader; equal scores go to the lower class. Integers run as a compiled
-/// plan, which gives the same scores as they do themselves, but where their scheme saturates.
+/// Scores a network on all images of an evaluation, of the height and width `size`; equal scores go to the lower class.
+/// Integers run as a compiled plan, which gives the same scores as they do themselves, but where their scheme saturates.
 ///
 /// # Errors
 /// A batch that cannot be had, images that the network does not take, or scores that are no numbers.
-pub fn score_model(model: &Model, runtime: &Arc<Runtime>, loader: &Loader) -> Result<Score, ScoreError> {
-    let (height, width) = loader.size();
+pub fn score_model<B: Borrow<Batch>>(
+    model: &Model,
+    runtime: &Arc<Runtime>,
+    size: (usize, usize),
+    batches: impl IntoIterator<Item = Result<B, DataError>>,
+) -> Result<Score, ScoreError> {
+    let (height, width) = size;
     let mut plan = match model {
-        Model::Integer(network) if !network.scheme().saturate => {
-            Some(IntPlan::new(runtime.clone(), network, (height, width))?)
-        }
+        Model::Integer(network) if !network.scheme().saturate => Some(IntPlan::new(runtime.clone(), network, size)?),
         _ => None,
     };
     let mut score = Score::default();
-    for batch in loader.epoch(0, 0) {
+    for batch in batches {
         let batch = batch?;
+        let batch = batch.borrow();
         let all = match &mut plan {
             Some(plan) => plan.scores(&batch.images)?,
             None => model.scores(runtime, &Images { values: &batch.images, height, width })?,

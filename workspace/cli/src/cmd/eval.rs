@@ -117,7 +117,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 error => error.into(),
             })
         }
-        Subject::Quantised(_, model, _) => score_model(model, &runtime, &loader).map_err(anyhow::Error::from),
+        Subject::Quantised(_, model, _) => {
+            score_model(model, &runtime, loader.size(), loader.epoch(0, 0)).map_err(anyhow::Error::from)
+        }
     };
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
