@@ -247,7 +247,9 @@ impl Dataset {
         Self { naming: Naming::Alphabetical, ..self }
     }
 
+    /// What lies beside joins what is known to.
     pub(crate) fn with_origin(self, part: impl Into<String>, beside: Vec<String>) -> Self {
+        let beside = self.origin.beside.iter().cloned().chain(beside).collect();
         Self { origin: Arc::new(Origin { part: part.into(), beside }), ..self }
     }
 
@@ -306,7 +308,7 @@ impl Dataset {
         &self.origin.part
     }
 
-    /// What lies beside that part and was not read: other parts, folders of images. Of a training part the validation part
+    /// What lies beside that part and was not read: other parts, folders of images, columns of labels. Of a training part the validation part
     /// is left out, and the reverse.
     pub fn beside(&self) -> &[String] {
         &self.origin.beside

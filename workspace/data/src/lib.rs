@@ -29,6 +29,7 @@ mod rng;
 mod root;
 mod shapes;
 mod shards;
+mod texts;
 mod transform;
 mod voc;
 

@@ -1,7 +1,7 @@
 //! Image parquet in the Hugging Face layout: a struct column `image` or `img` {bytes, path}, and a column of labels, which
 //! are numbers or names.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::prelude::*;
 
-use crate::classes::{misnumbered, spelt_number};
 use crate::dataset::{Source, twice};
 use crate::loader::WINDOW;
+use crate::texts::{ClassNames, Places, Texts, number, of_texts};
 use crate::{DataError, Dataset, extents};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
@@ -64,47 +64,6 @@ enum Labels {
     Texts(Texts),
 }
 
-/// Texts, of which each is kept once, however many rows say it.
-#[derive(Default)]
-struct Texts {
-    /// Each with its place among `distinct`.
-    known: BTreeMap<Arc<str>, u32>,
-    /// In the order of their first rows.
-    distinct: Vec<Arc<str>>,
-    rows: Vec<u32>,
-}
-
-impl Texts {
-    fn push(&mut self, text: &str) {
-        let place = self.known.get(text).copied().unwrap_or_else(|| {
-            let (text, place): (Arc<str>, _) = (text.into(), self.distinct.len() as u32);
-            self.distinct.push(text.clone());
-            self.known.insert(text, place);
-            place
-        });
-        self.rows.push(place);
-    }
-
-    fn extend(&mut self, other: &Texts) {
-        other.rows.iter().for_each(|&row| self.push(&other.distinct[row as usize]));
-    }
-
-    /// The first row of a distinct text.
-    fn row(&self, place: usize) -> usize {
-        self.rows.iter().position(|&row| row as usize == place).unwrap_or(0)
-    }
-
-    /// Of each distinct text its place among `names`; else the first that has none.
-    fn places<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<Vec<u32>, usize> {
-        let places: BTreeMap<&str, u32> = names.into_iter().zip(0..).collect();
-        let place = |(at, text): (usize, &Arc<str>)| places.get(&**text).copied().ok_or(at);
-        self.distinct.iter().enumerate().map(place).collect()
-    }
-}
-
-/// Class names, and the file that lists them.
-pub(crate) type ClassNames = (PathBuf, Vec<String>);
-
 /// Opens the shards of one part, in order. `class_names`: those of a file beside it; where a shard has its own, they must be
 /// the same. Labels that are text are places among the class names, else among the `classifier`'s, else the numbers that they
 /// spell; where nobody lists names, places among their own, sorted.
@@ -116,6 +75,7 @@ pub(crate) fn open(
 ) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
     let (mut numbers, mut texts) = (Vec::new(), Texts::default());
+    let mut unread = BTreeSet::new();
     let mut names = class_names;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
@@ -132,6 +92,7 @@ pub(crate) fn open(
             source.groups.push(Group { shard: source.shards.len(), row, first, rows });
             source.runs.push(rows);
         }
+        unread.extend(header.unread.iter().map(|column| format!("column {column}")));
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
@@ -161,6 +122,7 @@ pub(crate) fn open(
         set: name.to_string(),
         reason: format!("{}: {reason}", source.shard_and_row(index)),
     };
+    let unread = unread.into_iter().collect();
     let Places { labels, names, is_alphabetical } = match texts.rows.is_empty() {
         true => Places { labels: numbers, names, is_alphabetical: false },
         false => of_texts(&texts, names, classifier).map_err(|(index, reason)| at_row(index, reason))?,
@@ -171,7 +133,7 @@ pub(crate) fn open(
                 let (count, list) = (names.len(), list.file_name().unwrap_or_default().to_string_lossy());
                 return Err(at_row(row, format!("the label {label} is beyond the {count} class names of {list}")));
             }
-            let set = Dataset::from_source(name, names, Box::new(source), labels)?;
+            let set = Dataset::from_source(name, names, Box::new(source), labels)?.with_origin(String::new(), unread);
             Ok(if is_alphabetical { set.alphabetical() } else { set })
         }
         None => {
@@ -184,75 +146,8 @@ pub(crate) fn open(
                 return Err(DataError::Labels { set: name.to_string(), reason });
             }
             let names = (0..count).map(|label| label.to_string()).collect();
-            Ok(Dataset::from_source(name, names, Box::new(source), labels)?.without_names())
-        }
-    }
-}
-
-/// What labels that are text became.
-struct Places {
-    labels: Vec<u32>,
-    /// None where they are numbers, and nobody lists names.
-    names: Option<ClassNames>,
-    is_alphabetical: bool,
-}
-
-/// Of each label its place among `names`, or where there are none among the `classifier`'s; or the number that it spells.
-/// Where it does neither, and nobody lists names, they become the labels' own, sorted. An error has the row of the label.
-fn of_texts(
-    texts: &Texts,
-    names: Option<ClassNames>,
-    classifier: Option<&[String]>,
-) -> Result<Places, (usize, String)> {
-    let wrong = |text: usize, reason: String| (texts.row(text), reason);
-    if let Some(&text) = texts.known.get("") {
-        return Err(wrong(text as usize, "has no label (an empty text)".to_owned()));
-    }
-    let listed = |places: Vec<u32>, names: Option<ClassNames>| {
-        let labels = texts.rows.iter().map(|&row| places[row as usize]).collect();
-        Places { labels, names, is_alphabetical: false }
-    };
-    let among = |names: &[String]| texts.places(names.iter().map(String::as_str));
-    let stray = match (&names, classifier.map(among)) {
-        (Some((_, list)), _) => match among(list) {
-            Ok(places) => return Ok(listed(places, names)),
-            Err(text) => Some(text),
-        },
-        (None, Some(Ok(places))) => {
-            let names = classifier.unwrap_or_default().to_vec();
-            return Ok(listed(places, Some((PathBuf::new(), names))));
-        }
-        (None, _) => None,
-    };
-    let numbers: Vec<Option<i128>> = texts.distinct.iter().map(|text| spelt_number(text)).collect();
-    let is_in_order = names.as_ref().is_none_or(|(_, names)| misnumbered(names).is_none());
-    match (stray, numbers.iter().position(Option::is_none)) {
-        // Sorted as text, 10 would come before 2.
-        (_, None) if is_in_order => {
-            let place = |(at, text): (usize, &Arc<str>)| number(numbers[at], text).map_err(|reason| wrong(at, reason));
-            let places = texts.distinct.iter().enumerate().map(place).collect::<Result<_, _>>()?;
-            Ok(listed(places, names))
-        }
-        (Some(text), _) => {
-            Err(wrong(text, format!("the label {:?} is not among its class names", texts.distinct[text])))
-        }
-        (None, Some(text)) if numbers.iter().any(Option::is_some) => {
-            Err(wrong(text, format!("the label {:?} is no number, as others are", texts.distinct[text])))
-        }
-        (None, _) => {
-            let own: Vec<String> = texts.known.keys().map(ToString::to_string).collect();
-            let places = among(&own).map_err(|text| wrong(text, "has no label".to_owned()))?;
-            Ok(Places { is_alphabetical: true, ..listed(places, Some((PathBuf::new(), own))) })
-        }
-    }
-}
-
-/// A label that is said as `text`.
-fn number(label: Option<i128>, text: &str) -> Result<u32, String> {
-    match label {
-        Some(-1) => Err("has no label (-1)".to_owned()),
-        label => {
-            label.and_then(|label| u32::try_from(label).ok()).ok_or_else(|| format!("has the label {text}: no class's"))
+            let set = Dataset::from_source(name, names, Box::new(source), labels)?.with_origin(String::new(), unread);
+            Ok(set.without_names())
         }
     }
 }
@@ -381,6 +276,8 @@ fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wron
 
 struct Header {
     image_column: String,
+    /// Columns that could have been taken for the images or the labels.
+    unread: Vec<String>,
     group_rows: Vec<usize>,
     labels: Labels,
     class_names: Option<Vec<String>>,
@@ -402,6 +299,9 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
         })
     };
     let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
+    let candidates = IMAGE_COLUMNS.iter().chain(&LABEL_COLUMNS).filter(|name| schema.contains(name));
+    let unread = candidates.map(|name| name.to_string()).filter(|name| ![&image_column, &label_column].contains(&name));
+    let unread = unread.collect();
     // Told here, once, and not image by image.
     let bytes_of = |field: &ArrowField| match &field.dtype {
         ArrowDataType::Struct(fields) => {
@@ -432,7 +332,7 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     let class_names = class_names.filter_map(|pair| names(pair.value.as_deref()?, &label_column)).next();
     let table = reader.with_columns(Some(vec![label_column.clone()])).finish()?;
     let labels = labels(table.column(&label_column)?)?;
-    Ok(Header { image_column, group_rows, labels, class_names })
+    Ok(Header { image_column, unread, group_rows, labels, class_names })
 }
 
 fn labels(column: &Column) -> Result<Labels, Wrong> {
@@ -453,10 +353,10 @@ fn labels(column: &Column) -> Result<Labels, Wrong> {
     if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
         return Err(no_labels(column.name(), &dtype.to_string()));
     }
-    let column = column.strict_cast(&DataType::String)?;
     let mut texts = Texts::default();
-    for (row, label) in column.str()?.iter().enumerate() {
-        match label.ok_or_else(|| missing(row))? {
+    // Row by row: a cast of a dictionary writes its texts out as often as rows say them.
+    for (row, label) in column.as_materialized_series().iter().enumerate() {
+        match label.get_str().ok_or_else(|| missing(row))? {
             label if label.len() > LONGEST => {
                 return Err(at(row, format!("has a label of {} bytes: no name of a class", label.len())));
             }
@@ -533,6 +433,19 @@ mod tests {
         let labels = Column::new("label".into(), labels.to_vec());
         let mut table = DataFrame::new(3, vec![images.into(), labels]).unwrap();
         ParquetWriter::new(File::create(path).unwrap()).finish(&mut table).unwrap();
+    }
+
+    #[test]
+    fn a_second_column_of_labels_is_said_and_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("train.parquet");
+        let bytes = Column::new("bytes".into(), vec![b"P6 1 1 255 abc".as_slice(); 3]);
+        let images = StructChunked::from_columns("image".into(), 3, &[bytes]).unwrap().into_series();
+        let column = |name: &str, labels: [i64; 3]| Column::new(name.into(), labels.to_vec());
+        let columns = vec![column("fine_label", [5, 6, 7]), images.into(), column("label", [1, 0, 1])];
+        ParquetWriter::new(File::create(&path).unwrap()).finish(&mut DataFrame::new(3, columns).unwrap()).unwrap();
+        let set = open("set", &[path], None, None).unwrap();
+        assert_eq!((set.beside(), set.label(0)), (&["column fine_label".to_owned()][..], 1));
     }
 
     /// The reader would reserve room for 2^34 columns, and be ended by the system.

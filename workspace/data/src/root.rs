@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::classes::{imagenet_wnids, is_numbered, is_wnid};
 use crate::dataset::twice;
-use crate::parquet::ClassNames;
+use crate::texts::ClassNames;
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
 
 /// The folders below which data is looked for, in order: those of `SANDGLASS_DATA`, which lists them as `PATH` does;

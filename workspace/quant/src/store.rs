@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use sandglass_models::checkpoint::twice;
 use sandglass_models::{Conv, Graph, ModelError, NetworkConfig, Node, PaddingRule};
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +142,10 @@ pub fn load(path: &Path) -> Result<(Quantised, Facts), StoreError> {
 
 fn read(bytes: &[u8]) -> Result<(Quantised, Facts), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| text(&error))?;
+    let (size, header) = SafeTensors::read_metadata(bytes).map_err(|error| text(&error))?;
+    if let Some(name) = bytes.get(8..8 + size).and_then(twice) {
+        return Err(format!("{name} is in it twice"));
+    }
     let facts = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
     let facts = facts.ok_or("no quantised checkpoint: `sandglass quantise` makes one")?;
     let facts: Facts = serde_json::from_str(facts).map_err(|error| text(&error))?;

@@ -55,6 +55,13 @@ fn a_checkpoint_is_the_network_again() {
     assert!(refused(&|bytes| bytes[at + 9] = b'x').contains("mobilenex"));
     let at = text.find(r#"\"classes\":7"#).unwrap() + 8;
     assert!(refused(&|bytes| bytes[at + 12] = b'8').contains("classifier"));
+    // A map would keep one of the two.
+    let message = refused(&|bytes| {
+        let empty = br#"{"maps.scale":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},"#;
+        bytes.splice(8..9, empty.iter().copied());
+        bytes[..8].copy_from_slice(&(header as u64 - 1 + empty.len() as u64).to_le_bytes());
+    });
+    assert!(message.contains("maps.scale is in it twice"), "{message}");
     // The scales lie in the four-byte part of the file; a negative one is refused whichever it is.
     let message = refused(&|bytes| bytes[8 + header..].iter_mut().for_each(|byte| *byte = 0xff));
     assert!(message.contains("no scale"), "{message}");

@@ -27,6 +27,7 @@ pub use detector::FittedDetector;
 pub use dialect::Dialect;
 pub use error::{CheckpointError, Differences, Problem};
 pub use fit::{Fit, Incomplete, load};
+pub use safetensors::twice;
 pub use save::{SaveType, save};
 
 /// How numbers are stored.

@@ -39,7 +39,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
         return Err(Problem::TooLarge { what: "a header", size: parsed, limit: MAX_PARSED });
     }
 
-    if let Ok(Keys(Some(twice))) = serde_json::from_slice(&header) {
+    if let Some(twice) = twice(&header) {
         return Err(Problem::Twice(twice));
     }
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(&error.to_string()))?;
@@ -62,7 +62,12 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new() })
 }
 
-/// The first key that an object has twice, of which a map would keep the last.
+/// The first key that a safetensors header, which is JSON, has twice: a map would keep the last.
+pub fn twice(header: &[u8]) -> Option<String> {
+    serde_json::from_slice(header).ok().and_then(|Keys(twice)| twice)
+}
+
+/// The first key that an object has twice.
 struct Keys(Option<String>);
 
 impl<'de> Deserialize<'de> for Keys {
