@@ -48,6 +48,10 @@ impl Shown<'_> {
                     about = heading;
                     name = format!("{}.{}", self.section.name, anchor(heading));
                 }
+                Part::Claim { id, says, .. } => {
+                    about = says;
+                    name = format!("{}.{}", self.section.name, anchor(id));
+                }
                 Part::Table(_) => {
                     tables += 1;
                     name = format!("{}.table-{tables}", self.section.name);

@@ -22,6 +22,12 @@ pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> 
             text.push('\n');
             match part {
                 Part::Heading(heading) => text.push_str(&format!("### {heading}\n")),
+                Part::Claim { says, study, .. } => {
+                    text.push_str(&format!("### {says}\n"));
+                    if let Some(study) = study {
+                        text.push_str(&format!("\nStudy: {study}.\n"));
+                    }
+                }
                 Part::Prose(prose) => text.push_str(&format!("{prose}\n")),
                 Part::Notes(notes) => text.push_str(&list(notes)),
                 Part::Table(table) => text.push_str(&table.markdown()),

@@ -8,8 +8,10 @@ use crate::colours::{Colours, colour};
 
 /// Width and height of a chart, in SVG units.
 const SIZE: (u32, u32) = (520, 380);
-/// So many points leave no room for a legend among them.
-const CROWD: usize = 6;
+/// Width and height of the field within it, about.
+const FIELD: (f64, f64) = (430.0, 265.0);
+/// Of the names of series, in SVG units: a line's height, a letter's width, and what stands beside the letters.
+const LEGEND: (f64, f64, f64) = (22.0, 8.5, 62.0);
 /// Stands for the page's text colour and is replaced in the finished SVG: plotters knows no `currentColor`.
 const INK: RGBColor = RGBColor(1, 1, 1);
 /// A picture as SVG, with words for those who cannot see it.
@@ -90,9 +92,10 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
     // A bar that is cut off looks like a shorter one.
     let bars = points().map(bar);
     let (low, high) = bars.fold((low - margin, high + margin), |(low, high), bar| (low.min(bar.0), high.max(bar.1)));
-    let corner = emptiest(points(), (0.0, right), (low, high));
-    // Where all corners are crowded, names stand above.
-    let room = if corner.is_none() { 0.13 * (high - low) * wanted.series.len() as f64 } else { 0.0 };
+    let legend = legend_size(wanted);
+    let corner = free_corner(wanted, legend, (0.0, right), (low, high));
+    // Where something is drawn in all corners, names stand above.
+    let room = if corner.is_none() { (high - low) * legend.1 / (1.0 - legend.1.min(0.6)) } else { 0.0 };
     let (position, high) = (corner.unwrap_or(SeriesLabelPosition::UpperRight), high + room);
     let mut chart = ChartBuilder::on(&area)
         .margin(14)
@@ -119,10 +122,13 @@ fn draw(svg: &mut String, wanted: &Chart, colours: &Colours) -> Result<(), Box<d
         let colour = colour(at);
         let mut points: Vec<&Point> = series.points.iter().collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        let line = LineSeries::new(points.iter().map(|point| (point.x, point.y)), colour.stroke_width(2));
-        chart.draw_series(line)?.label(&series.name).legend(move |(x, y)| {
+        // What is not joined has a line of no length, for its name.
+        let joined = if wanted.joined { points.len() } else { 0 };
+        let line = points.iter().take(joined).map(|point| (point.x, point.y));
+        let length = if wanted.joined { 20 } else { 0 };
+        chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?.label(&series.name).legend(move |(x, y)| {
             EmptyElement::at((x, y))
-                + PathElement::new([(0, 0), (20, 0)], colour.stroke_width(2))
+                + PathElement::new([(0, 0), (length, 0)], colour.stroke_width(2))
                 + marker(at, (10, 0), colour)
         });
         chart.draw_series(points.iter().filter_map(|point| {
@@ -149,31 +155,57 @@ fn bar(point: &Point) -> (f64, f64) {
     (point.y - spread, point.y + spread)
 }
 
-/// The corner that fewest points are in, of several the lower right; None where all are crowded.
-fn emptiest<'p>(
-    points: impl Iterator<Item = &'p Point>,
+/// Width and height of the names of series, as shares of the field's.
+fn legend_size(chart: &Chart) -> (f64, f64) {
+    let (line, letter, beside) = LEGEND;
+    let longest = chart.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0) as f64;
+    ((letter * longest + beside) / FIELD.0, (line * chart.series.len() as f64 + 2.0 * line) / FIELD.1)
+}
+
+/// The first corner, from the lower right, in which a legend of this size lies over no point, bar or line.
+fn free_corner(
+    chart: &Chart,
+    (width, height): (f64, f64),
     (left, right): (f64, f64),
     (low, high): (f64, f64),
 ) -> Option<SeriesLabelPosition> {
-    let mut spots = [
-        (0, SeriesLabelPosition::LowerRight),
-        (0, SeriesLabelPosition::UpperRight),
-        (0, SeriesLabelPosition::LowerLeft),
-        (0, SeriesLabelPosition::UpperLeft),
-    ];
-    for point in points {
-        let (x, y) = ((point.x - left) / (right - left), (point.y - low) / (high - low));
-        let is_in = [x > 0.5 && y < 0.45, x > 0.5 && y > 0.55, x < 0.5 && y < 0.45, x < 0.5 && y > 0.55];
-        spots.iter_mut().zip(is_in).for_each(|((count, _), is_in)| *count += usize::from(is_in));
+    const STEPS: usize = 24;
+    let place = |x: f64, y: f64| ((x - left) / (right - left), (y - low) / (high - low));
+    let mut drawn: Vec<(f64, f64)> = Vec::new();
+    for series in &chart.series {
+        let mut points: Vec<&Point> = series.points.iter().collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        for point in &points {
+            let (from, to) = bar(point);
+            drawn.extend((0..=STEPS).map(|step| place(point.x, from + (to - from) * step as f64 / STEPS as f64)));
+        }
+        for (a, b) in points.iter().zip(points.iter().skip(1)).filter(|_| chart.joined) {
+            let part = |step: usize| step as f64 / STEPS as f64;
+            drawn.extend((0..=STEPS).map(part).map(|part| place(a.x + (b.x - a.x) * part, a.y + (b.y - a.y) * part)));
+        }
     }
-    let least = spots.iter().map(|(count, _)| *count).min().filter(|least| *least < CROWD)?;
-    spots.into_iter().find(|(count, _)| *count == least).map(|(_, corner)| corner)
+    let corners = [
+        (SeriesLabelPosition::LowerRight, true, true),
+        (SeriesLabelPosition::UpperRight, true, false),
+        (SeriesLabelPosition::LowerLeft, false, true),
+        (SeriesLabelPosition::UpperLeft, false, false),
+    ];
+    let is_free = |is_right: bool, is_low: bool| {
+        drawn.iter().all(|(x, y)| {
+            let beside = if is_right { *x < 1.0 - width } else { *x > width };
+            let beyond = if is_low { *y > height } else { *y < 1.0 - height };
+            beside || beyond
+        })
+    };
+    corners.into_iter().find(|(_, is_right, is_low)| is_free(*is_right, *is_low)).map(|(corner, ..)| corner)
 }
 
 /// Without a fraction that is zero.
 fn number(value: &f64) -> String {
     let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+    let text = text.strip_suffix(".0").unwrap_or(&text);
+    // A tick near 0 may be a hair below it.
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
 /// Series differ in shape as well as in colour: diamonds, squares, triangles up and down.

@@ -26,6 +26,7 @@ fn chart(name: &str) -> Chart {
         y: axis("worth (points)", "worth", " points"),
         series: vec![series("first", 10.0), series("second", 20.0)],
         is_minor: name == "1",
+        joined: true,
     }
 }
 

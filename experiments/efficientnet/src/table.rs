@@ -147,57 +147,53 @@ fn notes(
     Ok(notes)
 }
 
-/// The paper's accuracies against cost; a family each.
+/// Accuracy against cost, a family each: the paper's table, and each scale by itself, for they share no axis.
 fn figure(results: &Results<'_, Trials<EfficientNet>>, lines: &[Line], columns: &[Accuracy]) -> Figure {
     let printed = |line: &Line, column: &str| line.paper.as_ref()?.number(column);
-    let is_sandglass = |line: &Line| line.title.starts_with("MobileNeXt");
-    let ours = |line: &Line, column: &Accuracy| {
-        let summary = column.outcomes[line.built.as_ref()?.0].summary()?;
-        Some((summary.mean, summary.sd))
+    let of_paper = |line: &Line, column: &str| {
+        Some(Point { x: printed(line, column)?, y: printed(line, "top1_pct")?, spread: None })
     };
-    let chart = |name: &str, label: &str, of_paper: &str, of: fn(&Cost) -> u64| {
-        let family = |wanted: bool| lines.iter().filter(move |line| is_sandglass(line) == wanted);
-        let mut series: Vec<Series> = [("other networks, paper", false), ("sandglass, paper", true)]
-            .into_iter()
-            .map(|(name, wanted)| {
-                let point = |line: &Line| {
-                    Some(Point { x: printed(line, of_paper)?, y: printed(line, "top1_pct")?, spread: None })
-                };
-                let mut points: Vec<Point> = family(wanted).filter_map(point).collect();
-                points.sort_by(|a, b| a.x.total_cmp(&b.x));
-                Series { name: name.to_owned(), points }
-            })
-            .collect();
-        let real = results.scales.iter().filter(|scale| !scale.profile.synthetic);
-        let titles: Vec<&str> = real.map(|scale| scale.profile.title.as_str()).collect();
-        for column in columns.iter().filter(|column| titles.iter().any(|title| column.heading.contains(title))) {
-            for (block, wanted) in [("other networks", false), ("sandglass", true)] {
-                let point = |line: &Line| {
-                    let (y, spread) = ours(line, column)?;
-                    Some(Point { x: of(&line.built.as_ref()?.1) as f64 / 1e6, y, spread })
-                };
-                let mut points: Vec<Point> = family(wanted).filter_map(point).collect();
-                points.sort_by(|a, b| a.x.total_cmp(&b.x));
-                series.push(Series { name: format!("{block}, {}", column.heading), points });
-            }
-        }
-        series.retain(|series| !series.points.is_empty());
+    let ours = |line: &Line, column: &Accuracy, of: fn(&Cost) -> u64| {
+        let (at, cost) = line.built.as_ref()?;
+        let summary = column.outcomes[*at].summary()?;
+        Some(Point { x: of(cost) as f64 / 1e6, y: summary.mean, spread: summary.sd })
+    };
+    let chart = |name: String, of: &str, label: &str, point: &dyn Fn(&Line) -> Option<Point>| {
+        let family = |(name, wanted): (&str, bool)| {
+            let family = lines.iter().filter(|line| line.title.starts_with("MobileNeXt") == wanted);
+            Series { name: name.to_owned(), points: family.filter_map(point).collect() }
+        };
+        let series = [("other networks", false), ("sandglass", true)].map(family);
         Chart {
-            name: name.to_owned(),
-            title: format!("accuracy against {label}"),
+            name,
+            title: format!("{of}: accuracy against {label}"),
             x: Axis { label: format!("{label} (M)"), words: label.to_owned(), unit: " million".to_owned() },
             y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
-            series,
+            series: series.into_iter().filter(|series| !series.points.is_empty()).collect(),
             is_minor: false,
+            joined: false,
         }
     };
+    let real = results.scales.iter().filter(|scale| !scale.profile.synthetic);
+    let titles: Vec<&str> = real.map(|scale| scale.profile.title.as_str()).collect();
+    let real = || columns.iter().filter(|column| titles.iter().any(|title| column.heading.contains(title)));
+    let costs: [(&str, &str, &str, fn(&Cost) -> u64); 2] = [
+        ("madds", "multiply-adds", "madds_m", |cost| cost.madds_total),
+        ("params", "parameters", "params_m", |cost| cost.params),
+    ];
+    let charts = costs.into_iter().flat_map(|(name, label, column, of)| {
+        let paper = chart(name.to_owned(), "paper, ImageNet", label, &|line| of_paper(line, column));
+        let scales = real().enumerate().map(move |(at, scale)| {
+            chart(format!("{name}-{at}"), &scale.heading, label, &|line| ours(line, scale, of))
+        });
+        let points = |chart: &Chart| chart.series.iter().map(|series| series.points.len()).sum::<usize>();
+        std::iter::once(paper).chain(scales.filter(move |chart| points(chart) > 1)).collect::<Vec<_>>()
+    });
     Figure {
         name: results.head.name.clone(),
-        caption: "Accuracy against cost: the paper's table, and ours where a network is trained or scored.".to_owned(),
-        charts: vec![
-            chart("madds", "multiply-adds", "madds_m", |cost| cost.madds_total),
-            chart("params", "parameters", "params_m", |cost| cost.params),
-        ],
+        caption: "Accuracy against cost: the paper's table, and ours at each scale of which two networks are in."
+            .to_owned(),
+        charts: charts.collect(),
     }
 }
 

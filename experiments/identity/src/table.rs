@@ -181,6 +181,7 @@ fn figure(results: &Results<'_, Trials<Identity>>, lines: &[Line]) -> Option<Fig
         y: Axis { label: "latency, ratio".to_owned(), words: "latency ratio".to_owned(), unit: String::new() },
         series: all,
         is_minor: false,
+        joined: true,
     };
     (chart.series.len() > 1).then(|| Figure {
         name: format!("{}-latency", results.head.name),

@@ -40,7 +40,7 @@ fn study(root: &Path) -> Box<dyn Study> {
 
 fn run(root: &Path, profile: &str, cell: &str) {
     let (profile, cell) = (Some(profile.to_owned()), Some(cell.to_owned()));
-    study(root).run(&RunArgs { profile, cell, threads: None }).unwrap();
+    study(root).run(&RunArgs { profile, cell, again: false, threads: None }).unwrap();
 }
 
 fn rows(root: &Path, profile: &str, cell: &str) -> Vec<Row> {

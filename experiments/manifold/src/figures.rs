@@ -85,6 +85,7 @@ fn chart(at: usize, shares: &Shares) -> Chart {
         y: axis("positive channels (%)", "positive channels", " %"),
         series: shares.networks.iter().flat_map(series).collect(),
         is_minor: shares.is_minor,
+        joined: true,
     }
 }
 

@@ -58,7 +58,7 @@ fn project() -> tempfile::TempDir {
 
 fn run(root: &Path, profile: &str, cell: Option<&str>, threads: usize) {
     let (profile, cell) = (Some(profile.to_owned()), cell.map(str::to_owned));
-    study(root, threads).run(&RunArgs { profile, cell, threads: None }).unwrap();
+    study(root, threads).run(&RunArgs { profile, cell, again: false, threads: None }).unwrap();
 }
 
 fn text(study: &dyn Study) -> String {

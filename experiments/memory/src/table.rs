@@ -75,6 +75,7 @@ fn through(results: &Results<'_, Memory>) -> Result<Figure, StudyError> {
         y: axis("read and written (MB)", "megabytes read and written", " MB"),
         series,
         is_minor: false,
+        joined: true,
     };
     Ok(Figure {
         name: format!("{}-through", results.head.name),

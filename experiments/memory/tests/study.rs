@@ -16,7 +16,7 @@ fn groups_save_memory_where_there_is_a_wide_map_inside_a_block() {
     let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(1));
     let study = || shelf.find(to.to_str().unwrap()).unwrap();
     let (profile, cell) = (Some("smoke".to_owned()), Some("latency-t1".to_owned()));
-    study().run(&RunArgs { profile, cell, threads: None }).unwrap();
+    study().run(&RunArgs { profile, cell, again: false, threads: None }).unwrap();
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let arena = |part: &str| {
         let row = ledger.rows.iter().find(|row| row.metric == "arena" && row.part.as_deref() == Some(part));

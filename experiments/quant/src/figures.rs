@@ -1,31 +1,34 @@
 //! Drop against width, noise layer by layer, accuracy against the number of calibration images.
 
+use sandglass_lab::Variant;
 use sandglass_study::{Axis, Chart, Figure, Point, Series};
 
+use crate::cell::Design;
 use crate::measurements::{Measured, Measurements};
 
-pub(crate) fn figures(study: &str, scales: &[Measurements], plain: &[String]) -> Vec<Figure> {
+pub(crate) fn figures(study: &str, scales: &[Measurements], design: &Design) -> Vec<Figure> {
+    let Design { networks, plain, .. } = design;
     let figures = [
         figure(
             study,
             "drop",
             "What each scheme takes from top-1 accuracy, by width; bars are intervals of 95 % on the same images, of the first seed.",
             scales,
-            drops,
+            |scale| drops(scale, networks),
         ),
         figure(
             study,
             "noise",
             "Signal to quantisation noise of each map, from the images to the scores: the narrowest networks at the first seed.",
             scales,
-            |scale| noise(scale, plain),
+            |scale| noise(scale, plain, networks),
         ),
         figure(
             study,
             "calibration",
             "Top-1 accuracy against the number of calibration images: the narrowest networks at the first seed.",
             scales,
-            |scale| calibration(scale, plain),
+            |scale| calibration(scale, plain, networks),
         ),
     ];
     figures.into_iter().filter(|figure| !figure.charts.is_empty()).collect()
@@ -57,18 +60,25 @@ fn axis(label: &str, unit: &str) -> Axis {
 
 fn chart(title: String, x: Axis, y: Axis, series: Vec<Series>) -> Option<Chart> {
     let points = series.iter().map(|series| series.points.len()).max().unwrap_or(0);
-    (points > 1).then(|| Chart { name: String::new(), title, x, y, series, is_minor: false })
+    (points > 1).then(|| Chart { name: String::new(), title, x, y, series, is_minor: false, joined: true })
+}
+
+/// What the paper calls the network.
+fn title(measured: &Measured, networks: &[Variant]) -> String {
+    let network = measured.network();
+    networks.iter().find(|of| of.network == network).map_or(network, |of| of.paper.clone())
 }
 
 /// A series for each network.
 fn by_network<'m, 'a: 'm>(
     cells: impl Iterator<Item = &'m Measured<'a>>,
+    networks: &[Variant],
     point: impl Fn(&Measured<'a>) -> Option<Point>,
 ) -> Vec<Series> {
     let mut all: Vec<Series> = Vec::new();
     for measured in cells {
         let Some(point) = point(measured) else { continue };
-        let name = measured.network();
+        let name = title(measured, networks);
         match all.iter_mut().find(|series| series.name == name) {
             Some(series) => series.points.push(point),
             None => all.push(Series { name, points: vec![point] }),
@@ -81,10 +91,10 @@ fn by_network<'m, 'a: 'm>(
 }
 
 /// A chart for each scheme.
-fn drops(scale: &Measurements) -> Vec<Chart> {
+fn drops(scale: &Measurements, networks: &[Variant]) -> Vec<Chart> {
     let of_scheme = |scheme: String| {
         let cells = scale.cells.iter().filter(|measured| measured.scheme() == scheme && measured.cell.seed == 0);
-        let series = by_network(cells, |measured| {
+        let series = by_network(cells, networks, |measured| {
             let drop = scale.drop(measured)?;
             Some(Point { x: measured.cell.network.width, y: drop.mean, spread: Some(drop.half) })
         });
@@ -102,7 +112,7 @@ fn narrowest(scale: &Measurements) -> f64 {
     scale.cells.iter().map(|measured| measured.cell.network.width).fold(f64::INFINITY, f64::min)
 }
 
-fn noise(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
+fn noise(scale: &Measurements, plain: &[String], networks: &[Variant]) -> Vec<Chart> {
     let width = narrowest(scale);
     let of_scheme = |scheme: &String| {
         let cells = scale.cells.iter().filter(|measured| {
@@ -111,7 +121,7 @@ fn noise(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
         let series = cells.filter_map(|measured| {
             let maps = measured.parts("sqnr");
             let points = maps.iter().enumerate().map(|(at, (_, y))| Point { x: at as f64, y: *y, spread: None });
-            (!maps.is_empty()).then(|| Series { name: measured.network(), points: points.collect() })
+            (!maps.is_empty()).then(|| Series { name: title(measured, networks), points: points.collect() })
         });
         chart(
             format!("{}, {scheme}, width {width:?}", scale.title),
@@ -123,14 +133,14 @@ fn noise(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
     plain.iter().filter_map(of_scheme).collect()
 }
 
-fn calibration(scale: &Measurements, plain: &[String]) -> Vec<Chart> {
+fn calibration(scale: &Measurements, plain: &[String], networks: &[Variant]) -> Vec<Chart> {
     let width = narrowest(scale);
     let of_scheme = |scheme: &String| {
         let cells = scale.cells.iter().filter(|measured| {
             let cell = measured.cell;
             cell.scheme_name == *scheme && cell.network.width == width && cell.seed == 0
         });
-        let series = by_network(cells, |measured| {
+        let series = by_network(cells, networks, |measured| {
             let x = (measured.cell.images as f64).log2();
             Some(Point { x, y: measured.value("top1")?, spread: None })
         });

@@ -31,6 +31,12 @@ pub(crate) struct Pair<'m, 'a> {
     pub second: [&'m Measured<'a>; 2],
 }
 
+impl Pair<'_, '_> {
+    pub fn width(&self) -> f64 {
+        self.first[1].cell.network.width
+    }
+}
+
 impl<'a> Measured<'a> {
     pub fn value(&self, metric: &str) -> Option<f64> {
         self.result.value(metric)

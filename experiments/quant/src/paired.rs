@@ -28,12 +28,13 @@ pub(crate) type Right = Vec<bool>;
 /// How many points `second` loses against `first`, by McNemar's variance: that of the images that one alone names right.
 /// None where the two were not scored on as many images.
 pub(crate) fn drop(first: &Right, second: &Right) -> Option<Interval> {
-    interval(&[values(first, second)?])
+    interval(&[(0.0, values(first, second)?)])
 }
 
-/// How many points the second of each unit leads the first.
-pub(crate) fn gap(units: &[(&Right, &Right)]) -> Option<Interval> {
-    interval(&units.iter().map(|(first, second)| values(second, first)).collect::<Option<Vec<_>>>()?)
+/// How many points the second of each unit, of a width, leads the first.
+pub(crate) fn gap(units: &[(f64, [&Right; 2])]) -> Option<Interval> {
+    let units = units.iter().map(|(width, [first, second])| Some((*width, values(second, first)?)));
+    interval(&units.collect::<Option<Vec<_>>>()?)
 }
 
 fn values(first: &Right, second: &Right) -> Option<Vec<f64>> {
@@ -44,6 +45,7 @@ fn values(first: &Right, second: &Right) -> Option<Vec<f64>> {
 
 /// A network of each family in f32 and in 8 bits: one such unit a width and a seed.
 pub(crate) struct Unit<'a> {
+    pub width: f64,
     pub first: [&'a Right; 2],
     pub second: [&'a Right; 2],
 }
@@ -53,24 +55,41 @@ pub(crate) fn difference_of_drops(units: &[Unit]) -> Option<Interval> {
     let of = |unit: &Unit| {
         let [a, b] = [unit.first, unit.second].map(|[float, quantised]| values(float, quantised));
         let (a, b) = (a?, b?);
-        (a.len() == b.len()).then(|| a.iter().zip(&b).map(|(a, b)| a - b).collect())
+        (a.len() == b.len()).then(|| (unit.width, a.iter().zip(&b).map(|(a, b)| a - b).collect()))
     };
-    interval(&units.iter().map(of).collect::<Option<Vec<Vec<f64>>>>()?)
+    interval(&units.iter().map(of).collect::<Option<Vec<_>>>()?)
 }
 
-/// The mean over images and units. Its variance is that over images, each the mean of its units, and, of several units,
-/// that over units beside it: both are there, and the sum errs on the careful side.
-fn interval(units: &[Vec<f64>]) -> Option<Interval> {
-    let n = units.first().map(Vec::len).filter(|n| *n > 1)?;
-    if units.iter().any(|unit| unit.len() != n) {
+/// The mean over images and units, each width counting once. Its variance is that over images, and that between the seeds of
+/// a width where it has several: what a bootstrap over both comes to, and with one seed each one over images.
+fn interval(units: &[(f64, Vec<f64>)]) -> Option<Interval> {
+    let n = units.first().map(|(_, unit)| unit.len()).filter(|n| *n > 1)?;
+    if units.iter().any(|(_, unit)| unit.len() != n) {
         return None;
     }
-    let count = units.len() as f64;
-    let per_image: Vec<f64> = (0..n).map(|at| units.iter().map(|unit| unit[at]).sum::<f64>() / count).collect();
-    let per_unit: Vec<f64> = units.iter().map(|unit| mean(unit)).collect();
+    let mut widths: Vec<(f64, Vec<&[f64]>)> = Vec::new();
+    for (width, unit) in units {
+        match widths.iter_mut().find(|(of, _)| of == width) {
+            Some((_, seeds)) => seeds.push(unit),
+            None => widths.push((*width, vec![unit])),
+        }
+    }
+    let count = widths.len() as f64;
+    let of_width = |seeds: &[&[f64]], at: usize| mean(&seeds.iter().map(|seed| seed[at]).collect::<Vec<_>>());
+    let of_image = |at: usize| widths.iter().map(|(_, seeds)| of_width(seeds, at)).sum::<f64>() / count;
+    let per_image: Vec<f64> = (0..n).map(of_image).collect();
     let over_images = variance(&per_image, n as f64) / n as f64;
-    let over_units = if units.len() > 1 { variance(&per_unit, count - 1.0) / count } else { 0.0 };
-    Some(Interval { mean: 100.0 * mean(&per_image), half: 100.0 * Z95 * (over_images + over_units).sqrt() })
+    // The spread within widths, pooled: widths may differ in their means.
+    let means: Vec<Vec<f64>> = widths.iter().map(|(_, seeds)| seeds.iter().map(|seed| mean(seed)).collect()).collect();
+    let freedom: usize = means.iter().map(|seeds| seeds.len() - 1).sum();
+    let over_seeds = match freedom {
+        0 => 0.0,
+        _ => {
+            let within = means.iter().map(|seeds| variance(seeds, 1.0)).sum::<f64>() / freedom as f64;
+            within * means.iter().map(|seeds| 1.0 / seeds.len() as f64).sum::<f64>() / (count * count)
+        }
+    };
+    Some(Interval { mean: 100.0 * mean(&per_image), half: 100.0 * Z95 * (over_images + over_seeds).sqrt() })
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -102,18 +121,37 @@ mod tests {
         assert_eq!(super::drop(&first, &of(&[(true, 3)])), None);
     }
 
+    /// Per image 10 of +1 and 5 of -1 at one width; at another no difference, so that half of it is left.
     #[test]
-    fn a_difference_of_drops_counts_images_and_units() {
+    fn a_difference_of_drops_counts_each_width_once() {
         let whole = of(&[(true, 100)]);
         let (ten, five) = (of(&[(false, 10), (true, 90)]), of(&[(true, 95), (false, 5)]));
-        let unit = || Unit { first: [&whole, &ten], second: [&whole, &five] };
+        let unit = || Unit { width: 1.0, first: [&whole, &ten], second: [&whole, &five] };
         let one = difference_of_drops(&[unit()]).unwrap();
         assert!((one.mean - 5.0).abs() < 1e-12);
-        // Per image: 10 of +1, 5 of -1.
         assert!((one.half - 1.959_963_984_540_054 * ((0.15f64 - 0.0025) * 100.0).sqrt()).abs() < 1e-9);
-        let none = Unit { first: [&whole, &whole], second: [&whole, &whole] };
-        let both = difference_of_drops(&[unit(), none]).unwrap();
-        assert!((both.mean - 2.5).abs() < 1e-12 && both.half > one.half / 2.0);
+        let none = |width: f64| Unit { width, first: [&whole, &whole], second: [&whole, &whole] };
+        let both = difference_of_drops(&[unit(), none(0.5)]).unwrap();
+        assert!((both.mean - 2.5).abs() < 1e-12 && (both.half - one.half / 2.0).abs() < 1e-9);
+        // Two seeds of one width: their variance, 0.05^2 / 2, is added to that over images.
+        let seeds = difference_of_drops(&[unit(), none(1.0)]).unwrap();
+        let expected = ((both.half / 1.959_963_984_540_054).powi(2) + 1e4 * 0.00125 / 2.0).sqrt();
+        assert!((seeds.half - 1.959_963_984_540_054 * expected).abs() < 1e-9, "{seeds:?}");
         assert_eq!(difference_of_drops(&[]), None);
+    }
+
+    /// What a claim's bootstrap over the same images gives, within the noise of its thousand draws.
+    #[test]
+    fn with_one_seed_it_is_the_bootstrap_over_images() {
+        let first = of(&[(true, 700), (true, 30), (false, 10), (false, 260)]);
+        let second = of(&[(true, 700), (false, 30), (true, 10), (false, 260)]);
+        let found = gap(&[(1.0, [&second, &first]), (0.5, [&second, &first])]).unwrap();
+        let images: Vec<f64> = values(&first, &second).unwrap().iter().map(|value| 100.0 * value).collect();
+        let drawn = sandglass_ledger::stats::bootstrap(&[vec![images.clone()], vec![images]]).unwrap();
+        assert!((found.mean - drawn.effect).abs() < 1e-9);
+        assert!(
+            (found.low() - drawn.low).abs() < 0.15 * found.half
+                && (found.high() - drawn.high).abs() < 0.15 * found.half
+        );
     }
 }

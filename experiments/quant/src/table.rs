@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cell::F32;
 use crate::figures::figures;
 use crate::measurements::{Measured, Measurements, Pair};
-use crate::paired::{Interval, Right, Unit, difference_of_drops, gap};
+use crate::paired::{Interval, Unit, difference_of_drops, gap};
 use crate::{Quant, Source};
 
 /// The paper's values: its gap in 8 bits, and what each family drops.
@@ -106,7 +106,7 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
         ]));
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
-    parts.extend(figures(&results.head.name, &scales, &results.design.plain).into_iter().map(Part::Figure));
+    parts.extend(figures(&results.head.name, &scales, results.design).into_iter().map(Part::Figure));
     let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines });
     Ok(Section { parts, problems: unreadable(&results.experiment.project, results), data, ..Section::default() })
 }
@@ -115,13 +115,18 @@ fn lines(scale: &Measurements, names: [&str; 2]) -> Vec<Line> {
     let line = |scheme: String| {
         let pairs = scale.pairs(names, &scheme);
         let gap_of = |at: usize| {
-            gap(&pairs.iter().map(|pair| (&pair.first[at].right, &pair.second[at].right)).collect::<Vec<_>>())
+            let sides = pairs.iter().map(|pair| (pair.width(), [&pair.first[at].right, &pair.second[at].right]));
+            gap(&sides.collect::<Vec<_>>())
         };
-        let drop_of = |side: fn(&Pair) -> [Right; 2]| {
-            let all: Vec<[Right; 2]> = pairs.iter().map(side).collect();
-            gap(&all.iter().map(|[float, quantised]| (quantised, float)).collect::<Vec<_>>())
+        let drop_of = |side: &dyn for<'p> Fn(&'p Pair<'_, '_>) -> [&'p Measured<'p>; 2]| {
+            let sides = pairs.iter().map(|pair| {
+                let [float, quantised] = side(pair);
+                (pair.width(), [&quantised.right, &float.right])
+            });
+            gap(&sides.collect::<Vec<_>>())
         };
         let units = pairs.iter().map(|pair| Unit {
+            width: pair.width(),
             first: [&pair.first[0].right, &pair.first[1].right],
             second: [&pair.second[0].right, &pair.second[1].right],
         });
@@ -131,10 +136,7 @@ fn lines(scale: &Measurements, names: [&str; 2]) -> Vec<Line> {
             units: pairs.len(),
             gap_before: gap_of(0),
             gap: gap_of(1),
-            drops: [
-                drop_of(|pair| pair.first.map(|measured| measured.right.clone())),
-                drop_of(|pair| pair.second.map(|measured| measured.right.clone())),
-            ],
+            drops: [drop_of(&|pair| pair.first), drop_of(&|pair| pair.second)],
             difference: difference_of_drops(&units.collect::<Vec<_>>()),
             rows: pairs
                 .iter()
@@ -188,8 +190,8 @@ fn answer(paper: Option<&Paper>, words: [&str; 2], lines: &[Line], scales: &[Mea
 }
 
 const RULE: &str = "the rule: it is there under a scheme where the 95 % interval of the difference of drops, paired over \
-                    images, widths and seeds, lies above 0, and of the paper's size where the interval also holds the \
-                    paper's";
+                    images and seeds, each width once, lies above 0, and of the paper's size where the interval also holds \
+                    the paper's";
 
 fn verdict(paper: Option<&Paper>, second: &str, lines: &[&Line]) -> String {
     let known: Vec<(&Line, Interval)> = lines.iter().filter_map(|line| Some((*line, line.difference?))).collect();
@@ -272,8 +274,8 @@ fn overview(paper: Option<&Paper>, [first, second]: [&str; 2], lines: &[Line]) -
 fn notes(scales: &[Measurements]) -> Vec<String> {
     let mut notes = vec![
         format!(
-            "Points of top-1 accuracy, with intervals of 95 % on the same images; over several networks the variance between \
-             them is added. A drop above 0 is a loss. {LEGEND}"
+            "Points of top-1 accuracy, with intervals of 95 % on the same images; each width counts once, and \
+             of several seeds of a width their variance is added. A drop above 0 is a loss. {LEGEND}"
         ),
         "Schemes are those of workspace/quant/schemes.toml. avx2: pairs of products are added in 16 bits that saturate, as on \
          CPUs without VNNI. Scores are the classifier's accumulators times their scales but for int8-logits."
@@ -294,15 +296,14 @@ fn gaps(scale: &Measurements, names: [&str; 2]) -> Table {
     for scheme in [vec![F32.to_owned()], scale.schemes()].concat() {
         let pairs = scale.pairs(names, &scheme);
         let at = |width: f64| {
-            let at: Vec<&Pair> = pairs.iter().filter(|pair| pair.first[1].cell.network.width == width).collect();
+            let at: Vec<&Pair> = pairs.iter().filter(|pair| pair.width() == width).collect();
             let rows: Vec<String> = at
                 .iter()
                 .flat_map(|pair| [pair.first[1], pair.second[1]])
                 .filter_map(|m| Some(m.row()?.id()))
                 .collect();
-            let sides: Vec<(&Right, &Right)> =
-                at.iter().map(|pair| (&pair.first[1].right, &pair.second[1].right)).collect();
-            interval(gap(&sides), &rows)
+            let sides = at.iter().map(|pair| (width, [&pair.first[1].right, &pair.second[1].right]));
+            interval(gap(&sides.collect::<Vec<_>>()), &rows)
         };
         table.push([Entry::from(scheme.clone())].into_iter().chain(widths.iter().map(|&width| at(width))));
     }
@@ -361,7 +362,7 @@ fn every(scale: &Measurements) -> Table {
     table
 }
 
-/// What others published of MobileNetV2 in 8 bits.
+/// What others published of MobileNetV2 and EfficientNet-lite0 in 8 bits.
 fn published() -> Result<Option<[Part; 3]>, StudyError> {
     let paper = PaperTable::find("mobilenetv2_quant_published")?;
     let mut table =
@@ -375,7 +376,7 @@ fn published() -> Result<Option<[Part; 3]>, StudyError> {
         table.push([text("source_name"), text("scheme"), number("top1_f32_pct"), number("top1_pct")]);
     }
     Ok(Some([
-        Part::Heading("Published: MobileNetV2 1.0 in 8 bits, all of ImageNet".to_owned()),
+        Part::Heading("Published: MobileNetV2 1.0 and EfficientNet-lite0 in 8 bits, all of ImageNet".to_owned()),
         Part::Table(table),
         Part::Notes(vec![format!("{} {}", paper.notes, LEGEND)]),
     ]))

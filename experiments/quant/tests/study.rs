@@ -105,7 +105,7 @@ fn two_cells_run_are_told_and_measured_again() {
     let folder = project(few);
     let run = |cell: &str| {
         let (profile, cell) = (Some("smoke".to_owned()), Some(cell.to_owned()));
-        study(folder.path()).run(&RunArgs { profile, cell, threads: None }).unwrap();
+        study(folder.path()).run(&RunArgs { profile, cell, again: false, threads: None }).unwrap();
     };
     let before = text(study(folder.path()).as_ref());
     assert!(before.contains("not measured on real images yet") && before.contains("of imagewoof"), "{before}");
@@ -138,7 +138,7 @@ fn what_is_not_trained_yet_is_skipped_and_says_how() {
     let folder = project(|text| text);
     let cell = "mobilenext-w0.35-s1-per-channel";
     let (profile, name) = (Some("imagewoof".to_owned()), Some(cell.to_owned()));
-    study(folder.path()).run(&RunArgs { profile, cell: name, threads: None }).unwrap();
+    study(folder.path()).run(&RunArgs { profile, cell: name, again: false, threads: None }).unwrap();
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let row = ledger.cell("quant", "imagewoof", cell).next().unwrap();
     assert_eq!(row.status, Status::Skipped);
@@ -149,7 +149,7 @@ fn what_is_not_trained_yet_is_skipped_and_says_how() {
     let file = folder.path().join("results/checkpoints/width/smoke/mobilenext-w0.35-s0.safetensors");
     std::fs::write(&file, "changed").unwrap();
     let (profile, name) = (Some("smoke".to_owned()), Some("mobilenext-w0.35-s0-f32".to_owned()));
-    study(folder.path()).run(&RunArgs { profile, cell: name, threads: None }).unwrap();
+    study(folder.path()).run(&RunArgs { profile, cell: name, again: false, threads: None }).unwrap();
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let row = ledger.cell("quant", "smoke", "mobilenext-w0.35-s0-f32").next().unwrap();
     assert!(row.error.as_deref().unwrap().contains("SHA-256"));

@@ -69,7 +69,7 @@ fn run(folder: &TempDir, profile: &str, cell: &str) -> Result<(), String> {
     let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(2));
     let study =
         shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).map_err(|error| error.to_string())?;
-    let args = RunArgs { profile: Some(profile.to_owned()), cell: Some(cell.to_owned()), threads: None };
+    let args = RunArgs { profile: Some(profile.to_owned()), cell: Some(cell.to_owned()), again: false, threads: None };
     study.run(&args).map(drop).map_err(|error| error.to_string())
 }
 

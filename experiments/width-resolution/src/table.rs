@@ -148,6 +148,7 @@ fn figure(results: &Results<'_, Trials<WidthResolution>>, lines: &[Line]) -> Fig
             y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
             series,
             is_minor: false,
+            joined: true,
         }],
     }
 }

@@ -44,6 +44,7 @@ fn figure(comparison: &Comparison, (end, words, cost): &Cost) -> Figure {
         y: Axis { label: "top-1 (%)".to_owned(), words: "top-1 accuracy".to_owned(), unit: " %".to_owned() },
         series,
         is_minor,
+        joined: true,
     };
     Figure {
         name: format!("{}-{end}", comparison.study),
@@ -105,6 +106,7 @@ fn by_input(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) 
         y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
         series,
         is_minor: scale.profile.synthetic,
+        joined: true,
     })
 }
 
@@ -149,5 +151,6 @@ fn curve(results: &Results<'_, Width>, scale: &Scale<'_, Width>, width: f64) -> 
         y: Axis { label: "top-1 (%)".into(), words: "top-1 accuracy".into(), unit: " %".into() },
         series,
         is_minor: scale.profile.synthetic,
+        joined: true,
     })
 }

@@ -44,7 +44,7 @@ fn the_imagenet_profile_runs_from_folder_to_row_with_the_same_bits_on_any_thread
         let study = shelf(threads).find(folder.path().join("experiments/width").to_str().unwrap()).unwrap();
         let id = "mobilenext-w0.35-s0";
         let (profile, cell) = (Some("imagenet".to_owned()), Some(id.to_owned()));
-        study.run(&RunArgs { profile, cell, threads: None }).unwrap();
+        study.run(&RunArgs { profile, cell, again: false, threads: None }).unwrap();
         let ledger = Ledger::read(&folder.path().join("results/rows"));
         let row = ledger.cell("width", "imagenet", id).find(|row| row.metric == "top1").unwrap();
         assert_eq!((row.n, row.axis("input"), row.axis("classes")), (4, Some("224"), Some("1000")), "{:?}", row.error);

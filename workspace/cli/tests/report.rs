@@ -101,9 +101,8 @@ fn the_report_is_written_from_rows_and_names_bad_ones() {
     assert!(code == 1 && err.contains("<!-- BEGIN: headline -->"), "{err}");
 }
 
-/// A cell that a study trained and kept: `eval` takes class names and protocol from its card and prints the row's count.
-#[test]
-fn a_kept_checkpoint_is_scored_by_eval_as_in_its_row() {
+/// A cell that a study trained and kept, on a few pictures: the project, the folder of the pictures, and how many are right.
+fn trained() -> (tempfile::TempDir, std::path::PathBuf, String) {
     let project = project();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
     let data = project.path().join("images");
@@ -127,22 +126,31 @@ fn a_kept_checkpoint_is_scored_by_eval_as_in_its_row() {
         .replace("classes = 10", "classes = 2")
         .replace("recipe = \"smoke\"", "recipe = \"short\"");
     std::fs::write(project.path().join("experiments/micro/study.toml"), text + recipe).unwrap();
-    let id = "mobilenext-w0.35-s0";
-    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--cell", id]);
+    let (code, _, err) = sandglass(project.path(), &["run", "micro", "--cell", TRAINED]);
     assert_eq!(code, 0, "{err}");
-    let (_, of) = err.split_once(&format!("{id}: started\n")).unwrap();
-    let count = of.lines().find_map(|line| line.strip_prefix(&format!("{id}: "))?.strip_suffix(" images right"));
-    let kept = format!("results/checkpoints/micro/tiny/{id}.safetensors");
+    let (_, of) = err.split_once(&format!("{TRAINED}: started\n")).unwrap();
+    let count = of.lines().find_map(|line| line.strip_prefix(&format!("{TRAINED}: "))?.strip_suffix(" images right"));
+    let count = count.unwrap().to_owned();
+    (project, data, count)
+}
+
+const TRAINED: &str = "mobilenext-w0.35-s0";
+
+/// `eval` takes class names and protocol from a kept checkpoint's card and prints its row's count.
+#[test]
+fn a_kept_checkpoint_is_scored_by_eval_as_in_its_row() {
+    let (project, data, count) = trained();
+    let kept = format!("results/checkpoints/micro/tiny/{TRAINED}.safetensors");
     let (code, out, err) = sandglass(
         project.path(),
         &["eval", "--model", "mobilenext", "--width", "0.35", "--weights", &kept, "--data", data.to_str().unwrap()],
     );
     assert_eq!(code, 0, "{err}");
     let top1 = out.lines().find(|line| line.starts_with("top-1")).unwrap();
-    assert!(top1.ends_with(&format!("%  {}", count.unwrap())), "{top1} for {count:?}");
+    assert!(top1.ends_with(&format!("%  {count}")), "{top1} for {count}");
     // What was kept is measured again, and a table stands.
     let (code, out, err) = sandglass(project.path(), &["table", "micro", "--verify", "all"]);
-    assert!(code == 0 && err.contains(&format!("evaluated again, equal to its row: tiny/{id}")), "{out}{err}");
+    assert!(code == 0 && err.contains(&format!("evaluated again, equal to its row: tiny/{TRAINED}")), "{out}{err}");
 }
 
 /// A project with rows of one cell, and its committed report.
@@ -193,6 +201,49 @@ fn rows_that_were_changed_or_are_gone_are_found_and_marked() {
     let (code, err) = check(project.path());
     let gone = "micro/tiny/mobilenext-w0.35-s0: the committed report shows it, and its rows are gone";
     assert!(code == 1 && err.contains(gone), "{err}");
+}
+
+/// Whether the row of a kept checkpoint is damaged or gone is no question of the checkpoint: the page is still made.
+#[test]
+fn a_damaged_row_of_a_kept_checkpoint_leaves_a_page_with_its_mark() {
+    let (project, ..) = trained();
+    let row = project.path().join(format!("results/rows/micro/tiny/{TRAINED}.parquet"));
+    std::fs::write(&row, b"PAR1").unwrap();
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert_eq!(code, 0, "{err}");
+    let report = std::fs::read_to_string(project.path().join("report/out/report.md")).unwrap();
+    assert!(report.contains("| damaged"), "{report}");
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("its checkpoint is listed, and its rows are gone"), "{err}");
+}
+
+#[test]
+fn predictions_that_are_gone_or_do_not_fit_the_rows_are_found() {
+    let (project, ..) = trained();
+    let (code, _, err) = sandglass(project.path(), &["report"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(check(project.path()), (0, String::new()));
+    let place = ["micro", "tiny", TRAINED];
+    let root = project.path().join("results/predictions");
+    let sound = sandglass_ledger::read_predictions(&root, place).unwrap();
+    // One more is right, or one less.
+    let mut turned = sound.clone();
+    let first = &mut turned.items[0];
+    first.prediction = if first.prediction == first.label { 1 - first.label } else { first.label };
+    let path = sandglass_ledger::write_predictions(&root, place, &turned).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains(&format!("predictions of micro/tiny/{TRAINED}: ")), "{err}");
+    assert!(err.contains("are right, and no row says so"), "{err}");
+    let other = sandglass_ledger::Predictions { checkpoint: "another".into(), ..sound };
+    sandglass_ledger::write_predictions(&root, place, &other).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("of another checkpoint than its rows"), "{err}");
+    std::fs::write(&path, b"PAR1").unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains(&format!("predictions of micro/tiny/{TRAINED}: ")), "{err}");
+    std::fs::remove_file(&path).unwrap();
+    let (code, err) = check(project.path());
+    assert!(code == 1 && err.contains("the committed report shows it, and its predictions are gone"), "{err}");
 }
 
 #[test]

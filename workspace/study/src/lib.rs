@@ -45,7 +45,7 @@ pub use section::{
     Axis, Chart, Curves, DASH, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Section, Series, Stack,
 };
 pub use shelf::{Shelf, Study, StudyEntry, main};
-pub use shown::{Lost, Shown};
+pub use shown::{Lost, Shown, disagreeing_predictions};
 pub use table::{Table, duration, escape, grouped};
 pub use verbs::{PlanArgs, RunArgs, TableArgs, tell};
 pub use verify::Verify;

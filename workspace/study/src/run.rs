@@ -39,13 +39,14 @@ pub struct Tally {
     pub waiting: usize,
 }
 
-/// Runs all cells that are not done, or the one named if it is not done. `note` is told of every cell.
+/// Runs all cells that are not done, or the one named if it is not done, or `again`. `note` is told of every cell.
 ///
 /// Any number of processes may run one profile at once: each takes the cells that no other works on.
 pub(crate) fn run<E: Experiment>(
     study: &Opened<E>,
     profile: Option<&str>,
     only: Option<&str>,
+    again: bool,
     note: &mut dyn FnMut(&str),
 ) -> Result<Tally, RunError> {
     let ProfileCells { profile, cells } = study.profile(profile)?;
@@ -59,7 +60,7 @@ pub(crate) fn run<E: Experiment>(
         study.still_defines(&profile.name, &cell.keyed)?;
         // Read again for each cell: another process may have done it meanwhile.
         let Some(state) = known_state(study, cell, note, &mut tally) else { continue };
-        if state == State::Done {
+        if state == State::Done && !(again && !cell.is_borrowed) {
             tally.kept += 1;
             continue;
         }
@@ -75,13 +76,14 @@ pub(crate) fn run<E: Experiment>(
         };
         // Once more, for it may have been done between the look and the lock.
         let Some(state) = known_state(study, cell, note, &mut tally) else { continue };
-        if state == State::Done {
+        if state == State::Done && !again {
             tally.kept += 1;
             continue;
         }
         note(&format!("{id}: started"));
         let (started, clock) = (timestamp(), Instant::now());
-        let outcome = one(study, profile, cell);
+        let outcome = if again { forget(study, profile, cell) } else { Ok(()) };
+        let outcome = outcome.and_then(|()| one(study, profile, cell));
         let blank = blank(study, profile, cell, started, clock.elapsed().as_secs_f64());
         let (status, reason) = match outcome.and_then(|one| finish(study, profile, cell, one, &blank)) {
             Ok(summary) => {
@@ -99,7 +101,7 @@ pub(crate) fn run<E: Experiment>(
                 note(&format!("{id}: skipped: {reason}"));
                 tally.skipped += 1;
                 // What could not be tried here does not undo what was measured elsewhere.
-                if state == State::Stale {
+                if matches!(state, State::Stale | State::Done) {
                     continue;
                 }
                 (Status::Skipped, reason)
@@ -107,6 +109,9 @@ pub(crate) fn run<E: Experiment>(
             Err(CellError::Failed(reason)) => {
                 note(&format!("{id}: failed: {reason}"));
                 tally.failed += 1;
+                if state == State::Done {
+                    continue;
+                }
                 (Status::Failed, reason)
             }
         };
@@ -176,6 +181,19 @@ fn one<E: Experiment>(
     let after = clock.elapsed().as_secs_f64() - made;
     let seconds = artefact.seconds.unwrap_or(made) + after;
     Ok(One { artefact, sha256, measurement, seconds })
+}
+
+/// Removes what an earlier run of the cell left to go on from.
+fn forget<E: Experiment>(
+    study: &Opened<E>,
+    profile: &Profile<E::Setup>,
+    cell: &Placed<E::Cell>,
+) -> Result<(), CellError> {
+    let folder = study.project.run_of(&study.head.name, &profile.name, &cell.keyed.id, &cell.keyed.hash);
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&folder)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> CellError {

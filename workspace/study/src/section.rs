@@ -37,6 +37,12 @@ pub struct Section {
 #[serde(rename_all = "lowercase")]
 pub enum Part {
     Heading(String),
+    /// Heads a claim: under its own name in links, with the study that tests it where the page has that one.
+    Claim {
+        id: String,
+        says: String,
+        study: Option<String>,
+    },
     Prose(String),
     /// What a reader of the table before has to know.
     Notes(Vec<String>),
@@ -137,6 +143,8 @@ pub struct Chart {
     pub series: Vec<Series>,
     /// Its points say nothing of the question: it is drawn small, apart from the others.
     pub is_minor: bool,
+    /// A series' points have a line through them; networks that are not of one kind have none.
+    pub joined: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use sandglass_ledger::Row;
+use sandglass_ledger::{Row, predictions_path, read_predictions};
 
 use crate::claim::Judged;
 use crate::{Project, StudyError};
@@ -16,9 +16,11 @@ pub struct Shown {
     pub claims: BTreeMap<String, String>,
     /// By `study/profile/cell`.
     pub cells: BTreeMap<String, String>,
+    /// The cells' files of predictions, likewise.
+    pub predictions: BTreeMap<String, String>,
 }
 
-const HEADER: &str = "# kind\tname\tverdict, or BLAKE3 of the row file";
+const HEADER: &str = "# kind\tname\tverdict, or BLAKE3 of the file";
 
 impl Shown {
     /// Of the committed report; nothing where there is none.
@@ -37,7 +39,11 @@ impl Shown {
             let (of, name, value) = match fields[..] {
                 ["claim", name, value] => (&mut shown.claims, name, value),
                 ["cell", name, value] => (&mut shown.cells, name, value),
-                _ => return Err(StudyError::Invalid { path, message: format!("{line:?} is neither claim nor cell") }),
+                ["predictions", name, value] => (&mut shown.predictions, name, value),
+                _ => {
+                    let message = format!("{line:?} is neither claim, cell nor predictions");
+                    return Err(StudyError::Invalid { path, message });
+                }
             };
             of.insert(name.to_owned(), value.to_owned());
         }
@@ -55,10 +61,12 @@ impl Shown {
         }
         for row in rows {
             let name = format!("{}/{}/{}", row.study, row.profile, row.cell);
-            let path = project.rows().join(format!("{name}.parquet"));
-            if let Entry::Vacant(cell) = shown.cells.entry(name) {
-                let bytes = sandglass_files::read(&path).map_err(StudyError::io(&path))?;
-                cell.insert(blake3::hash(&bytes).to_hex().chars().take(16).collect());
+            if let Entry::Vacant(cell) = shown.cells.entry(name.clone()) {
+                cell.insert(hash(&project.rows().join(format!("{name}.parquet")))?);
+                let predictions = predictions_path(&project.predictions(), [&row.study, &row.profile, &row.cell]);
+                if predictions.is_file() {
+                    shown.predictions.insert(name, hash(&predictions)?);
+                }
             }
         }
         Ok(shown)
@@ -67,7 +75,8 @@ impl Shown {
     pub fn text(&self) -> String {
         let claims = self.claims.iter().map(|(name, verdict)| format!("claim\t{name}\t{verdict}\n"));
         let cells = self.cells.iter().map(|(name, hash)| format!("cell\t{name}\t{hash}\n"));
-        format!("{HEADER}\n{}", claims.chain(cells).collect::<String>())
+        let predictions = self.predictions.iter().map(|(name, hash)| format!("predictions\t{name}\t{hash}\n"));
+        format!("{HEADER}\n{}", claims.chain(cells).chain(predictions).collect::<String>())
     }
 
     pub fn path(project: &Project) -> PathBuf {
@@ -77,13 +86,16 @@ impl Shown {
     /// What this one shows and `now` does not have, in words: cells that are gone or changed, claims whose rows are gone.
     pub fn missed(&self, now: &Self) -> Vec<String> {
         let mut missed = Vec::new();
-        for (name, hash) in &self.cells {
-            match now.cells.get(name) {
-                None => missed.push(format!("{name}: the committed report shows it, and its rows are gone")),
-                Some(found) if found != hash => {
-                    missed.push(format!("{name}: its rows are not those that the committed report shows"));
+        let kinds = [("rows", &self.cells, &now.cells), ("predictions", &self.predictions, &now.predictions)];
+        for (what, shown, found) in kinds {
+            for (name, hash) in shown {
+                match found.get(name) {
+                    None => missed.push(format!("{name}: the committed report shows it, and its {what} are gone")),
+                    Some(found) if found != hash => {
+                        missed.push(format!("{name}: its {what} are not those that the committed report shows"));
+                    }
+                    Some(_) => {}
                 }
-                Some(_) => {}
             }
         }
         for (id, verdict) in &self.claims {
@@ -98,6 +110,47 @@ impl Shown {
         }
         missed
     }
+}
+
+/// The start of a file's BLAKE3.
+fn hash(path: &Path) -> Result<String, StudyError> {
+    let bytes = sandglass_files::read(path).map_err(StudyError::io(path))?;
+    Ok(blake3::hash(&bytes).to_hex().chars().take(16).collect())
+}
+
+/// Files of predictions that are damaged, or do not fit the rows beside them: of another checkpoint, or with another share of
+/// right answers than any percentage among them.
+pub fn disagreeing_predictions(project: &Project, rows: &[Row]) -> Vec<String> {
+    let mut cells: BTreeMap<[&str; 3], Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        cells.entry([&row.study, &row.profile, &row.cell]).or_default().push(row);
+    }
+    let problem = |(place, rows): (&[&str; 3], &Vec<&Row>)| {
+        let path = predictions_path(&project.predictions(), *place);
+        if !path.is_file() {
+            return None;
+        }
+        let told = |reason: String| Some(format!("predictions of {}: {reason}", place.join("/")));
+        let kept = match read_predictions(&project.predictions(), *place) {
+            Ok(kept) => kept,
+            Err(error) => return told(error.to_string()),
+        };
+        if rows.iter().any(|row| row.checkpoint_hash.as_ref().is_some_and(|hash| *hash != kept.checkpoint)) {
+            return told("of another checkpoint than its rows".to_owned());
+        }
+        let right = kept.items.iter().filter(|item| item.prediction == item.label).count();
+        let share = 100.0 * right as f64 / kept.items.len().max(1) as f64;
+        let fits = |row: &&Row| {
+            row.unit == "%"
+                && row.n == kept.items.len() as u64
+                && row.value.is_some_and(|value| (value - share).abs() < 1e-6)
+        };
+        match rows.iter().any(|row| fits(&row)) {
+            true => None,
+            false => told(format!("{right} of {} are right, and no row says so", kept.items.len())),
+        }
+    };
+    cells.iter().filter_map(problem).collect()
 }
 
 /// Why a cell that had rows has none.

@@ -28,6 +28,9 @@ pub struct RunArgs {
     /// Run this cell alone
     #[arg(long)]
     pub cell: Option<String>,
+    /// Run the cell though it is done: from the start, in place of the rows that are there
+    #[arg(long, requires = "cell")]
+    pub again: bool,
     /// Threads; all cores if left out
     #[arg(long)]
     pub threads: Option<usize>,
@@ -61,7 +64,7 @@ impl<E: Experiment> Opened<E> {
 
     /// Runs what is missing; fails if a cell failed or was skipped.
     pub(crate) fn run_missing(&self, args: &RunArgs) -> Result<ExitCode, StudyError> {
-        match run(self, args.profile.as_deref(), args.cell.as_deref(), &mut |line| tell(line)) {
+        match run(self, args.profile.as_deref(), args.cell.as_deref(), args.again, &mut |line| tell(line)) {
             Ok(tally) => {
                 tell(words(&tally));
                 Ok(if tally.failed + tally.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -212,7 +215,7 @@ fn text(section: &Section) -> String {
     let mut text = format!("{}\n", section.title);
     for part in &section.parts {
         match part {
-            Part::Heading(heading) => text.push_str(&format!("\n{heading}\n")),
+            Part::Heading(heading) | Part::Claim { says: heading, .. } => text.push_str(&format!("\n{heading}\n")),
             Part::Table(table) => text.push_str(&format!("\n{}", table.markdown())),
             Part::Notes(notes) => {
                 text.push('\n');

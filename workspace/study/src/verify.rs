@@ -58,8 +58,9 @@ pub(crate) fn verify<E: Experiment>(
         }
         let is_asked = study.experiment.keeps(&profile.setup, &cell.keyed.cell);
         let (checkpoint, again) = match manifest.find(&cell.place) {
+            // That its rows are damaged or gone is told where all such rows are.
             Some(_) if !measured => {
-                verdict.different.push(format!("{id}: a checkpoint is listed, but no row has a result"));
+                verdict.unavailable.push(format!("{id}: a checkpoint is listed, but no row has a result"));
                 continue;
             }
             Some(entry) => {

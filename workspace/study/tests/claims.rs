@@ -22,7 +22,7 @@ metric = "top1"
 over = "width"
 plus = [{ network = "b" }]
 minus = [{ network = "a" }]
-own_best = "own"
+own_best = { profile = "own", chosen = "of a search" }
 [claim.test.lead.paper]
 table = "mnext_width"
 column = "top1_pct"
@@ -87,11 +87,29 @@ origin = "stated"
 source = "a table"
 confidence = "seen"
 study = "s"
-[claim.test.time]
+[claim.test.time.ratio]
 profile = "times"
 metric = "ratio"
 control = "control"
 row = { part = "b" }
+[[claim.test.time.beside]]
+study = "s"
+ratio = { profile = "elsewhere", metric = "ratio", control = "control", row = { part = "b" } }
+
+[[claim]]
+id = "trend"
+says = "B's lead grows as networks get narrower"
+paper = "P"
+origin = "derived"
+source = "a table"
+confidence = "seen"
+study = "s"
+[claim.test.trend]
+profile = "real"
+metric = "top1"
+over = "width"
+plus = [{ network = "b" }]
+minus = [{ network = "a" }]
 
 [[claim]]
 id = "cheap"
@@ -316,6 +334,37 @@ fn a_lead_under_the_recipe_for_all_alone_says_so() {
     assert!(!bench.verdict(&all, "lead").1.contains("only under"));
 }
 
+/// A row that is gone or stale takes its partner with it, and the verdict says that a pair is missing.
+#[test]
+fn a_pair_of_which_one_row_is_missing_is_said() {
+    let bench = Bench::new();
+    for gone in ["a-w0.5-s1", "b-w0.5-s1"] {
+        let kept: Vec<Row> = rows("real", 2.0).into_iter().filter(|row| row.cell != gone).collect();
+        let judged = bench.judge(&kept).unwrap();
+        assert!(judged[0].notes.contains(&"1 of its pairs incomplete".to_owned()), "{gone}: {:?}", judged[0].notes);
+        assert!(format!("{:?}", judged[0].parts).contains("stale or damaged: width 0.5 (seed 1)"));
+    }
+}
+
+/// Leads of 1, 2 and 4.5 at widths 1, 1/2 and 1/4: by hand the least-squares slope is 1.75, and between any two of them 1, 2.5
+/// and 1.75; the second seed has half a point less at the narrowest.
+#[test]
+fn a_trend_tells_its_slope_seed_by_seed_and_without_each_width() {
+    let bench = Bench::new();
+    let mut all = Vec::new();
+    for (width, leads) in [("1.0", [1.0, 1.0]), ("0.5", [2.0, 2.0]), ("0.25", [4.5, 4.0])] {
+        for (seed, lead) in (0..).zip(leads) {
+            all.extend([row("real", "a", width, seed, 60.0), row("real", "b", width, seed, 60.0 + lead)]);
+        }
+    }
+    let judged = bench.judge(&all).unwrap();
+    let trend = judged.iter().find(|of| of.claim.id == "trend").unwrap();
+    let told = format!("{:?}", trend.parts);
+    assert!(trend.ours.starts_with("+1.62 (") && trend.ours.ends_with("points a halving"), "{}", trend.ours);
+    assert!(told.contains("Slope seed by seed: 0: +1.75, 1: +1.50."), "{told}");
+    assert!(told.contains("Slope without one width: 1.0: +2.25, 0.5: +1.62, 0.25: +1.00."), "{told}");
+}
+
 /// A's line from (100, 60) to (300, 80): at B's cost of 150 it has 65, and B has 60 there, or 64.
 #[test]
 fn at_equal_cost_the_other_family_is_read_from_its_line() {
@@ -350,6 +399,16 @@ fn a_ratio_of_times_is_widened_by_its_control() {
     let samples = [0.90, 0.91, 0.92, 0.90, 0.91, 0.92];
     let quiet = vec![timed("ratio", Some("b"), &samples, 0.91), timed("control", None, &[], 1.01)];
     assert_eq!(bench.verdict(&quiet, "half").0, Verdict::Reproduced);
+    // The same elsewhere stands beside it and decides nothing.
+    let elsewhere = Row { profile: "elsewhere".into(), ..timed("ratio", Some("b"), &[1.5; 6], 1.5) };
+    let both: Vec<Row> = quiet.iter().cloned().chain([elsewhere]).collect();
+    assert_eq!(bench.verdict(&both, "half").0, Verdict::Reproduced);
+    let judged = bench.judge(&both).unwrap();
+    let told = format!("{:?}", judged.iter().find(|of| of.claim.id == "half").unwrap().parts);
+    assert!(
+        told.contains("b took 0.910 of the first network's time") && told.contains("-50.0 (-50.0 to -50.0)"),
+        "{told}"
+    );
     let unquiet = vec![timed("ratio", Some("b"), &samples, 0.91), timed("control", None, &[], 1.12)];
     assert_eq!(bench.verdict(&unquiet, "half").0, Verdict::SameDirection);
     let few = vec![timed("ratio", Some("b"), &samples[..3], 0.91)];
@@ -362,7 +421,7 @@ fn counts_and_untested_claims_need_no_rows() {
     assert_eq!(bench.verdict(&[], "cheap").0, Verdict::Contradicted);
     assert_eq!(bench.verdict(&[], "open").0, Verdict::NotTested);
     let judged = bench.judge(&[]).unwrap();
-    let Some(Part::Table(table)) = section(&judged).unwrap().parts.into_iter().next() else { panic!("no table") };
+    let Some(Part::Table(table)) = section(&judged, &[]).unwrap().parts.into_iter().next() else { panic!("no table") };
     assert_eq!(table.rows.len(), judged.len(), "one line a claim");
     assert_eq!(table.rows[0][1].mark, Mark::Verdict(Verdict::NotTested));
 }

@@ -31,6 +31,26 @@ fn what_is_missing_is_run_once() {
 }
 
 #[test]
+fn a_done_cell_is_run_again_when_asked_from_the_start() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", Some("n3-s0")).unwrap();
+    let project = Project::around(micro.folder.path()).unwrap();
+    let before = micro.row("n3-s0", "worth");
+    let hash = before.cell_hash.clone();
+    let left = project.run_of("micro", "plain", "n3-s0", &hash).join("left");
+    std::fs::write(&left, "to go on from").unwrap();
+    let cell = Some("n3-s0".to_owned());
+    let args = sandglass_study::RunArgs { profile: None, cell, again: true, threads: None };
+    let made = Micro::made(|| {
+        micro.open("micro").unwrap().run(&args).unwrap();
+    });
+    assert_eq!(made, ["n3-s0"]);
+    assert!(!left.exists());
+    let after = micro.row("n3-s0", "worth");
+    assert_eq!((after.value, after.checkpoint_hash), (before.value, before.checkpoint_hash));
+}
+
+#[test]
 fn a_row_says_what_it_is_of_and_what_made_it() {
     let micro = Micro::new();
     micro.run("micro", "plain", Some("n3-s1")).unwrap();
@@ -155,7 +175,7 @@ fn two_processes_on_one_profile_write_every_row_once() {
             let shelf = sandglass_study::Shelf::new(&entry, sandglass_study::Build::new("c0ffee", b""), None);
             let study = shelf.find(root.path().join("experiments/micro").to_str().unwrap()).unwrap();
             start.wait();
-            let args = sandglass_study::RunArgs { profile: None, cell: None, threads: None };
+            let args = sandglass_study::RunArgs { profile: None, cell: None, again: false, threads: None };
             study.run(&args).unwrap();
             common::MADE.take()
         })

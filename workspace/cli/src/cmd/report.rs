@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use sandglass_report::Content;
 use sandglass_study::claim::{self, Claims, Evidence, Prose};
-use sandglass_study::{Manifest, Methodology, Part, Project, Record, Section, Shown, Study, Verify, tell};
+use sandglass_study::{
+    Manifest, Methodology, Part, Project, Record, Section, Shown, Study, Verify, disagreeing_predictions, tell,
+};
 
 /// Heads the report.
 const TITLE: &str = "Sandglass: MobileNeXt and MobileNetV2 reproduced";
@@ -89,14 +91,15 @@ pub(super) fn make(project: &Project, studies: &[Box<dyn Study>]) -> anyhow::Res
     if readme.exists() {
         prose.resolve("README.md", &std::fs::read_to_string(&readme).with_context(|| readme.display().to_string())?)?;
     }
-    sections.splice(0..0, claim::section(&judged));
+    let names: Vec<&str> = studies.iter().map(|study| study.name()).collect();
+    sections.splice(0..0, claim::section(&judged, &names));
 
     // All studies of a project share its rows, so the first one knows all of them and all that is wrong with them.
-    let names: Vec<&str> = studies.iter().map(|study| study.name()).collect();
     let first = studies.first();
     let mut problems: Vec<String> = first.iter().flat_map(|study| study.problems()).map(ToString::to_string).collect();
     problems.extend(first.iter().flat_map(|study| study.strangers(&names)));
     let rows = first.map(|study| study.rows()).unwrap_or_default();
+    problems.extend(disagreeing_predictions(project, rows));
     let records: BTreeMap<String, Record> = rows.iter().map(|row| (row.id(), Record::of(row))).collect();
     let content = Content { title: TITLE, sections: &sections, problems: &problems, records: &records };
     let mut files = sandglass_report::build(&content)?.files(project.root())?;

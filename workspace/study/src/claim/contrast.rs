@@ -37,11 +37,19 @@ pub struct Contrast {
     /// What the rows' `n` counts.
     #[serde(default = "images")]
     pub counted: String,
-    /// The profile in which each family is trained by its own best recipe.
     #[serde(default)]
-    pub own_best: Option<String>,
+    pub own_best: Option<OwnBest>,
     #[serde(default)]
     pub paper: Option<Printed>,
+}
+
+/// Where each family is trained by its own best recipe.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OwnBest {
+    pub profile: String,
+    /// By what it was the best, in words.
+    pub chosen: String,
 }
 
 fn images() -> String {
@@ -87,6 +95,14 @@ pub(crate) struct Effect {
     pub one_seed: bool,
     pub images: u64,
     pub synthetic: bool,
+    /// Values of the axis and seeds of which some rows are not there, or not sound, so that they do not count.
+    pub incomplete: Vec<(String, u64)>,
+}
+
+/// What a contrast can be made of.
+struct Found<'a> {
+    units: Vec<Unit<'a>>,
+    incomplete: Vec<(String, u64)>,
 }
 
 impl Contrast {
@@ -113,9 +129,9 @@ impl Contrast {
         let here: Vec<&Row> = here.filter(|row| row.status == Status::Ok).collect();
         let of = |metric: &str| here.iter().filter(|row| row.metric == metric).copied().collect::<Vec<&Row>>();
         let rows = of(&self.metric);
-        let units = match &self.at_equal {
+        let Found { units, incomplete } = match &self.at_equal {
             None => self.units(&rows)?,
-            Some(count) => self.units_at_equal(&rows, count, counts)?,
+            Some(count) => Found { units: self.units_at_equal(&rows, count, counts)?, incomplete: Vec::new() },
         };
         for unit in &units {
             unit.check()?;
@@ -124,25 +140,31 @@ impl Contrast {
             None => Images::Predicted(project),
             Some(metric) => Images::Drawn(of(metric)),
         };
-        Ok(effect(&units, &over_images))
+        Ok(effect(&units, &over_images).map(|effect| Effect { incomplete, ..effect }))
     }
 
-    fn units<'a>(&self, rows: &[&'a Row]) -> Result<Vec<Unit<'a>>, String> {
+    fn units<'a>(&self, rows: &[&'a Row]) -> Result<Found<'a>, String> {
         let terms = self.plus.iter().map(|line| (1.0, line)).chain(self.minus.iter().map(|line| (-1.0, line)));
         let terms: Vec<(f64, &Selector)> = terms.collect();
-        let mut units = Vec::new();
-        for (at, seed) in self.places(rows) {
+        let lines: Vec<&Selector> = terms.iter().map(|(_, line)| *line).collect();
+        let (mut units, mut incomplete) = (Vec::new(), Vec::new());
+        for (at, seed) in self.places(rows, &lines) {
             let found = terms.iter().map(|(factor, line)| Ok((*factor, self.one(rows, line, &at, seed)?)));
             let found = found.collect::<Result<Vec<_>, String>>()?;
             let found: Option<Vec<(f64, &Row)>> = found.into_iter().map(|(factor, row)| Some((factor, row?))).collect();
-            units.extend(found.map(|terms| Unit { at, seed, terms }));
+            match found {
+                Some(terms) => units.push(Unit { at, seed, terms }),
+                None => incomplete.push((at, seed)),
+            }
         }
-        Ok(units)
+        // A seed of which nothing is complete is not run yet, and no loss.
+        incomplete.retain(|(_, seed)| units.iter().any(|unit| unit.seed == *seed));
+        Ok(Found { units, incomplete })
     }
 
     fn units_at_equal<'a>(&self, rows: &[&'a Row], what: &str, counts: &[Count]) -> Result<Vec<Unit<'a>>, String> {
         let (Some(plus), Some(minus)) = (self.plus.first(), self.minus.first()) else { return Ok(Vec::new()) };
-        let places = self.places(rows);
+        let places = self.places(rows, &[plus]);
         let mut units = Vec::new();
         for (at, seed) in &places {
             let Some(row) = self.one(rows, plus, at, *seed)? else { continue };
@@ -168,11 +190,10 @@ impl Contrast {
         Ok(units)
     }
 
-    /// Values of the axis and seeds at which the first line has a row, in the order of the rows.
-    fn places(&self, rows: &[&Row]) -> Vec<(String, u64)> {
+    /// Values of the axis and seeds at which any of the lines has a row, from the largest value down.
+    fn places(&self, rows: &[&Row], lines: &[&Selector]) -> Vec<(String, u64)> {
         let mut places: Vec<(String, u64)> = Vec::new();
-        let Some(first) = self.plus.first() else { return places };
-        for row in rows.iter().filter(|row| matches(row, first)) {
+        for row in rows.iter().filter(|row| lines.iter().any(|line| matches(row, line))) {
             let place = (row.axis(&self.over).unwrap_or_default().to_owned(), row.seed);
             if !places.contains(&place) {
                 places.push(place);
@@ -330,6 +351,7 @@ fn effect(units: &[Unit<'_>], images: &Images<'_>) -> Option<Effect> {
         one_seed,
         images: row.n,
         synthetic: units.iter().flat_map(|unit| &unit.terms).any(|(_, row)| row.synthetic),
+        incomplete: Vec::new(),
     })
 }
 

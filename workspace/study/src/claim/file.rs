@@ -31,6 +31,9 @@ pub struct Claim {
     pub confidence: Confidence,
     /// Whose rows decide.
     pub study: String,
+    /// What to know before the verdict is leaned on.
+    #[serde(default)]
+    pub caution: String,
     #[serde(default)]
     pub test: Option<Test>,
     /// Why there is no test.
@@ -71,20 +74,38 @@ pub enum Test {
     Count(Vec<Comparison>),
 }
 
-/// A ratio of times within one run.
+/// What a ratio of times is to show.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Time {
-    pub profile: String,
-    pub metric: String,
-    pub row: Selector,
-    /// The metric of a second copy of the first network, as a ratio to it.
-    pub control: String,
+    pub ratio: Ratio,
     /// That nothing is lost, in place of that something is saved.
     #[serde(default)]
     pub no_loss: bool,
     #[serde(default)]
     pub paper: Option<Printed>,
+    /// The same measured elsewhere, which decides nothing.
+    #[serde(default)]
+    pub beside: Vec<Beside>,
+}
+
+/// A ratio of times within one run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ratio {
+    pub profile: String,
+    pub metric: String,
+    pub row: Selector,
+    /// The metric of a second copy of the first network, as a ratio to it.
+    pub control: String,
+}
+
+/// A ratio of another study.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    pub study: String,
+    pub ratio: Ratio,
 }
 
 impl Claims {

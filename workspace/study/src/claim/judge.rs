@@ -5,7 +5,7 @@ use sandglass_ledger::{Row, Status};
 
 use super::contrast::{Contrast, Effect, Evidence, matches};
 use super::count::{Comparison, Count, verdict};
-use super::file::{Claim, Claims, Test, Time};
+use super::file::{Claim, Claims, Ratio, Test, Time};
 use super::printed::{Printed, PrintedEffect};
 use super::rule::{LOSS_POINTS, LOSS_TIME, Verdict, direction, no_loss};
 use super::told;
@@ -115,7 +115,7 @@ fn trained<'a>(claim: &'a Claim, contrast: &Contrast, facts: &Facts<'_>, kind: K
         Some(effect) => of_effect(claim, contrast, kind, effect, &printed),
     };
     if let (Some(own), Kind::Lead) = (&contrast.own_best, kind) {
-        own_best(&mut judged, at_scale(own)?.as_ref());
+        own_best(&mut judged, &own.chosen, at_scale(&own.profile)?.as_ref());
     }
     let beside: Vec<(String, Effect)> = beside;
     judged.parts.extend(told::scales(&beside, &contrast.counted));
@@ -133,9 +133,10 @@ fn of_effect<'a>(
     let here: Vec<PrintedEffect> =
         printed.iter().filter(|of| of.at.is_none_or(|at| places.contains(&at))).cloned().collect();
     let paper = number(kind, &here);
-    let (interval, differences) = match kind {
-        Kind::Trend => trend(effect),
-        _ => (effect.interval, effect.differences()),
+    let slopes = (kind == Kind::Trend).then(|| Slopes::of(effect));
+    let (interval, differences) = match &slopes {
+        Some(slopes) => (slopes.all, slopes.by_seed.iter().map(|(_, slope)| *slope).collect()),
+        None => (effect.interval, effect.differences()),
     };
     let verdict = match (interval, kind) {
         (None, _) => Verdict::TooFew,
@@ -150,55 +151,72 @@ fn of_effect<'a>(
     if all > here.len() {
         notes.push(format!("so far {} of {all} {}s", here.len(), contrast.over));
     }
-    let unit = if kind == Kind::Trend { "points a halving" } else { "points" };
-    let seeds = match effect.seeds() {
-        1 => "1 seed".to_owned(),
-        seeds => format!("up to {seeds} seeds"),
-    };
+    if !effect.incomplete.is_empty() {
+        notes.push(format!("{} of its pairs incomplete", effect.incomplete.len()));
+    }
+    let unit = if slopes.is_some() { SLOPE } else { "points" };
     Judged {
         claim,
         verdict: if effect.one_seed { verdict.of_one_seed() } else { verdict },
         notes,
         paper: paper_words(kind, printed, Some(&here)),
         ours: interval.map_or_else(|| told::signed_mean(&differences, unit), |interval| told::interval(interval, unit)),
-        on: format!("{seeds}, {} {}", effect.images, contrast.counted),
+        on: format!("{}, {} {}", told::seeds(effect), effect.images, contrast.counted),
         rows: effect.rows(),
-        parts: told::widths(&contrast.over, effect, printed),
+        parts: told::widths(&contrast.over, effect, printed, slopes.as_ref()),
     }
 }
 
-/// The slope of the differences over halvings of the axis, and that of each seed alone.
-fn trend(effect: &Effect) -> (Option<Interval>, Vec<f64>) {
-    let mut points: Vec<(u64, (f64, f64))> = Vec::new();
-    for group in &effect.groups {
-        let Some(x) = group.at.parse::<f64>().ok().filter(|at| *at > 0.0).map(|at| -at.log2()) else { continue };
-        points.extend(group.differences.iter().map(|(seed, difference)| (*seed, (x, *difference))));
+/// The unit of a slope over halvings of an axis.
+pub(crate) const SLOPE: &str = "points a halving";
+
+/// The slope of the differences over halvings of the axis.
+pub(crate) struct Slopes {
+    pub all: Option<Interval>,
+    /// That of each seed alone.
+    pub by_seed: Vec<(u64, f64)>,
+    /// With each value of the axis left out in turn.
+    pub without: Vec<(String, f64)>,
+}
+
+impl Slopes {
+    fn of(effect: &Effect) -> Self {
+        let mut points: Vec<(&str, u64, (f64, f64))> = Vec::new();
+        for group in &effect.groups {
+            let Some(x) = group.at.parse::<f64>().ok().filter(|at| *at > 0.0).map(|at| -at.log2()) else { continue };
+            points.extend(group.differences.iter().map(|(seed, difference)| (&*group.at, *seed, (x, *difference))));
+        }
+        let of = |wanted: &dyn Fn(&str, u64) -> bool| {
+            let points = points.iter().filter(|(at, seed, _)| wanted(at, *seed)).map(|(_, _, point)| *point);
+            slope(&points.collect::<Vec<_>>())
+        };
+        let mut seeds: Vec<u64> = points.iter().map(|(_, seed, _)| *seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let by_seed = seeds.into_iter().filter_map(|seed| Some((seed, of(&|_, other| other == seed)?.effect)));
+        let without = effect.groups.iter().filter_map(|group| {
+            let slope = of(&|at, _| at != group.at)?;
+            Some((group.at.clone(), slope.effect))
+        });
+        Self { all: of(&|_, _| true), by_seed: by_seed.collect(), without: without.collect() }
     }
-    let mut seeds: Vec<u64> = points.iter().map(|(seed, _)| *seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    let of_seed = |seed: &u64| {
-        let points: Vec<(f64, f64)> = points.iter().filter(|(of, _)| of == seed).map(|(_, point)| *point).collect();
-        slope(&points).map(|slope| slope.effect)
-    };
-    let all: Vec<(f64, f64)> = points.iter().map(|(_, point)| *point).collect();
-    (slope(&all), seeds.iter().filter_map(of_seed).collect())
 }
 
 /// Whether a lead outlives the recipe for all.
-fn own_best(judged: &mut Judged<'_>, own: Option<&Effect>) {
+fn own_best(judged: &mut Judged<'_>, chosen: &str, own: Option<&Effect>) {
     if judged.verdict == Verdict::NotTested {
         return;
     }
     let found = own.and_then(|own| Some((own, own.interval?)));
     let Some((own, interval)) = found else {
-        judged.parts.push(Part::Prose("Each family at its own best recipe: not run.".to_owned()));
+        judged.parts.push(Part::Prose(format!("Each family at its own best recipe ({chosen}): not run.")));
         return;
     };
     let words = told::interval(interval, "points");
+    let at = own.groups.iter().map(|group| group.at.as_str()).collect::<Vec<_>>().join(", ");
     judged.parts.push(Part::Prose(format!(
-        "Each family at its own best recipe, {}: {words}.",
-        own.groups.iter().map(|group| group.at.as_str()).collect::<Vec<_>>().join(", ")
+        "Each family at its own best recipe ({chosen}), at {at} alone, on {}: {words}.",
+        told::seeds(own)
     )));
     let leads = matches!(judged.verdict, Verdict::Reproduced | Verdict::SameDirection);
     if leads && interval.low <= 0.0 {
@@ -236,58 +254,99 @@ fn paper_words(kind: Kind, printed: &[PrintedEffect], here: Option<&[PrintedEffe
 fn timed<'a>(claim: &'a Claim, time: &Time, facts: &Facts<'_>) -> Result<Judged<'a>, String> {
     let printed = printed(time.paper.as_ref())?;
     let paper = printed.first().map(|of| (format!("{:+.1} %", of.effect), of.confidence));
-    let rows: Vec<&Row> = facts
-        .evidence
-        .iter()
-        .filter(|of| of.study == claim.study && of.profile == time.profile)
-        .map(|of| of.row)
-        .filter(|row| row.status == Status::Ok)
-        .collect();
-    let mut found = rows.iter().filter(|row| row.metric == time.metric && matches(row, &time.row));
-    let (row, next) = (found.next().copied(), found.next());
-    if let (Some(row), Some(next)) = (row, next) {
-        return Err(format!("{} and {} are both meant: name another axis", row.id(), next.id()));
-    }
-    let Some((row, whole)) = row.and_then(|row| Some((row, median(&row.samples)?))) else {
+    let Some(timed) = Timed::find(&claim.study, &time.ratio, facts)? else {
         let why = format!(
             "Not run: `sandglass run {} --profile {}` on a quiet machine makes the rows.",
-            claim.study, time.profile
+            claim.study, time.ratio.profile
         );
         return Ok(Judged { paper, ..Judged::not_tested(claim, &why) });
     };
-    let control = rows.iter().find(|other| other.metric == time.control && other.cell == row.cell);
-    let control = control.and_then(|row| row.value);
-    let machine = control.map_or(0.0, |control| (control - 1.0).abs());
-    let percent = |ratio: f64| 100.0 * (1.0 - ratio);
-    let saved = Interval {
-        effect: percent(whole.effect),
-        low: percent(whole.high + machine),
-        high: percent(whole.low - machine),
-    };
-    let rounds: Vec<f64> = row.samples.iter().map(|ratio| percent(*ratio)).collect();
     let verdict = match time.no_loss {
-        true => no_loss(saved, LOSS_TIME),
-        false => direction(saved, printed.first().map(|of| of.effect), &rounds),
+        true => no_loss(timed.saved, LOSS_TIME),
+        false => direction(timed.saved, printed.first().map(|of| of.effect), &timed.rounds()),
     };
-    let engine = row.engine.as_deref().unwrap_or("unknown engine");
-    let words = match control {
-        Some(control) => format!(
-            "A second copy of the first network took {control:.3} of its time in the same run: the interval is {:.1} % wider on \
-             both sides for it.",
-            100.0 * machine
-        ),
-        None => "There was no second copy of the first network to compare the machine with.".to_owned(),
-    };
+    let mut parts = vec![Part::Prose(timed.words())];
+    let beside = time.beside.iter().map(|beside| Timed::find(&beside.study, &beside.ratio, facts));
+    let beside: Vec<Timed<'_>> = beside.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    parts.extend(told::times(&beside));
     Ok(Judged {
         claim,
         verdict,
         notes: Vec::new(),
         paper,
-        ours: told::interval_of(saved, " % of time", 1),
-        on: format!("{} rounds", row.samples.len()),
-        rows: vec![row.id()],
-        parts: vec![Part::Prose(format!("{} ({}), threads: {}, {engine}. {words}", row.machine, row.isa, row.threads))],
+        ours: told::interval_of(timed.saved, TIME, 1),
+        on: format!("{} rounds", timed.row.samples.len()),
+        rows: vec![timed.row.id()],
+        parts,
     })
+}
+
+/// The unit of what is saved of a time.
+pub(crate) const TIME: &str = " % of time";
+
+/// A ratio of times that was measured.
+pub(crate) struct Timed<'a> {
+    pub row: &'a Row,
+    /// In percent of the first network's time, with the median's interval, widened by what the machine does to a copy.
+    pub saved: Interval,
+    ratio: f64,
+    /// The ratio of the first network's second copy to it.
+    control: Option<f64>,
+}
+
+impl<'a> Timed<'a> {
+    fn find(study: &str, time: &Ratio, facts: &Facts<'a>) -> Result<Option<Self>, String> {
+        let here = facts.evidence.iter().filter(|of| of.study == study && of.profile == time.profile);
+        let rows: Vec<&Row> = here.map(|of| of.row).filter(|row| row.status == Status::Ok).collect();
+        let mut found = rows.iter().filter(|row| row.metric == time.metric && matches(row, &time.row));
+        let (row, next) = (found.next().copied(), found.next());
+        if let (Some(row), Some(next)) = (row, next) {
+            return Err(format!("{} and {} are both meant: name another axis", row.id(), next.id()));
+        }
+        let Some((row, whole)) = row.and_then(|row| Some((row, median(&row.samples)?))) else { return Ok(None) };
+        let control = rows.iter().find(|other| other.metric == time.control && other.cell == row.cell);
+        let control = control.and_then(|row| row.value);
+        let machine = control.map_or(0.0, |control| (control - 1.0).abs());
+        let saved = Interval {
+            effect: percent(whole.effect),
+            low: percent(whole.high + machine),
+            high: percent(whole.low - machine),
+        };
+        Ok(Some(Self { row, saved, ratio: whole.effect, control }))
+    }
+
+    /// What each round saved.
+    fn rounds(&self) -> Vec<f64> {
+        self.row.samples.iter().map(|ratio| percent(*ratio)).collect()
+    }
+
+    fn words(&self) -> String {
+        let row = self.row;
+        let engine = row.engine.as_deref().unwrap_or("unknown engine");
+        let part = row.part.as_deref().unwrap_or_default();
+        let copy = match self.control {
+            Some(control) => format!(
+                "A second copy of the first network took {control:.3} of its time in the same run: the interval is {:.1} points \
+                 wider on both sides for it.",
+                100.0 * (control - 1.0).abs()
+            ),
+            None => "There was no second copy of the first network to compare the machine with.".to_owned(),
+        };
+        format!(
+            "{part} took {:.3} of the first network's time ({}, the median of {} rounds): {} ({}), threads: {}, {engine}. {copy}",
+            self.ratio,
+            row.metric,
+            row.samples.len(),
+            row.machine,
+            row.isa,
+            row.threads
+        )
+    }
+}
+
+/// What a ratio of times saves.
+fn percent(ratio: f64) -> f64 {
+    100.0 * (1.0 - ratio)
 }
 
 fn counted<'a>(claim: &'a Claim, comparisons: &[Comparison], facts: &Facts<'_>) -> Result<Judged<'a>, String> {
@@ -301,7 +360,7 @@ fn counted<'a>(claim: &'a Claim, comparisons: &[Comparison], facts: &Facts<'_>) 
     let holding = all.iter().filter(|compared| compared.holds).count();
     let printed = all.iter().filter_map(|compared| Some(compared.printed.as_ref()?.0)).max();
     let ours = match &all[..] {
-        [one] => one.counted.clone(),
+        [one] => format!("{} against {}", one.counted, one.with),
         _ => format!("{holding} of {} hold", all.len()),
     };
     Ok(Judged {

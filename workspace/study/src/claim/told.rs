@@ -6,7 +6,7 @@ use sandglass_ledger::stats::Interval;
 use super::contrast::Effect;
 use super::count::Compared;
 use super::file::Claim;
-use super::judge::Judged;
+use super::judge::{Judged, SLOPE, Slopes, TIME, Timed};
 use super::printed::PrintedEffect;
 use super::rule::{RULE, Verdict};
 use crate::paper::LEGEND;
@@ -15,8 +15,8 @@ use crate::{Entry, Mark, Part, Section, Table};
 /// Names the section, in links.
 pub const NAME: &str = "claims";
 
-/// The section on all claims; None where there are none.
-pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
+/// The section on all claims; None where there are none. `studies`: those that the page tells of.
+pub fn section(judged: &[Judged<'_>], studies: &[&str]) -> Option<Section> {
     if judged.is_empty() {
         return None;
     }
@@ -35,14 +35,12 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
     parts.push(Part::Notes(RULE.iter().map(|line| (*line).to_owned()).collect()));
     for of in judged {
         let claim = of.claim;
-        parts.push(Part::Heading(claim.id.clone()));
-        parts.push(Part::Prose(format!(
-            "{}: {}. {} Study: {}.",
-            verdict_words(of),
-            claim.says,
-            stands(claim),
-            claim.study
-        )));
+        let study = studies.contains(&&*claim.study).then(|| claim.study.clone());
+        parts.push(Part::Claim { id: claim.id.clone(), says: claim.says.clone(), study });
+        parts.push(Part::Prose(format!("{}. {}", verdict_words(of), stands(claim))));
+        if !claim.caution.is_empty() {
+            parts.push(Part::Prose(format!("To know before: {}", claim.caution)));
+        }
         parts.extend(of.parts.iter().cloned());
     }
     Some(Section {
@@ -58,7 +56,7 @@ pub fn section(judged: &[Judged<'_>]) -> Option<Section> {
 /// Where the papers have a claim.
 fn stands(claim: &Claim) -> String {
     let Claim { paper, origin, source, confidence, .. } = claim;
-    format!("{paper}; {}. Source: {source}; {}.", origin.words(), confidence.words())
+    format!("{paper}: {}. Source: {source}; {}.", origin.words(), confidence.words())
 }
 
 fn line(of: &Judged<'_>) -> [Entry; 5] {
@@ -103,7 +101,14 @@ pub(crate) fn interval(of: Interval, unit: &str) -> String {
 }
 
 pub(crate) fn interval_of(Interval { effect, low, high }: Interval, unit: &str, digits: usize) -> String {
-    format!("{effect:+.digits$} ({low:+.digits$} to {high:+.digits$}){unit}")
+    let [effect, low, high] = [effect, low, high].map(|value| signed(value, digits));
+    format!("{effect} ({low} to {high}){unit}")
+}
+
+/// With its sign, but for what is rounded to 0.
+fn signed(value: f64, digits: usize) -> String {
+    let text = format!("{value:+.digits$}");
+    if text.contains(|digit: char| digit.is_ascii_digit() && digit != '0') { text } else { text[1..].to_owned() }
 }
 
 /// Without an interval.
@@ -112,7 +117,7 @@ pub(crate) fn signed_mean(values: &[f64], unit: &str) -> String {
 }
 
 /// A line for each value of the axis, and one for all.
-pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> Vec<Part> {
+pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect], slopes: Option<&Slopes>) -> Vec<Part> {
     let mut table = Table::new([
         (over, true),
         ("paper (points)", true),
@@ -124,7 +129,9 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
     ]);
     for group in &effect.groups {
         let at: Option<f64> = group.at.parse().ok();
-        let paper = printed.iter().find(|of| of.at == at || of.at.is_none());
+        // What the paper has without such an axis is of one network, and not of each value.
+        let is_of_all = |of: &&PrintedEffect| of.at.is_none() && effect.groups.len() == 1;
+        let paper = printed.iter().find(|of| of.at == at && at.is_some()).or_else(|| printed.iter().find(is_of_all));
         let paper = paper.map_or_else(Entry::unknown, |of| {
             Entry::printed(format_args!("{:+.2}", of.effect), of.confidence, of.stands.clone())
         });
@@ -143,7 +150,44 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
         ]);
     }
     let mut notes = Vec::new();
-    match (effect.one_seed, effect.interval) {
+    if let Some(of) = printed.iter().find(|of| of.at.is_none() && effect.groups.len() > 1) {
+        notes.push(format!("The paper has {:+.2}, and does not tell it {over} by {over}.", of.effect));
+    }
+    if !effect.incomplete.is_empty() {
+        let places = effect.incomplete.iter().map(|(at, seed)| format!("{at} (seed {seed})"));
+        let places = places.collect::<Vec<_>>().join(", ");
+        notes.push(format!("Not counted, for one of its rows is not there, stale or damaged: {over} {places}."));
+    }
+    match (slopes, effect.interval) {
+        (Some(slopes), _) => notes.extend(slope_notes(over, slopes)),
+        (None, interval) => notes.extend(mean_notes(over, effect, interval)),
+    }
+    vec![Part::Table(table), Part::Notes(notes)]
+}
+
+/// The slope, seed by seed, and how far one value of the axis carries it.
+fn slope_notes(over: &str, slopes: &Slopes) -> Vec<String> {
+    let Some(all) = slopes.all else { return vec![format!("Fewer than three points have no slope over the {over}.")] };
+    let each = |slopes: &mut dyn Iterator<Item = (String, f64)>| {
+        slopes.map(|(of, slope)| format!("{of}: {slope:+.2}")).collect::<Vec<_>>().join(", ")
+    };
+    let by_seed = each(&mut slopes.by_seed.iter().map(|(seed, slope)| (seed.to_string(), *slope)));
+    let mut notes = vec![
+        format!(
+            "Slope of the difference over halvings of the {over}, all points: {}. This decides.",
+            interval(all, SLOPE)
+        ),
+        format!("Slope seed by seed: {by_seed}."),
+    ];
+    if !slopes.without.is_empty() {
+        notes.push(format!("Slope without one {over}: {}.", each(&mut slopes.without.iter().cloned())));
+    }
+    notes
+}
+
+fn mean_notes(over: &str, effect: &Effect, found: Option<Interval>) -> Vec<String> {
+    let mut notes = Vec::new();
+    match (effect.one_seed, found) {
         (true, Some(of)) => notes.push(format!("Over images, for there is one seed: {}.", interval(of, "points"))),
         (false, Some(of)) => {
             notes.push(format!("All, each {over} once, by seeds: {}. This decides.", interval(of, "points")));
@@ -155,7 +199,40 @@ pub(crate) fn widths(over: &str, effect: &Effect, printed: &[PrintedEffect]) -> 
         }
         (_, None) => notes.push("There are neither two seeds nor predictions to give an interval.".to_owned()),
     }
-    vec![Part::Table(table), Part::Notes(notes)]
+    notes
+}
+
+/// How many seeds an effect is over, in words.
+pub(crate) fn seeds(effect: &Effect) -> String {
+    match effect.seeds() {
+        1 => "1 seed".to_owned(),
+        seeds => format!("up to {seeds} seeds"),
+    }
+}
+
+/// The same ratio measured elsewhere.
+pub(crate) fn times(beside: &[Timed<'_>]) -> Vec<Part> {
+    if beside.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new([
+        ("beside it, deciding nothing", false),
+        ("ratio", false),
+        ("threads", true),
+        ("ours (95 % interval)", true),
+        ("machine", false),
+    ]);
+    for of in beside {
+        let row = of.row;
+        table.push([
+            format!("{}/{}", row.study, row.profile).into(),
+            row.metric.clone().into(),
+            row.threads.to_string().into(),
+            Entry::new(interval_of(of.saved, TIME, 1), Mark::Ours, vec![row.id()]),
+            format!("{} ({})", row.machine, row.isa).into(),
+        ]);
+    }
+    vec![Part::Table(table)]
 }
 
 fn range(Interval { low, high, .. }: Interval) -> String {
@@ -179,10 +256,7 @@ pub(crate) fn scales(beside: &[(String, Effect)], counted: &str) -> Vec<Part> {
             |of| interval(of, if effect.one_seed { "points, over images" } else { "points" }),
         );
         let synthetic = if effect.synthetic { " (drawn by code)" } else { "" };
-        let mut on = format!("{} seed", effect.seeds());
-        if effect.seeds() != 1 {
-            on.push('s');
-        }
+        let on = seeds(effect);
         table.push([
             format!("{profile}{synthetic}").into(),
             Entry::new(ours, Mark::Ours, effect.rows()),

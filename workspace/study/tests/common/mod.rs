@@ -222,7 +222,7 @@ impl Micro {
     /// Runs a profile, or one cell of it; true where nothing failed and nothing was skipped.
     pub fn run(&self, study: &str, profile: &str, cell: Option<&str>) -> Result<bool, StudyError> {
         let (profile, cell) = (Some(profile.to_owned()), cell.map(str::to_owned));
-        let code = self.open(study)?.run(&RunArgs { profile, cell, threads: None })?;
+        let code = self.open(study)?.run(&RunArgs { profile, cell, again: false, threads: None })?;
         Ok(format!("{code:?}") == format!("{:?}", std::process::ExitCode::SUCCESS))
     }
 
