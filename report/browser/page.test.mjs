@@ -78,15 +78,15 @@ test("tables sort by number and filter by words", { skip }, async () => {
 test("a number opens where it comes from, by mouse and by keyboard", { skip }, async () => {
   const { page } = await open(browser);
   const opened = () => page.$$eval(".origin:popover-open", (all) => all.map((of) => of.textContent));
-  await page.click("section:not(.answer) td.ours .origin-of");
+  await page.click("section:not(.answer) td.ours button");
   assert.match((await opened())[0], /commit.*machine.*runs it again/s);
   await page.keyboard.press("Escape");
   assert.deepEqual(await opened(), []);
-  await page.focus("section:not(.answer) td.ours .origin-of");
+  await page.focus("section:not(.answer) td.ours button");
   await page.keyboard.press("Enter");
   assert.equal((await opened()).length, 1);
   await page.keyboard.press("Escape");
-  await page.click("section:not(.answer) td.paper .origin-of");
+  await page.click("section:not(.answer) td.paper button");
   assert.match((await opened())[0], /MobileNe.*From: .*(seen|derived|recalled)/s);
 });
 

@@ -72,6 +72,15 @@ impl Shown<'_> {
     }
 }
 
+/// A text in pieces, with whether each stands between backticks.
+fn spans(text: &str) -> Vec<(bool, &str)> {
+    // One that has no partner stands for itself.
+    if !text.matches('`').count().is_multiple_of(2) {
+        return vec![(false, text)];
+    }
+    text.split('`').enumerate().map(|(at, piece)| (at % 2 == 1, piece)).filter(|(_, piece)| !piece.is_empty()).collect()
+}
+
 pub(crate) fn page(content: &Content<'_>, sections: &[Shown<'_>], problems: &[String]) -> Result<String, ReportError> {
     let tables = content.sections.iter().flat_map(|section| &section.parts).filter_map(|part| match part {
         Part::Table(table) => Some(table),

@@ -55,7 +55,7 @@ impl<'a> Origins<'a> {
             return;
         }
         let anchor = match &rows[..] {
-            [row] => format!("row.{}", anchor(row)),
+            [row] => of_row(row),
             _ => format!("rows.{}", self.sets.len()),
         };
         self.anchors.insert(rows.clone(), anchor);
@@ -82,6 +82,11 @@ impl<'a> Origins<'a> {
         let printed = |(at, &stands): (usize, &&'a str)| Origin::Printed { anchor: of_printed(at), stands };
         self.sets.iter().filter_map(of).chain(self.printed.iter().enumerate().map(printed)).collect()
     }
+}
+
+/// Short, for a page has thousands, and the same in every report.
+fn of_row(id: &str) -> String {
+    format!("row.{}", sandglass_files::sha256(id.as_bytes()).chars().take(12).collect::<String>())
 }
 
 fn of_printed(at: usize) -> String {

@@ -41,7 +41,10 @@ fn figure<'a>(
     scales: &[Measurements<'a>],
     charts: impl Fn(&Measurements<'a>) -> Vec<Chart>,
 ) -> Figure {
-    let families = scales.iter().filter(|scale| scale.compares_families());
+    // What was drawn by code is shown where there is nothing real.
+    let families = || scales.iter().filter(|scale| scale.compares_families());
+    let has_real = families().any(|scale| !scale.synthetic && !scale.cells.is_empty());
+    let families = families().filter(|scale| !(has_real && scale.synthetic));
     let of_scale = |scale: &Measurements<'a>| {
         let mut charts = charts(scale);
         charts.iter_mut().for_each(|chart| chart.is_minor = scale.synthetic);

@@ -76,6 +76,8 @@ impl Record {
         let synthetic = if row.synthetic { " (drawn by code)" } else { "" };
         let changes = if row.dirty { ", with changes" } else { "" };
         let none = || "none".to_owned();
+        // The row has all of it; so much tells two apart.
+        let start = |hash: &str| hash.chars().take(16).collect::<String>();
         let mut facts = vec![
             ("of", axes.join(", ")),
             (
@@ -86,9 +88,9 @@ impl Record {
             ("seed", row.seed.to_string()),
             ("commit", format!("{}{changes}", row.commit)),
             ("made by commits", row.made_by.join(", ")),
-            ("definition and recipe", row.cell_hash.clone()),
-            ("data", row.data_hash.clone()),
-            ("made from", row.made_from.clone().unwrap_or_default()),
+            ("definition and recipe", start(&row.cell_hash)),
+            ("data", start(&row.data_hash)),
+            ("made from", row.made_from.as_deref().map(start).unwrap_or_default()),
             ("checkpoint", row.checkpoint_hash.clone().unwrap_or_else(none)),
             ("machine", format!("{}, {}, {} threads", row.machine, row.isa, row.threads)),
             ("engine", row.engine.clone().unwrap_or_else(|| "the one that trains".to_owned())),

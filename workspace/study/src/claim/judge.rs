@@ -360,7 +360,7 @@ fn counted<'a>(claim: &'a Claim, comparisons: &[Comparison], facts: &Facts<'_>) 
     let holding = all.iter().filter(|compared| compared.holds).count();
     let printed = all.iter().filter_map(|compared| Some(compared.printed.as_ref()?.0)).max();
     let ours = match &all[..] {
-        [one] => format!("{} against {}", one.counted, one.with),
+        [one] => format!("{} {}", one.counted, one.what),
         _ => format!("{holding} of {} hold", all.len()),
     };
     Ok(Judged {
