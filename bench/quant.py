@@ -187,6 +187,7 @@ def compare(options, subject, folder):
         counts["theirs nudged"] = [int((predict(int8, images + of) == labels).sum()) for of in (HAIR, -HAIR)]
     return {
         "n": len(labels), "calibrated on": len(paths), **counts, "difference": int(difference.sum()), "standard error": error,
+        "won": int((difference > 0).sum()), "lost": int((difference < 0).sum()),
         **compare_exported(qdq, images, labels, predictions),
     }
 
@@ -271,10 +272,19 @@ def main():
         sys.exit(f"bench-quant: fewer right answers than ONNX Runtime's: {', '.join(worse)}")
 
 
+def mcnemar(won, lost):
+    """Of both sides: how often a fair coin parts so far."""
+    n, few = won + lost, min(won, lost)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(few + 1)) / 2**n)
+
+
 def told_of(of):
     theirs = ""
     if "difference" in of:
-        theirs = f", theirs {of['theirs int8']}: {of['difference']:+d}, standard error of the pairs {of['standard error']:.1f}"
+        theirs = (
+            f", theirs {of['theirs int8']}: {of['difference']:+d}, {of['won']} right by ours alone and {of['lost']} by theirs, "
+            f"standard error of the pairs {of['standard error']:.1f}, McNemar's exact p {mcnemar(of['won'], of['lost']):.2f}"
+        )
     if "theirs nudged" in of:
         theirs += f" (on images a hair brighter {of['theirs nudged'][0]}, darker {of['theirs nudged'][1]})"
     return (

@@ -92,7 +92,7 @@ test("a number opens where it comes from, by mouse and by keyboard", { skip }, a
 
 test("a deep link opens a row, and one to a heading shows it", { skip }, async () => {
   const { page } = await open(browser);
-  const id = await page.$eval(".origin[id^='row.']", (of) => of.id);
+  const id = await page.$eval(".origin[id^='cell.']", (of) => of.id);
   for (const script of [true, false]) {
     const { page } = await open(browser, { hash: `#${id}`, script });
     const box = await (await page.$(`[id="${id}"]`)).boundingBox();

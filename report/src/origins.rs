@@ -5,88 +5,98 @@ use std::collections::BTreeMap;
 use sandglass_study::claim::Verdict;
 use sandglass_study::{Entry, Mark, Record};
 
-/// All that opens: one for each row that an entry shows, and one for each set of rows.
+/// All that opens: one for each cell of which an entry shows a row, and one for each set of rows.
 pub(crate) struct Origins<'a> {
     records: &'a BTreeMap<String, Record>,
-    /// Ids of rows by the anchor under which they open, in the order in which the page first shows them.
-    sets: Vec<Vec<String>>,
-    anchors: BTreeMap<Vec<String>, String>,
-    /// Where papers' values stand, in the order in which the page first shows one.
+    /// Cells with their rows that the page shows, in the order in which it first shows one.
+    cells: Vec<(&'a str, Vec<&'a Record>)>,
+    /// Sets of several rows, likewise, and the place of each by the rows' ids.
+    sets: Vec<Vec<&'a Record>>,
+    places: BTreeMap<Vec<&'a str>, usize>,
+    /// Where papers' values stand, likewise.
     printed: Vec<&'a str>,
 }
 
-/// What opens: several rows, each of which opens in turn, or one; or where a paper's value stands.
+/// What opens: a cell with the rows of it that are shown; several rows, each of which opens its cell; or where a paper's value
+/// stands.
 pub(crate) enum Origin<'a> {
-    One { anchor: &'a str, record: &'a Record },
-    Several { anchor: &'a str, records: Vec<(&'a str, &'a Record)> },
+    Cell { anchor: String, first: &'a Record, rows: &'a [&'a Record] },
+    Several { anchor: String, records: Vec<(String, &'a Record)> },
     Printed { anchor: String, stands: &'a str },
 }
 
 impl<'a> Origins<'a> {
     pub fn of(records: &'a BTreeMap<String, Record>, entries: impl Iterator<Item = &'a Entry>) -> Self {
-        let mut origins = Self { records, sets: Vec::new(), anchors: BTreeMap::new(), printed: Vec::new() };
+        let mut origins =
+            Self { records, cells: Vec::new(), sets: Vec::new(), places: BTreeMap::new(), printed: Vec::new() };
         for entry in entries {
             let stands = entry.printed_in.as_deref().filter(|stands| !origins.printed.contains(stands));
             origins.printed.extend(stands);
             let rows = origins.known(entry);
             for row in &rows {
-                origins.add(vec![row.clone()]);
+                match origins.cells.iter_mut().find(|(cell, _)| *cell == row.cell) {
+                    Some((_, shown)) if shown.iter().all(|other| other.id != row.id) => shown.push(row),
+                    Some(_) => {}
+                    None => origins.cells.push((&row.cell, vec![row])),
+                }
             }
-            if rows.len() > 1 {
-                origins.add(rows);
+            if rows.len() > 1 && !origins.places.contains_key(&ids(&rows)) {
+                origins.places.insert(ids(&rows), origins.sets.len());
+                origins.sets.push(rows);
             }
         }
         origins
     }
 
     /// Rows of an entry of which something is known.
-    fn known(&self, entry: &Entry) -> Vec<String> {
-        let mut rows: Vec<String> = Vec::new();
-        for row in &entry.rows {
-            if self.records.contains_key(row) && !rows.contains(row) {
-                rows.push(row.clone());
+    fn known(&self, entry: &Entry) -> Vec<&'a Record> {
+        let mut rows: Vec<&Record> = Vec::new();
+        for row in entry.rows.iter().filter_map(|row| self.records.get(row)) {
+            if rows.iter().all(|other| other.id != row.id) {
+                rows.push(row);
             }
         }
         rows
     }
 
-    fn add(&mut self, rows: Vec<String>) {
-        if rows.is_empty() || self.anchors.contains_key(&rows) {
-            return;
-        }
-        let anchor = match &rows[..] {
-            [row] => of_row(row),
-            _ => format!("rows.{}", self.sets.len()),
-        };
-        self.anchors.insert(rows.clone(), anchor);
-        self.sets.push(rows);
-    }
-
     /// The anchor of what opens at an entry.
     pub fn anchor(&self, entry: &Entry) -> Option<String> {
-        let printed = || self.printed.iter().position(|stands| Some(*stands) == entry.printed_in.as_deref());
-        self.anchors.get(&self.known(entry)).cloned().or_else(|| printed().map(of_printed))
+        let rows = self.known(entry);
+        match rows[..] {
+            [] => {
+                let stands = self.printed.iter().position(|stands| Some(*stands) == entry.printed_in.as_deref());
+                stands.map(of_printed)
+            }
+            [row] => Some(of_cell(&row.cell)),
+            _ => self.places.get(&ids(&rows)).copied().map(of_set),
+        }
     }
 
     pub fn all(&self) -> Vec<Origin<'_>> {
-        let of = |rows: &Vec<String>| {
-            let anchor = self.anchors.get(rows)?.as_str();
-            let one =
-                |row: &String| Some((self.anchors.get(std::slice::from_ref(row))?.as_str(), self.records.get(row)?));
-            let records: Vec<(&str, &Record)> = rows.iter().filter_map(one).collect();
-            match records[..] {
-                [(_, record)] => Some(Origin::One { anchor, record }),
-                _ => Some(Origin::Several { anchor, records }),
-            }
-        };
+        let cells = self.cells.iter().filter_map(|(cell, rows)| {
+            let first = rows.first()?;
+            Some(Origin::Cell { anchor: of_cell(cell), first, rows })
+        });
+        let several = self.sets.iter().enumerate().map(|(at, set)| {
+            let records = set.iter().map(|row| (of_cell(&row.cell), *row)).collect();
+            Origin::Several { anchor: of_set(at), records }
+        });
         let printed = |(at, &stands): (usize, &&'a str)| Origin::Printed { anchor: of_printed(at), stands };
-        self.sets.iter().filter_map(of).chain(self.printed.iter().enumerate().map(printed)).collect()
+        cells.chain(several).chain(self.printed.iter().enumerate().map(printed)).collect()
     }
 }
 
+fn ids<'a>(rows: &[&'a Record]) -> Vec<&'a str> {
+    rows.iter().map(|row| row.id.as_str()).collect()
+}
+
 /// Short, for a page has thousands, and the same in every report.
-fn of_row(id: &str) -> String {
-    format!("row.{}", sandglass_files::sha256(id.as_bytes()).chars().take(12).collect::<String>())
+fn of_cell(cell: &str) -> String {
+    format!("cell.{}", sandglass_files::sha256(cell.as_bytes()).chars().take(12).collect::<String>())
+}
+
+fn of_set(at: usize) -> String {
+    format!("rows.{at}")
 }
 
 fn of_printed(at: usize) -> String {

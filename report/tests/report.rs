@@ -69,7 +69,9 @@ fn drawing(name: &str) -> Drawing {
 fn records() -> BTreeMap<String, Record> {
     let of = |id: &str, seed| Record {
         id: id.into(),
+        cell: id.split('#').next().unwrap_or_default().into(),
         value: format!("{seed} <i>worth</i>"),
+        what: "worth, n = 1".into(),
         seed,
         facts: vec![("commit", "abc".into()), ("machine", "m & n".into())],
         command: format!("sandglass run --seed {seed}"),
@@ -228,8 +230,8 @@ fn every_number_opens_where_it_comes_from() {
     let (before, _) = html.split_once("\">1.5</button>").unwrap();
     let (_, row) = before.rsplit_once("popovertarget=\"").unwrap();
     let (_, opened) = html.split_once(&format!("popover id=\"{row}\"")).unwrap();
-    assert!(opened.split_once("</div>").unwrap().0.contains("width/plain/a#worth"), "{row}");
-    assert!(html.contains("popovertarget=\"rows.2\">2.5</button>"), "both rows and the list of them");
+    assert!(opened.split_once("</div>").unwrap().0.contains("width/plain/a</a>"), "{row}");
+    assert!(html.contains("popovertarget=\"rows.0\">2.5</button>"), "both rows and the list of them");
     for target in html.split("popovertarget=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert_eq!(html.matches(&format!(" id=\"{target}\"")).count(), 1, "{target}");
     }

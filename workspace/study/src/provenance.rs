@@ -58,9 +58,13 @@ pub(crate) fn timestamp() -> String {
 #[derive(Clone, Debug)]
 pub struct Record {
     pub id: String,
+    /// `study/profile/cell`.
+    pub cell: String,
     pub value: String,
+    /// Metric, part and count.
+    pub what: String,
     pub seed: u64,
-    /// Names and texts, in reading order.
+    /// Of the cell: names and texts, in reading order.
     pub facts: Vec<(&'static str, String)>,
     /// Runs the cell again.
     pub command: String,
@@ -80,11 +84,7 @@ impl Record {
         let start = |hash: &str| hash.chars().take(16).collect::<String>();
         let mut facts = vec![
             ("of", axes.join(", ")),
-            (
-                "metric",
-                row.part.as_ref().map_or_else(|| row.metric.clone(), |part| format!("{} of {part}", row.metric)),
-            ),
-            ("data set", format!("{}{synthetic}, n = {}", row.dataset, row.n)),
+            ("data set", format!("{}{synthetic}", row.dataset)),
             ("seed", row.seed.to_string()),
             ("commit", format!("{}{changes}", row.commit)),
             ("made by commits", row.made_by.join(", ")),
@@ -98,6 +98,15 @@ impl Record {
             ("time", format!("{}, took {}", row.started, duration(row.seconds))),
         ];
         facts.retain(|(_, text)| !text.is_empty());
-        Self { id: row.id(), value, seed: row.seed, facts, command: row.command.clone() }
+        let part = row.part.as_ref().map_or_else(String::new, |part| format!(" of {part}"));
+        Self {
+            id: row.id(),
+            cell: format!("{}/{}/{}", row.study, row.profile, row.cell),
+            value,
+            what: format!("{}{part}, n = {}", row.metric, row.n),
+            seed: row.seed,
+            facts,
+            command: row.command.clone(),
+        }
     }
 }
