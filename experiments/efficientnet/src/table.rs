@@ -149,11 +149,12 @@ fn notes(
 
 /// Accuracy against cost, a family each: the paper's table, and each scale by itself, for they share no axis.
 fn figure(results: &Results<'_, Trials<EfficientNet>>, lines: &[Line], columns: &[Accuracy]) -> Figure {
+    type Count = fn(&Cost) -> u64;
     let printed = |line: &Line, column: &str| line.paper.as_ref()?.number(column);
     let of_paper = |line: &Line, column: &str| {
         Some(Point { x: printed(line, column)?, y: printed(line, "top1_pct")?, spread: None })
     };
-    let ours = |line: &Line, column: &Accuracy, of: fn(&Cost) -> u64| {
+    let ours = |line: &Line, column: &Accuracy, of: Count| {
         let (at, cost) = line.built.as_ref()?;
         let summary = column.outcomes[*at].summary()?;
         Some(Point { x: of(cost) as f64 / 1e6, y: summary.mean, spread: summary.sd })
@@ -177,7 +178,7 @@ fn figure(results: &Results<'_, Trials<EfficientNet>>, lines: &[Line], columns: 
     let real = results.scales.iter().filter(|scale| !scale.profile.synthetic);
     let titles: Vec<&str> = real.map(|scale| scale.profile.title.as_str()).collect();
     let real = || columns.iter().filter(|column| titles.iter().any(|title| column.heading.contains(title)));
-    let costs: [(&str, &str, &str, fn(&Cost) -> u64); 2] = [
+    let costs: [(&str, &str, &str, Count); 2] = [
         ("madds", "multiply-adds", "madds_m", |cost| cost.madds_total),
         ("params", "parameters", "params_m", |cost| cost.params),
     ];

@@ -54,6 +54,9 @@ pub struct Lab {
     signal: OnceCell<Signal>,
 }
 
+/// Decoded images, batch by batch.
+pub type Batches = Box<dyn Iterator<Item = Result<Rc<Batch>, DataError>>>;
+
 /// The images of a set of this hash, as this transform makes them.
 struct Decoded {
     of: (String, Transform),
@@ -340,11 +343,7 @@ impl Lab {
     ///
     /// # Errors
     /// Images that cannot be read or decoded; of a set that is too large to be kept they come with their batch.
-    pub fn batches(
-        &self,
-        set: &Dataset,
-        transform: Transform,
-    ) -> Result<Box<dyn Iterator<Item = Result<Rc<Batch>, DataError>>>, CellError> {
+    pub fn batches(&self, set: &Dataset, transform: Transform) -> Result<Batches, CellError> {
         let (height, width) = transform.size();
         let loader = Loader::evaluation(set, transform.clone(), BATCH, self.threads);
         let decode = || loader.epoch(0, 0).map(|batch| batch.map(Rc::new));

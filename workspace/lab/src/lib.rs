@@ -22,7 +22,7 @@ pub use card::{Card, CardError};
 pub use classifier::{Classifier, Given, Work};
 pub use engine::{Compiled, EngineName, UnknownEngine};
 pub use kept::kept;
-pub use lab::{BATCH, Job, Lab, default_threads, find_weights};
+pub use lab::{BATCH, Batches, Job, Lab, default_threads, find_weights};
 pub use latency::{CONTROL, Latency, LatencySetup, PeerTimes, Subject, Times, lively_int8, lively_weights, pixel};
 pub use quantised::{ScoreError, calibration_images, score_model};
 pub use setup::{Compared, ImageSetup, Keep, KeptSeeds, Recipes, Variant, Variation, varied};

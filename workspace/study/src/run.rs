@@ -60,7 +60,7 @@ pub(crate) fn run<E: Experiment>(
         study.still_defines(&profile.name, &cell.keyed)?;
         // Read again for each cell: another process may have done it meanwhile.
         let Some(state) = known_state(study, cell, note, &mut tally) else { continue };
-        if state == State::Done && !(again && !cell.is_borrowed) {
+        if state == State::Done && (!again || cell.is_borrowed) {
             tally.kept += 1;
             continue;
         }

@@ -145,7 +145,7 @@ pub fn disagreeing_predictions(project: &Project, rows: &[Row]) -> Vec<String> {
                 && row.n == kept.items.len() as u64
                 && row.value.is_some_and(|value| (value - share).abs() < 1e-6)
         };
-        match rows.iter().any(|row| fits(&row)) {
+        match rows.iter().any(fits) {
             true => None,
             false => told(format!("{right} of {} are right, and no row says so", kept.items.len())),
         }
