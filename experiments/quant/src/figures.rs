@@ -1,5 +1,7 @@
 //! Drop against width, noise layer by layer, accuracy against the number of calibration images.
 
+use std::collections::BTreeMap;
+
 use sandglass_lab::Variant;
 use sandglass_study::{Axis, Chart, Figure, Point, Series};
 
@@ -122,13 +124,19 @@ fn noise(scale: &Measurements, plain: &[String], networks: &[Variant]) -> Vec<Ch
             measured.scheme() == *scheme && measured.cell.network.width == width && measured.cell.seed == 0
         });
         let series = cells.filter_map(|measured| {
-            let maps = measured.parts("sqnr");
-            let points = maps.iter().enumerate().map(|(at, (_, y))| Point { x: at as f64, y: *y, spread: None });
-            (!maps.is_empty()).then(|| Series { name: title(measured, networks), points: points.collect() })
+            // Rows come back by name; the order of the maps is the network's.
+            let found: BTreeMap<&str, f64> = measured.parts("sqnr").into_iter().collect();
+            let graph = measured.cell.network.build().ok()?.folded().activations_apart();
+            let last = graph.maps().len().saturating_sub(1).max(1) as f64;
+            let points = graph.maps().iter().enumerate().filter_map(|(at, map)| {
+                Some(Point { x: 100.0 * at as f64 / last, y: *found.get(map.name.as_str())?, spread: None })
+            });
+            let points: Vec<Point> = points.collect();
+            (!points.is_empty()).then(|| Series { name: title(measured, networks), points })
         });
         chart(
             format!("{}, {scheme}, width {width:?}", scale.title),
-            axis("map", ""),
+            axis("way through the network (%)", " %"),
             axis("signal to noise (dB)", " dB"),
             series.collect(),
         )

@@ -1,5 +1,6 @@
 //! Differences on the same images, with intervals of 95 %.
 
+use sandglass_ledger::stats::pooled;
 use serde::Serialize;
 
 /// Of a normal distribution, on both sides.
@@ -60,8 +61,8 @@ pub(crate) fn difference_of_drops(units: &[Unit]) -> Option<Interval> {
     interval(&units.iter().map(of).collect::<Option<Vec<_>>>()?)
 }
 
-/// The mean over images and units, each width counting once. Its variance is that over images, and that between the seeds of
-/// a width where it has several: what a bootstrap over both comes to, and with one seed each one over images.
+/// The mean over images and units, each width counting once. Its interval is that over images, by a normal distribution; where a
+/// width has several seeds, together with that over seeds, by Student's t on the spread within widths.
 fn interval(units: &[(f64, Vec<f64>)]) -> Option<Interval> {
     let n = units.first().map(|(_, unit)| unit.len()).filter(|n| *n > 1)?;
     if units.iter().any(|(_, unit)| unit.len() != n) {
@@ -79,17 +80,9 @@ fn interval(units: &[(f64, Vec<f64>)]) -> Option<Interval> {
     let of_image = |at: usize| widths.iter().map(|(_, seeds)| of_width(seeds, at)).sum::<f64>() / count;
     let per_image: Vec<f64> = (0..n).map(of_image).collect();
     let over_images = variance(&per_image, n as f64) / n as f64;
-    // The spread within widths, pooled: widths may differ in their means.
     let means: Vec<Vec<f64>> = widths.iter().map(|(_, seeds)| seeds.iter().map(|seed| mean(seed)).collect()).collect();
-    let freedom: usize = means.iter().map(|seeds| seeds.len() - 1).sum();
-    let over_seeds = match freedom {
-        0 => 0.0,
-        _ => {
-            let within = means.iter().map(|seeds| variance(seeds, 1.0)).sum::<f64>() / freedom as f64;
-            within * means.iter().map(|seeds| 1.0 / seeds.len() as f64).sum::<f64>() / (count * count)
-        }
-    };
-    Some(Interval { mean: 100.0 * mean(&per_image), half: 100.0 * Z95 * (over_images + over_seeds).sqrt() })
+    let over_seeds = pooled(&means).map_or(0.0, |seeds| (seeds.high - seeds.low) / 2.0);
+    Some(Interval { mean: 100.0 * mean(&per_image), half: 100.0 * (Z95 * over_images.sqrt()).hypot(over_seeds) })
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -133,10 +126,9 @@ mod tests {
         let none = |width: f64| Unit { width, first: [&whole, &whole], second: [&whole, &whole] };
         let both = difference_of_drops(&[unit(), none(0.5)]).unwrap();
         assert!((both.mean - 2.5).abs() < 1e-12 && (both.half - one.half / 2.0).abs() < 1e-9);
-        // Two seeds of one width: their variance, 0.05^2 / 2, is added to that over images.
+        // Two seeds of one width, 5 points and none: by Student's t, 12.706 at one degree of freedom, 12.706 * 2.5 beside images.
         let seeds = difference_of_drops(&[unit(), none(1.0)]).unwrap();
-        let expected = ((both.half / 1.959_963_984_540_054).powi(2) + 1e4 * 0.00125 / 2.0).sqrt();
-        assert!((seeds.half - 1.959_963_984_540_054 * expected).abs() < 1e-9, "{seeds:?}");
+        assert!((seeds.half - both.half.hypot(12.706_204_736 * 2.5)).abs() < 1e-6, "{seeds:?}");
         assert_eq!(difference_of_drops(&[]), None);
     }
 
