@@ -42,7 +42,7 @@ impl<'a> Measured<'a> {
         self.result.value(metric)
     }
 
-    /// Values of a metric by their parts, in the order of the rows.
+    /// Values of a metric by their parts, which come back sorted by name.
     pub fn parts(&self, metric: &str) -> Vec<(&'a str, f64)> {
         let rows = self.result.rows.iter().filter(|row| row.metric == metric);
         rows.filter_map(|row| Some((row.part.as_deref()?, row.value?))).collect()
