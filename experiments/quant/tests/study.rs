@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sandglass_ledger::{Ledger, Status};
 use sandglass_quant_study::{Quant, STUDY};
-use sandglass_study::{Axes, Build, Experiment, Project, RunArgs, Shelf, Study, StudyFile, Verify};
+use sandglass_study::{Axes, Build, Experiment, Part, Project, RunArgs, Shelf, Study, StudyFile, Verify};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
 /// The repository.
@@ -131,6 +131,17 @@ fn two_cells_run_are_told_and_measured_again() {
     study.verify(Verify::All).unwrap();
     let after = text(study.as_ref());
     assert!(after.contains("synthetic (drawn by code)") && after.contains("Not decided"), "{after}");
+    // Noise is drawn in the network's order, and not in that of its layers' names.
+    let section = study.section().unwrap();
+    let mut figures = section.parts.iter().filter_map(|part| match part {
+        Part::Figure(figure) => Some(figure),
+        _ => None,
+    });
+    let points = &figures.find(|figure| figure.name == "quant-noise").unwrap().charts[0].series[0].points;
+    let drawn = |at: usize| (points[at].x, Some(points[at].y));
+    assert_eq!(drawn(0), (0.0, row(&int8, "sqnr", Some("images"))));
+    assert_eq!(drawn(1).1, row(&int8, "sqnr", Some("features.0.0")));
+    assert_eq!(drawn(points.len() - 1), (100.0, row(&int8, "sqnr", Some("classifier.1"))));
 }
 
 #[test]
