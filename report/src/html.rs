@@ -90,3 +90,14 @@ pub(crate) fn page(content: &Content<'_>, sections: &[Shown<'_>], problems: &[St
     let problem_count = markdown::problem_count(problems);
     Ok(Page { title: content.title, sections, origins: &origins, problems, problem_count }.render()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        assert_eq!(spans("run `a b`, then `c`"), [(false, "run "), (true, "a b"), (false, ", then "), (true, "c")]);
+        assert_eq!(spans("a ` alone"), [(false, "a ` alone")]);
+    }
+}

@@ -70,7 +70,7 @@ impl<'a> Measured<'a> {
         Entry::new(text, Mark::Ours, rows.collect())
     }
 
-    fn is_of_same_checkpoint(&self, other: &Cell) -> bool {
+    pub fn is_of_same_checkpoint(&self, other: &Cell) -> bool {
         let key = |cell: &Cell| match &cell.source {
             Source::Kept(from) => from.clone(),
             Source::Given { name, .. } => name.clone(),

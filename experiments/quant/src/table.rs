@@ -1,6 +1,7 @@
 //! How the study is laid out: the answer, the gap by scheme, every network, the given ones, and what each layer costs.
 
 use sandglass_lab::told::unreadable;
+use sandglass_ledger::stats::rank_correlation;
 use sandglass_study::paper::{Confidence, LEGEND, PaperTable};
 use sandglass_study::{DASH, Entry, Mark, Part, Results, Section, StudyError, Table, grouped};
 use serde::Serialize;
@@ -96,6 +97,11 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
     }
     if let Some(published) = published()? {
         parts.extend(published);
+    }
+    let orders: Vec<String> = scales.iter().filter_map(|scale| orders(scale, &results.design.plain)).collect();
+    if !orders.is_empty() {
+        parts.push(Part::Heading("What the drops go with".to_owned()));
+        parts.push(Part::Notes(orders));
     }
     let costs = costs(&scales);
     if !costs.rows.is_empty() {
@@ -410,6 +416,45 @@ fn published() -> Result<Option<[Part; 3]>, StudyError> {
         Part::Table(table),
         Part::Notes(vec![format!("{} {}", paper.notes, LEGEND)]),
     ]))
+}
+
+/// How the networks' drops are ordered beside what could explain them; None where too few networks are there.
+fn orders(scale: &Measurements, plain: &[String]) -> Option<String> {
+    if scale.synthetic || !scale.compares_families() {
+        return None;
+    }
+    let of = |drops: &str, cause: &dyn Fn(&Measured) -> Option<f64>| {
+        let told = plain.iter().filter_map(|scheme| {
+            let seed = scale.cells.iter().map(|measured| measured.cell.seed).min();
+            let cells = scale.cells.iter().filter(|of| of.scheme() == *scheme && Some(of.cell.seed) == seed);
+            let pairs = cells.filter_map(|measured| {
+                let is_dropped = |other: &&Measured| {
+                    other.scheme() == format!("{scheme}{drops}") && other.is_of_same_checkpoint(measured.cell)
+                };
+                let dropped = scale.cells.iter().find(is_dropped)?;
+                Some((scale.drop(dropped)?.mean, cause(measured)?))
+            });
+            let pairs: Vec<(f64, f64)> = pairs.collect();
+            Some(format!("{scheme} {:+.2} ({} networks)", rank_correlation(&pairs)?, pairs.len()))
+        });
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let noise = of("", &|measured| {
+        let graph = measured.cell.network.build().ok()?.folded().activations_apart();
+        let scores = graph.maps().last()?.name.clone();
+        measured.parts("sqnr").into_iter().find(|(map, _)| *map == scores).map(|(_, decibels)| -decibels)
+    });
+    let saturated = of("-avx2", &|measured| {
+        let sum = |metric: &str| measured.parts(metric).iter().map(|(_, value)| value).sum::<f64>();
+        Some(sum("saturated_pairs") / sum("pairs")).filter(|share| share.is_finite())
+    });
+    (!noise.is_empty() && !saturated.is_empty()).then(|| {
+        format!(
+            "{}, rank correlation over the networks of the first seed (Spearman; 1: one order, 0: no relation): of the drop with \
+             the noise at the scores {noise}; of the drop where 16 bits saturate with the share of pairs beyond them {saturated}.",
+            scale.title
+        )
+    })
 }
 
 const SHOWN: usize = 5;

@@ -308,8 +308,8 @@ impl Dataset {
         &self.origin.part
     }
 
-    /// What lies beside that part and was not read: other parts, folders of images, columns of labels. Of a training part the validation part
-    /// is left out, and the reverse.
+    /// What lies beside that part and was not read: other parts, folders of images, columns of labels. Of a training part the
+    /// validation part is left out, and the reverse.
     pub fn beside(&self) -> &[String] {
         &self.origin.beside
     }

@@ -53,8 +53,7 @@ where
 /// Predictions that are not there, or cannot be read.
 pub fn right<C>(project: &Project, result: &CellResult<'_, C>) -> Result<Vec<bool>, ReadError> {
     let place = result.row("top1").map_or([""; 3], |row| [&*row.study, &*row.profile, &*row.cell]);
-    let predictions = read_predictions(&project.predictions(), place)?;
-    Ok(predictions.items.iter().map(|item| item.prediction == item.label).collect())
+    Ok(read_predictions(&project.predictions(), place)?.right())
 }
 
 /// Rows whose predictions cannot be used, so that nothing is paired with them.

@@ -32,6 +32,20 @@ pub struct Predictions {
     pub items: Vec<Prediction>,
 }
 
+impl Predictions {
+    /// Item by item, whether it is answered right.
+    pub fn right(&self) -> Vec<bool> {
+        self.items.iter().map(|item| item.prediction == item.label).collect()
+    }
+
+    /// Whether a percentage over so many items is the share of right answers.
+    pub fn are_of(&self, percentage: Option<f64>, n: u64) -> bool {
+        let right = self.right().into_iter().filter(|right| *right).count();
+        let share = 100.0 * right as f64 / self.items.len().max(1) as f64;
+        n == self.items.len() as u64 && percentage.is_some_and(|of| (of - share).abs() < 1e-6)
+    }
+}
+
 const CHECKPOINT: &str = "sandglass.checkpoint";
 
 /// Where a cell's predictions lie below `root`.

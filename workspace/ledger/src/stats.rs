@@ -6,7 +6,7 @@ mod paired;
 
 pub use bootstrap::{bootstrap, percentiles, resamples};
 pub use interval::{Interval, mean, median, pooled, slope, smallest_pooled};
-pub use paired::{McNemar, interpolate};
+pub use paired::{McNemar, interpolate, rank_correlation};
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 

@@ -138,17 +138,11 @@ pub fn disagreeing_predictions(project: &Project, rows: &[Row]) -> Vec<String> {
         if rows.iter().any(|row| row.checkpoint_hash.as_ref().is_some_and(|hash| *hash != kept.checkpoint)) {
             return told("of another checkpoint than its rows".to_owned());
         }
-        let right = kept.items.iter().filter(|item| item.prediction == item.label).count();
-        let share = 100.0 * right as f64 / kept.items.len().max(1) as f64;
-        let fits = |row: &&Row| {
-            row.unit == "%"
-                && row.n == kept.items.len() as u64
-                && row.value.is_some_and(|value| (value - share).abs() < 1e-6)
-        };
-        match rows.iter().any(fits) {
-            true => None,
-            false => told(format!("{right} of {} are right, and no row says so", kept.items.len())),
+        if rows.iter().any(|row| row.unit == "%" && kept.are_of(row.value, row.n)) {
+            return None;
         }
+        let right = kept.right().into_iter().filter(|right| *right).count();
+        told(format!("{right} of {} are right, and no row says so", kept.items.len()))
     };
     cells.iter().filter_map(problem).collect()
 }

@@ -70,7 +70,11 @@ impl<E: Experiment> Opened<E> {
                 Ok(if tally.failed + tally.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }
             Err(RunError::Interrupted(signal)) => {
-                tell(RunError::Interrupted(signal));
+                match args.again {
+                    // The rows that are there stand until all is done.
+                    true => tell(format_args!("stopped by signal {signal}; its rows are as they were")),
+                    false => tell(RunError::Interrupted(signal)),
+                }
                 Ok(ExitCode::from(128 + signal as u8))
             }
             Err(RunError::Study(error)) => Err(error),

@@ -273,10 +273,8 @@ impl Unit<'_> {
 
 fn right(row: &Row, project: &Project) -> Option<Vec<bool>> {
     let kept = read_predictions(&project.predictions(), [&row.study, &row.profile, &row.cell]).ok()?;
-    let right: Vec<bool> = kept.items.iter().map(|item| item.prediction == item.label).collect();
-    let share = 100.0 * right.iter().filter(|right| **right).count() as f64 / right.len().max(1) as f64;
-    let is_of_row = row.checkpoint_hash.as_ref() == Some(&kept.checkpoint) && row.n == right.len() as u64;
-    (is_of_row && row.value.is_some_and(|value| (value - share).abs() < 1e-6)).then_some(right)
+    let is_of_row = row.checkpoint_hash.as_ref() == Some(&kept.checkpoint) && kept.are_of(row.value, row.n);
+    is_of_row.then(|| kept.right())
 }
 
 /// What is known image by image.

@@ -108,7 +108,7 @@ pub(crate) fn interval_of(Interval { effect, low, high }: Interval, unit: &str, 
 /// With its sign, but for what is rounded to 0.
 fn signed(value: f64, digits: usize) -> String {
     let text = format!("{value:+.digits$}");
-    if text.contains(|digit: char| digit.is_ascii_digit() && digit != '0') { text } else { text[1..].to_owned() }
+    if text.contains(|digit: char| matches!(digit, '1'..='9')) { text } else { text.replace(['+', '-'], "") }
 }
 
 /// Without an interval.
