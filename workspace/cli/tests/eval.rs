@@ -261,6 +261,70 @@ fn a_validation_part_that_is_the_training_part_has_no_score() {
     assert_eq!(json(&[&model[..7], &[&training, "--input", "32"]].concat())["n"], 2);
 }
 
+#[test]
+fn training_images_among_those_that_are_scored_are_counted() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 2, |_| ());
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    let data = folder.path().join("data");
+    for (place, file) in [
+        ("train/a/1.jpg", "colour.jpg"),
+        ("train/b/1.jpg", "half.jpg"),
+        ("val/a/one.jpg", "grey.jpg"),
+        ("val/b/one.jpg", "colour.jpg"),
+    ] {
+        let place = data.join(place);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::copy(fixtures.join(file), place).unwrap();
+    }
+    let of = ["--model", "mobilenetv2", "--width", "0.1", "--input", "32", "--weights", path.to_str().unwrap()];
+    let model = [&of[..], &["--data", data.to_str().unwrap()]].concat();
+    let score = json(&model);
+    assert_eq!((&score["also_in_training"], &score["n"], &score["transparent"]), (&1.into(), &2.into(), &0.into()));
+    let text = String::from_utf8(eval(&model).stdout).unwrap();
+    assert!(text.contains("part: val/; 1 of its images are training images too\n"), "{text}");
+    let alone = data.join("val");
+    assert_eq!(json(&[&of[..], &["--data", alone.to_str().unwrap()]].concat())["also_in_training"], Value::Null);
+}
+
+/// As torchvision sorts folders, or as numbers go: of a classifier that was trained elsewhere only its user knows.
+#[test]
+fn the_order_of_classes_that_are_numbers_is_asked_for() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 11, constant(&[0., 0., 9.]));
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
+    let data = folder.path().join("data");
+    for class in 0..11 {
+        let place = data.join(class.to_string());
+        fs::create_dir_all(&place).unwrap();
+        // Of class 2 there are two, of class 10 one.
+        fs::copy(fixtures.join("colour.jpg"), place.join("1.jpg")).unwrap();
+    }
+    fs::copy(fixtures.join("half.jpg"), data.join("2/2.jpg")).unwrap();
+    let of = ["--model", "mobilenetv2", "--width", "0.1", "--input", "32", "--weights", path.to_str().unwrap()];
+    let model = [&of[..], &["--data", data.to_str().unwrap()]].concat();
+    let refused = refusal(&model);
+    assert!(refused.contains("its classes are called by numbers, and as text 10 comes before 2"), "{refused}");
+    let right = |order: &str| json(&[&model[..], &["--class-order", order]].concat())["top1_count"].clone();
+    assert_eq!((right("text"), right("number")), (1.into(), 2.into()), "output 2 is class 10, or class 2");
+}
+
+/// What a card says and the arguments do not follow is said.
+#[test]
+fn what_overrules_the_card_is_said() {
+    let folder = TempDir::new().unwrap();
+    let path = saved(folder.path(), 10, |_| ());
+    let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+    let facts = "network = \"mobilenetv2\"\nwidth = 0.1\nstem_stride = 2\ninput = 32\n";
+    fs::write(path.with_extension("toml"), format!("{facts}classes = {classes:?}\n[evaluation]\n")).unwrap();
+    let model = ["--model", "mobilenetv2", "--data", "embedded", "--weights", path.to_str().unwrap()];
+    assert_eq!(json(&model)["overruled"], serde_json::json!([]));
+    let preset = [&model[..], &["--preset", "tensorflow", "--input", "64"]].concat();
+    assert_eq!(json(&preset)["overruled"], serde_json::json!(["input", "resize", "mean", "std"]));
+    let text = String::from_utf8(eval(&preset).stdout).unwrap();
+    assert!(text.ends_with("/model.toml; not as it says: input, resize, mean, std\n"), "{text}");
+}
+
 /// Two classes of images that are all of one size or not, a network of two outputs.
 fn two_classes(folder: &Path) -> String {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
@@ -357,8 +421,9 @@ fn labels_are_the_cards_by_name_and_the_part_is_said() {
     let text = fixtures.join("labels/text.parquet");
     assert_eq!(score(&text)["labels"], "by alphabetical order");
     let said = String::from_utf8(eval(&model(&text).each_ref().map(|word| &**word)).stdout).unwrap();
-    assert!(said.contains("data: 3 images of 3 classes in alphabetical order\npart: text.parquet\n"), "{said}");
-    assert!(said.contains("labels: by alphabetical order, in the set's own order: the classifier names no"), "{said}");
+    assert!(said.contains("data: 3 images of 3 classes in alphabetical order"), "{said}");
+    assert!(said.contains("\npart: text.parquet\n"), "{said}");
+    assert!(said.contains("labels: by alphabetical order in column label, in the set's own order: the classifier"), "{said}");
 
     let numbers = fixtures.join("labels/int64.parquet");
     assert_eq!((&score(&numbers)["labels"], &by_card["beside"]), (&"by number".into(), &serde_json::json!([])));

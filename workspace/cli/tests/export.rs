@@ -55,14 +55,19 @@ fn a_checkpoint_becomes_the_same_file_each_time() {
     fs::write(path("cut.safetensors"), &whole[..whole.len() - 1]).unwrap();
     assert!(refused(export("cut.safetensors", "a.onnx", &[])).contains("cut.safetensors"));
     // Another stride has the same tensors: the card beside them knows.
-    let card = "network = \"mobilenext_div2\"\nwidth = 0.1\nstem_stride = 1\nclasses = []\n[evaluation]\n";
+    let card = "network = \"mobilenext_div2\"\nwidth = 0.1\nstem_stride = 1\nclasses = [\"0\", \"1\", \"2\", \"3\", \"4\", \"5\", \"6\", \"7\", \"8\", \"9\", \"10\", \"11\"]\n[evaluation]\n";
     fs::write(path("model.toml"), card).unwrap();
-    let other = refused(export("model.safetensors", "a.onnx", &[]));
+    let other = refused(export("model.safetensors", "a.onnx", &["--stem-stride", "2"]));
     assert!(
         other.contains("model.toml: is of mobilenext_div2 0.1 with stem stride 1, not mobilenext_div2 0.1"),
         "{other}"
     );
-    assert!(run(&export("model.safetensors", "c.onnx", &["--input", "96", "--stem-stride", "1"])).status.success());
+    let output = run(&export("model.safetensors", "c.onnx", &["--input", "96"]));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && told.contains("mobilenext_div2 0.1, 12 outputs\n"), "{told}");
+    assert!(told.contains("\nnetwork: stem stride 1, identity divisor 2\n") && told.contains("\ncard: "), "{told}");
+    let wrong = refused(export("model.safetensors", "c.onnx", &["--classes", "10"]));
+    assert!(wrong.contains("--classes 10: the classifier of") && wrong.contains("has 12 outputs"), "{wrong}");
     assert_eq!(fs::read(path("a.onnx")).unwrap(), bytes);
 }
 

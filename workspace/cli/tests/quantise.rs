@@ -79,6 +79,11 @@ fn a_quantised_checkpoint_scores_nearly_as_before() {
     // Another network's name is no way to read it.
     let other = eval(&out, &["mobilenetv2", "--width", "0.5", "--stem-stride", "1"]);
     let message = String::from_utf8(other.stderr).unwrap();
+    assert!(!other.status.success() && message.contains("is of mobilenetv2 0.35"), "{message}");
+    // Without the card that was begun the file itself knows.
+    fs::remove_file(out.with_extension("toml")).unwrap();
+    let other = eval(&out, &["mobilenetv2", "--width", "0.5", "--stem-stride", "1"]);
+    let message = String::from_utf8(other.stderr).unwrap();
     assert!(!other.status.success() && message.contains("a quantised mobilenetv2 0.35"), "{message}");
 }
 
@@ -110,6 +115,44 @@ fn a_quantised_checkpoint_is_scored_as_it_was_calibrated_or_refused() {
     }
     let (done, told) = quantise(&out, "embedded", &folder.path().join("again.safetensors"), &[]);
     assert!(!done && told.contains("q.safetensors: is quantised already"), "{told}");
+}
+
+/// Without a card beside the weights one is begun, so that what they were calibrated by is not lost; and all of it is said.
+#[test]
+fn what_it_was_calibrated_by_is_kept_and_said() {
+    let folder = TempDir::new().unwrap();
+    let out = folder.path().join("q.safetensors");
+    let of = ["--weights", weights().to_str().unwrap(), "--calibration", "embedded", "--out", out.to_str().unwrap()]
+        .map(str::to_owned);
+    let of: Vec<&str> = of.iter().map(String::as_str).collect();
+    let more = ["--images", "16", "--mean", "0.5,0.5,0.5"];
+    let output = sandglass(&[&["quantise"], &NETWORK[..], &of, &more].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in [
+        "calibrated on: 2000 images of 10 classes",
+        "part: train, drawn",
+        "weights: torchvision names, symmetric padding",
+        "protocol: images as they are, input 32 x 32, mean [0.5, 0.5, 0.5]",
+        "network: stem stride 1",
+        "no card beside the weights: at their defaults are input, resize, std",
+    ] {
+        assert!(text.lines().any(|told| told.starts_with(line)), "{line}: {text}");
+    }
+    let card = Card::read(&out).unwrap().unwrap();
+    assert_eq!((card.input, card.evaluation.mean, card.stem_stride), (Some(32), [0.5; 3], 1));
+    let score: Value = serde_json::from_slice(&eval(&out, &["mobilenetv2"]).stdout).unwrap();
+    let mean: Vec<f64> = serde_json::from_value(score["protocol"]["mean"].clone()).unwrap();
+    assert_eq!((mean, &score["labels_compared_with"]), (vec![0.5; 3], &"count".into()));
+
+    // Images of other classes than the card's are another network's.
+    let model = with_card(folder.path());
+    let card = Card::read(&model).unwrap().unwrap();
+    let mut classes = card.classes.clone();
+    classes[3] = "cow".to_owned();
+    Card { classes, ..card }.write(&model).unwrap();
+    let (done, told) = quantise(&model, "embedded", &folder.path().join("r.safetensors"), &[]);
+    assert!(!done && told.lines().count() == 1 && told.contains("output 3 is \"cow\""), "{told}");
 }
 
 #[cfg(unix)]

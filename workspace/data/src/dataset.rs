@@ -12,10 +12,10 @@ use rayon::prelude::*;
 
 use crate::decode::decode_and_tell;
 use crate::reading::{Reading, read_all, room};
-use crate::{DataError, Picture};
+use crate::{DataError, Picture, Remarks};
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
-const SMALL: u64 = 512 << 20;
+pub(crate) const SMALL: u64 = 512 << 20;
 
 /// What tells an image's encoded bytes from any others: half of their BLAKE3.
 pub(crate) type Digest = [u8; 16];
@@ -84,6 +84,14 @@ enum Images {
     Encoded(Box<dyn Source>),
 }
 
+/// What a set is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    ForUse,
+    /// Its images are compared with others' byte by byte, and not looked at.
+    ForBytes,
+}
+
 /// What decides a label's place among the classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Naming {
@@ -95,6 +103,15 @@ enum Naming {
     Numbers,
 }
 
+/// Images whose bytes a set has before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// How many there are beyond the first of each.
+    pub images: usize,
+    /// Those of them whose label is not the first one's: one of the two must be wrong.
+    pub elsewhere: usize,
+}
+
 /// Which of the files that lie there a set was read from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
@@ -102,6 +119,8 @@ pub(crate) struct Origin {
     pub part: String,
     /// Other parts and folders beside it, which were not read; those that are the other half of the set are no news.
     pub beside: Vec<String>,
+    /// The column of labels, of parquet files.
+    pub label_column: Option<String>,
 }
 
 /// Images, labels and class names; clones share the images.
@@ -121,8 +140,8 @@ pub struct Dataset {
     names: Arc<[String]>,
     /// Of the encoded bytes; empty where they are not at hand.
     digests: Arc<[Digest]>,
-    /// Places of images that a tag asks to turn; None where they were not read when the set was opened.
-    turned: Option<Arc<[u32]>>,
+    /// By the places of the images that they are of; None where these were not read when the set was opened.
+    remarks: Option<Arc<[(u32, Remarks)]>>,
     /// Lengths of the runs of images that the loader keeps together; empty where it shuffles all.
     runs: Arc<[usize]>,
     /// Places in what is above, where this is a part of a set.
@@ -158,15 +177,16 @@ impl Dataset {
         Self::assemble(name, classes, synthetic, hasher, images, labels)
     }
 
-    /// A small source is decoded at once, in parallel, and must hold no broken image; its images are kept where they
-    /// fit. A large one stays encoded.
+    /// A small source that is to be used is decoded at once, in parallel, and must hold no broken image; its images are kept
+    /// where they fit. Another one stays encoded.
     pub(crate) fn from_source(
         name: &str,
         classes: Vec<String>,
         source: Box<dyn Source>,
         labels: Vec<u32>,
+        opened: Opened,
     ) -> Result<Self, DataError> {
-        if source.total_bytes() <= SMALL {
+        if opened == Opened::ForUse && source.total_bytes() <= SMALL {
             return Self::from_small(name, classes, source, labels, room());
         }
         let mut hasher = hasher(&labels);
@@ -184,7 +204,7 @@ impl Dataset {
         labels: Vec<u32>,
         room: usize,
     ) -> Result<Self, DataError> {
-        let Reading { names, digests, turned, size, pictures } = read_all(name, &*source, labels.len(), room)?;
+        let Reading { names, digests, remarks, size, pictures } = read_all(name, &*source, labels.len(), room)?;
         let mut hasher = hasher(&labels);
         match (size, &pictures) {
             (Some(_), Some(pictures)) => pictures.iter().for_each(|picture| {
@@ -202,7 +222,7 @@ impl Dataset {
             None => Images::Encoded(source),
         };
         let set = Self::assemble(name, classes, false, hasher, images, labels)?;
-        Ok(Self { names: names.into(), digests: digests.into(), turned: Some(turned.into()), runs, ..set })
+        Ok(Self { names: names.into(), digests: digests.into(), remarks: Some(remarks.into()), runs, ..set })
     }
 
     fn assemble(
@@ -229,7 +249,7 @@ impl Dataset {
             labels: labels.into(),
             names: [].into(),
             digests: [].into(),
-            turned: None,
+            remarks: None,
             runs: [].into(),
             members: None,
         };
@@ -247,10 +267,16 @@ impl Dataset {
         Self { naming: Naming::Alphabetical, ..self }
     }
 
+    pub(crate) fn with_label_column(self, column: &str) -> Self {
+        let origin = Origin { label_column: Some(column.to_owned()), ..(*self.origin).clone() };
+        Self { origin: Arc::new(origin), ..self }
+    }
+
     /// What lies beside joins what is known to.
     pub(crate) fn with_origin(self, part: impl Into<String>, beside: Vec<String>) -> Self {
         let beside = self.origin.beside.iter().cloned().chain(beside).collect();
-        Self { origin: Arc::new(Origin { part: part.into(), beside }), ..self }
+        let label_column = self.origin.label_column.clone();
+        Self { origin: Arc::new(Origin { part: part.into(), beside, label_column }), ..self }
     }
 
     pub(crate) fn with_passed_over(self, passed_over: BTreeMap<String, u64>) -> Self {
@@ -303,6 +329,19 @@ impl Dataset {
         }
     }
 
+    /// Bytes of the files, where the images still lie in them.
+    pub(crate) fn encoded_bytes(&self) -> Option<u64> {
+        match &*self.images {
+            Images::Encoded(source) => Some(source.total_bytes()),
+            Images::Decoded { .. } => None,
+        }
+    }
+
+    /// The column that labels were read from, of parquet files.
+    pub fn label_column(&self) -> Option<&str> {
+        self.origin.label_column.as_deref()
+    }
+
     /// Which part was read: its folder or its files, below the set's own.
     pub fn part(&self) -> &str {
         &self.origin.part
@@ -314,11 +353,11 @@ impl Dataset {
         &self.origin.beside
     }
 
-    /// Images that a tag (EXIF's, TIFF's) asks to turn or mirror, which is not done; None where they were not read when the
-    /// set was opened.
-    pub fn turned(&self) -> Option<usize> {
-        let turned = self.turned.as_ref()?;
-        Some((0..self.len()).filter(|&index| turned.binary_search(&(self.place(index) as u32)).is_ok()).count())
+    /// How many images have such a remark; None where they were not read when the set was opened.
+    pub fn remarked(&self, has: impl Fn(&Remarks) -> bool) -> Option<usize> {
+        let remarks = self.remarks.as_ref()?;
+        let of = |place: u32| remarks.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| &remarks[at].1);
+        Some((0..self.len()).filter_map(|index| of(self.place(index) as u32)).filter(|&remarks| has(remarks)).count())
     }
 
     /// Classes of which there is an image.
@@ -443,12 +482,12 @@ impl Dataset {
     }
 }
 
-/// Image `place` of its encoded bytes, and whether a tag asks to turn it.
-pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result<(Picture, bool), DataError> {
-    let (picture, turned) =
+/// Image `place` of its encoded bytes.
+pub(crate) fn decoded(source: &dyn Source, place: usize, bytes: &[u8]) -> Result<(Picture, Remarks), DataError> {
+    let (picture, remarks) =
         decode_and_tell(bytes).map_err(|reason| DataError::Image { name: source.location(place), reason })?;
     source.check(place, &picture)?;
-    Ok((picture, turned))
+    Ok((picture, remarks))
 }
 
 /// The first name that a list has more than once.
@@ -509,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_streamed_set_has_names_and_finds_copies_too() {
-        let open = |images, labels| Dataset::from_source("set", classes(), source(images, u64::MAX), labels).unwrap();
+        let open = |images, labels| Dataset::from_source("set", classes(), source(images, u64::MAX), labels, Opened::ForUse).unwrap();
         let train = open(&IMAGES, vec![0, 1, 0, 1, 0, 1]);
         assert!(matches!(&*train.images, Images::Encoded(_)));
         let validation = open(&["half.jpg", "full.jpg"], vec![0, 1]);

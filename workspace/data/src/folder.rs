@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids};
-use crate::dataset::Source;
+use crate::dataset::{Opened, Source};
 use crate::{DataError, Dataset, Part, repeats};
 
 /// Torchvision's list, and GIF and PBM.
@@ -63,7 +63,7 @@ impl Source for Files {
     }
 }
 
-fn is_one_of(name: &str, names: &[&str]) -> bool {
+pub(crate) fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|other| other.eq_ignore_ascii_case(name))
 }
 
@@ -140,6 +140,10 @@ fn holds_image(folder: &Path) -> Result<bool, DataError> {
     Ok(false)
 }
 
+pub(crate) fn has_training(folder: &Path) -> Result<bool, DataError> {
+    Ok(Parts::of(folder)?.train.is_some())
+}
+
 /// The validation part and the training part, where the one is the other once more: by a link, or with all its images under
 /// the same names.
 pub(crate) fn repeated(folder: &Path) -> Result<Option<[String; 2]>, DataError> {
@@ -202,7 +206,7 @@ pub(crate) fn beside_parquet(folder: &Path) -> Result<Vec<String>, DataError> {
 
 /// With a classifier of 1000 outputs a label is a wnid's place among ImageNet's; otherwise its folder's place among the
 /// sorted names (those of `train/` where there is one). A folder without `train/` and `val/` is no validation part.
-pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
+pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Opened) -> Result<Dataset, DataError> {
     let Parts { train, validation, mut beside } = Parts::of(folder)?;
     let found = match (part, &train, &validation) {
         (Part::Train, Some(train), _) => Some(train),
@@ -251,6 +255,7 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
         }
         annotations.check_all_taken()?;
     } else {
+        check_places_differ(&root, &folders)?;
         for class in folders {
             let label = place(&class);
             let unknown = || {
@@ -278,7 +283,8 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
     if !empty.is_empty() {
         let names = empty.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         let more = if empty.len() > NAMED { format!(" and {} more", empty.len() - NAMED) } else { String::new() };
-        let reason = format!("holds class folders without images: {names}{more}; move away what is no class");
+        let passed_over = listed(&passed_over);
+        let reason = format!("holds class folders without images: {names}{more}; move away what is no class{passed_over}");
         return Err(DataError::layout(&root, reason));
     }
     let part = found.map_or_else(|| "all of it".to_owned(), |part| format!("{part}/"));
@@ -293,8 +299,20 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>) -> Result<
         None => beside.clear(),
     }
     let name = folder.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
-    let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels)?;
+    let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels, opened)?;
     Ok(set.with_passed_over(passed_over).with_origin(part, beside))
+}
+
+/// Two classes that are one folder, by a link, would have the same images.
+fn check_places_differ(root: &Path, classes: &[String]) -> Result<(), DataError> {
+    let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+    for class in classes {
+        let path = root.join(class);
+        if let Some(other) = taken.insert(path.canonicalize().map_err(DataError::io(&path))?, class) {
+            return Err(DataError::layout(root, format!("its classes {other} and {class} are one folder, by a link")));
+        }
+    }
+    Ok(())
 }
 
 /// Classes by the names of images.

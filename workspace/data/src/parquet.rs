@@ -10,13 +10,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use polars::prelude::*;
 
-use crate::dataset::{Source, twice};
+use crate::dataset::{Opened, Source, twice};
 use crate::loader::WINDOW;
 use crate::texts::{ClassNames, Places, Texts, number, of_texts};
+use crate::folder::is_one_of;
 use crate::{DataError, Dataset, extents};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
+
+/// Columns that may say which part each row is of, in any case of letters, and what they say then.
+const PART_COLUMNS: [&str; 6] = ["split", "set", "subset", "part", "partition", "fold"];
+const PART_NAMES: [&str; 9] = ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"];
+
+/// The key of a file's metadata under which the `datasets` library says what its columns hold.
+const METADATA: &str = "huggingface";
 
 /// One row group: a run of images that are read together.
 struct Group {
@@ -72,10 +80,13 @@ pub(crate) fn open(
     paths: &[PathBuf],
     class_names: Option<ClassNames>,
     classifier: Option<&[String]>,
+    opened: Opened,
 ) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
     let (mut numbers, mut texts) = (Vec::new(), Texts::default());
     let mut unread = BTreeSet::new();
+    let mut parts = PartsNamed::default();
+    let mut label_column = String::new();
     let mut names = class_names;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
@@ -92,7 +103,9 @@ pub(crate) fn open(
             source.groups.push(Group { shard: source.shards.len(), row, first, rows });
             source.runs.push(rows);
         }
-        unread.extend(header.unread.iter().map(|column| format!("column {column}")));
+        unread.extend(header.unread);
+        parts.extend(&header.parts).map_err(wrong)?;
+        label_column = header.label_column;
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
@@ -115,7 +128,10 @@ pub(crate) fn open(
     // One of them is empty.
     let (rows, images) = (numbers.len() + texts.rows.len(), source.runs.iter().sum::<usize>());
     if rows != images || rows == 0 {
-        let reason = format!("{rows} labels for {images} images");
+        let reason = match images {
+            0 => "holds no image: its files have no rows".to_owned(),
+            _ => format!("{rows} labels for {images} images"),
+        };
         return Err(DataError::Labels { set: name.to_string(), reason });
     }
     let at_row = |index: usize, reason: String| DataError::Labels {
@@ -133,7 +149,8 @@ pub(crate) fn open(
                 let (count, list) = (names.len(), list.file_name().unwrap_or_default().to_string_lossy());
                 return Err(at_row(row, format!("the label {label} is beyond the {count} class names of {list}")));
             }
-            let set = Dataset::from_source(name, names, Box::new(source), labels)?.with_origin(String::new(), unread);
+            let set = Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
+            let set = set.with_label_column(&label_column);
             Ok(if is_alphabetical { set.alphabetical() } else { set })
         }
         None => {
@@ -146,8 +163,8 @@ pub(crate) fn open(
                 return Err(DataError::Labels { set: name.to_string(), reason });
             }
             let names = (0..count).map(|label| label.to_string()).collect();
-            let set = Dataset::from_source(name, names, Box::new(source), labels)?.with_origin(String::new(), unread);
-            Ok(set.without_names())
+            let set = Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
+            Ok(set.with_label_column(&label_column).without_names())
         }
     }
 }
@@ -276,11 +293,31 @@ fn read<T>(path: &Path, call: impl FnOnce(ParquetReader<File>) -> Result<T, Wron
 
 struct Header {
     image_column: String,
-    /// Columns that could have been taken for the images or the labels.
+    label_column: String,
+    /// What is there and not read, in words: other columns, class names that nobody can read.
     unread: Vec<String>,
+    /// The parts that its rows are said to be of, in a column of their own.
+    parts: Vec<String>,
     group_rows: Vec<usize>,
     labels: Labels,
     class_names: Option<Vec<String>>,
+}
+
+/// Names of parts in a column of a part's files: one file, or one part's shards, can only be of one.
+#[derive(Default)]
+struct PartsNamed(BTreeSet<String>);
+
+impl PartsNamed {
+    fn extend(&mut self, parts: &[String]) -> Result<(), String> {
+        self.0.extend(parts.iter().cloned());
+        let mut named = self.0.iter();
+        match (named.next(), named.next()) {
+            (Some(a), Some(b)) => Err(format!(
+                "a column says that rows are of the part {a:?} and others of {b:?}: write a file for each part"
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Where the columns of each row group lie in the file.
@@ -299,9 +336,10 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
         })
     };
     let (image_column, label_column) = (column(&IMAGE_COLUMNS, "images")?, column(&LABEL_COLUMNS, "labels")?);
-    let candidates = IMAGE_COLUMNS.iter().chain(&LABEL_COLUMNS).filter(|name| schema.contains(name));
-    let unread = candidates.map(|name| name.to_string()).filter(|name| ![&image_column, &label_column].contains(&name));
-    let unread = unread.collect();
+    let others = schema.iter_names().map(|name| name.to_string());
+    let others: Vec<String> = others.filter(|name| ![&image_column, &label_column].contains(&name)).collect();
+    let mut unread: Vec<String> = others.iter().map(|name| format!("column {name}")).collect();
+    let part_column = others.into_iter().find(|name| is_one_of(name, &PART_COLUMNS));
     // Told here, once, and not image by image.
     let bytes_of = |field: &ArrowField| match &field.dtype {
         ArrowDataType::Struct(fields) => {
@@ -328,11 +366,24 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     if group_rows.iter().fold(0_u64, |sum, rows| sum.saturating_add(*rows as u64)) > bytes {
         return Err(Wrong::Content("it says that it has more images than bytes".to_owned()));
     }
-    let class_names = metadata.key_value_metadata.iter().flatten().filter(|pair| pair.key == "huggingface");
-    let class_names = class_names.filter_map(|pair| names(pair.value.as_deref()?, &label_column)).next();
-    let table = reader.with_columns(Some(vec![label_column.clone()])).finish()?;
+    let said = metadata.key_value_metadata.iter().flatten().find(|pair| pair.key == METADATA);
+    let class_names = match said.map(|pair| serde_json::from_str(pair.value.as_deref().unwrap_or_default())) {
+        None => None,
+        Some(Ok(said)) => names(&said, &label_column),
+        Some(Err(_)) => {
+            unread.push(format!("metadata {METADATA}, which is no JSON and may name the classes"));
+            None
+        }
+    };
+    // Of what is no text nothing is asked: such a column says something else.
+    let is_text = |name: &String| schema.get(name).is_some_and(|field| holds_text(&field.dtype));
+    let part_column = part_column.filter(is_text);
+    let columns = [Some(label_column.clone()), part_column.clone()].into_iter().flatten().collect();
+    let table = reader.with_columns(Some(columns)).finish()?;
+    let parts = part_column.map(|column| Ok::<_, Wrong>(parts_named(table.column(&column)?))).transpose()?;
     let labels = labels(table.column(&label_column)?)?;
-    Ok(Header { image_column, unread, group_rows, labels, class_names })
+    let parts = parts.unwrap_or_default();
+    Ok(Header { image_column, label_column, unread, parts, group_rows, labels, class_names })
 }
 
 fn labels(column: &Column) -> Result<Labels, Wrong> {
@@ -397,9 +448,23 @@ fn no_label(dtype: &ArrowDataType) -> Option<String> {
     })
 }
 
+fn holds_text(dtype: &ArrowDataType) -> bool {
+    use ArrowDataType as Arrow;
+    match dtype {
+        Arrow::Dictionary(_, values, _) => holds_text(values),
+        dtype => matches!(dtype, Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View),
+    }
+}
+
+/// The names of parts among a column's texts, each once.
+fn parts_named(column: &Column) -> Vec<String> {
+    let series = column.as_materialized_series();
+    let named = |text: AnyValue<'_>| text.get_str().filter(|text| is_one_of(text, &PART_NAMES)).map(str::to_lowercase);
+    series.iter().filter_map(named).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
 /// Class names as the `datasets` library writes them into a file's metadata.
-fn names(json: &str, column: &str) -> Option<Vec<String>> {
-    let json: serde_json::Value = serde_json::from_str(json).ok()?;
+fn names(json: &serde_json::Value, column: &str) -> Option<Vec<String>> {
     let names = json.pointer(&format!("/info/features/{column}/names"))?.as_array()?;
     names.iter().map(|name| name.as_str().map(String::from)).collect()
 }
@@ -423,7 +488,7 @@ mod tests {
     use super::*;
 
     fn reason(path: &Path) -> String {
-        open("set", &[path.to_path_buf()], None, None).err().unwrap().to_string()
+        open("set", &[path.to_path_buf()], None, None, Opened::ForUse).err().unwrap().to_string()
     }
 
     /// Three images, of which nothing is asked, and their labels.
@@ -444,7 +509,7 @@ mod tests {
         let column = |name: &str, labels: [i64; 3]| Column::new(name.into(), labels.to_vec());
         let columns = vec![column("fine_label", [5, 6, 7]), images.into(), column("label", [1, 0, 1])];
         ParquetWriter::new(File::create(&path).unwrap()).finish(&mut DataFrame::new(3, columns).unwrap()).unwrap();
-        let set = open("set", &[path], None, None).unwrap();
+        let set = open("set", &[path], None, None, Opened::ForUse).unwrap();
         assert_eq!((set.beside(), set.label(0)), (&["column fine_label".to_owned()][..], 1));
     }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use crate::dataset::{Digest, Source, decoded, digest};
-use crate::{DataError, Picture};
+use crate::decode::LARGE;
+use crate::{DataError, Picture, Remarks};
 
 /// Images of one size are kept decoded, and hashed by their pixels, up to this many bytes of them: a constant, so that
 /// no hash depends on a machine.
@@ -43,8 +44,8 @@ pub(crate) struct Reading {
     pub names: Vec<String>,
     /// Of the encoded bytes.
     pub digests: Vec<Digest>,
-    /// Places of the images that a tag asks to turn, which is not done.
-    pub turned: Vec<u32>,
+    /// Places of the images of which there is something to remark.
+    pub remarks: Vec<(u32, Remarks)>,
     /// Height and width, where all images share them and are kept.
     pub size: Option<(usize, usize)>,
     /// None where they do not fit.
@@ -58,7 +59,7 @@ pub(crate) struct Reading {
 /// [`DataError::Broken`] names the images that cannot be read or decoded; [`DataError::Size`] of names out of all measure.
 pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usize) -> Result<Reading, DataError> {
     let (mut names, mut digests, mut pictures) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut turned, mut failures) = (Vec::new(), Vec::new());
+    let (mut all_remarks, mut failures) = (Vec::new(), Vec::new());
     let (mut size, mut one_size, mut keep) = (None, true, true);
     let (mut total, mut named) = (0_usize, 0_u64);
     for part in parts(source.runs(), images) {
@@ -66,11 +67,12 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
         // Counted while they are decoded, so that a chunk of large images is dropped one by one.
         let held = AtomicUsize::new(total);
         let read = |index| {
-            let (digest, picture, turned) = read(source, index)?;
+            let (digest, picture, remarks) = read(source, index)?;
             let bytes = picture.pixels.len();
             let size = (picture.height, picture.width);
-            let fits = keep && held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most;
-            Ok((digest, size, turned, fits.then_some(picture)))
+            // A file of a few bytes may be a large image: none of these is held.
+            let fits = keep && bytes <= LARGE && held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= most;
+            Ok((digest, size, remarks, fits.then_some(picture)))
         };
         let chunk: Vec<Result<_, DataError>> = part.clone().into_par_iter().map(read).collect();
         let from = names.len();
@@ -82,9 +84,9 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
         }
         for image in chunk {
             match image {
-                Ok((digest, (height, width), is_turned, picture)) => {
-                    if is_turned {
-                        turned.push(digests.len() as u32);
+                Ok((digest, (height, width), remarks, picture)) => {
+                    if remarks.is_any() {
+                        all_remarks.push((digests.len() as u32, remarks));
                     }
                     digests.push(digest);
                     one_size &= *size.get_or_insert((height, width)) == (height, width);
@@ -104,16 +106,17 @@ pub(crate) fn read_all(set: &str, source: &dyn Source, images: usize, room: usiz
         return Err(DataError::broken(set, images, failures));
     }
     own_names(&mut names, source);
-    let size = size.filter(|_| one_size && total <= SIZED);
+    let is_large = |(height, width): (usize, usize)| height * width * 3 > LARGE;
+    let size = size.filter(|&size| one_size && total <= SIZED && !is_large(size));
     let keep = keep && (size.is_some() || total <= room);
-    Ok(Reading { names, digests, turned, size, pictures: keep.then_some(pictures) })
+    Ok(Reading { names, digests, remarks: all_remarks, size, pictures: keep.then_some(pictures) })
 }
 
-fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture, bool), DataError> {
+fn read(source: &dyn Source, index: usize) -> Result<(Digest, Picture, Remarks), DataError> {
     let encoded = source.encoded(index)?;
-    let (mut picture, turned) = decoded(source, index, &encoded)?;
+    let (mut picture, remarks) = decoded(source, index, &encoded)?;
     picture.pixels.shrink_to_fit();
-    Ok((digest(&encoded), picture, turned))
+    Ok((digest(&encoded), picture, remarks))
 }
 
 /// Runs one after another, for a row group is read whole; within a run in parallel.

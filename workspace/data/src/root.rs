@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::classes::{imagenet_wnids, is_numbered, is_wnid};
-use crate::dataset::twice;
+use crate::dataset::{Opened, SMALL, twice};
 use crate::texts::ClassNames;
 use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
 
@@ -62,7 +62,7 @@ pub fn offline() -> bool {
 /// What is nowhere, has no layout that is known, lacks the part, holds broken images, or classes that cannot be the
 /// classifier's.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
-    let set = open_any(what, part, classes, None)?;
+    let set = open_any(what, part, classes, None, Opened::ForUse)?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
@@ -78,7 +78,7 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
 pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, DataError> {
     // A classifier of 1000 other classes knows nothing of ImageNet's.
     let is_imagenet = names == imagenet_wnids() || names.len() == IMAGENET && is_numbered(names);
-    let set = open_any(what, part, is_imagenet.then_some(IMAGENET), Some(names))?.in_order_of(names);
+    let set = open_any(what, part, is_imagenet.then_some(IMAGENET), Some(names), Opened::ForUse)?.in_order_of(names);
     set.check_classes(names.len())?;
     set.check_numbers(names)?;
     Ok(set)
@@ -91,7 +91,7 @@ pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, D
 /// Those of [`open`]; classes that are not those of the training part.
 pub fn open_validation(what: &str, classes: Option<usize>, training: &Dataset) -> Result<Dataset, DataError> {
     let names = training.names_classes().then(|| training.classes());
-    let set = open_any(what, Part::Validation, classes, names)?;
+    let set = open_any(what, Part::Validation, classes, names, Opened::ForUse)?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
@@ -103,37 +103,71 @@ pub fn open_validation(what: &str, classes: Option<usize>, training: &Dataset) -
     Ok(set)
 }
 
-/// Refuses a set whose validation part is its training part once more, by links or as a copy: a score of training images says
-/// nothing. Only files of equal names and sizes are read.
+/// How many images of a scored set are training images of the set `what` too, byte by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// The set has no training part.
+    NoTraining,
+    /// Some of so many scored images, or none.
+    Images(usize),
+    /// Why nobody knows: one part is too large to be read for this, or the training part is damaged.
+    Unknown(String),
+}
+
+/// Compares the images of `scored`, a part of `what`, with those of its training part, where both are small.
 ///
 /// # Errors
 ///
-/// [`DataError::NoPart`] where it is; folders that cannot be read.
-pub fn check_parts_differ(what: &str) -> Result<(), DataError> {
+/// [`DataError::NoPart`] where both parts are the same images, whatever they are called and however they are packed: their
+/// score says nothing. Folders that cannot be read.
+pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, DataError> {
     // Embedded sets are drawn, whatever lies here.
-    let Some(path) = place(what).filter(|path| what != "embedded" && path.is_dir()) else { return Ok(()) };
-    let repeated = match shards::is_parquet_folder(&path)? {
-        true => shards::repeated(&path)?,
-        false if cifar10::is_cifar10(&path) => None,
-        false => folder::repeated(&path)?,
+    let Some(path) = place(what).filter(|path| what != "embedded" && path.is_dir()) else {
+        return Ok(Shared::NoTraining);
     };
-    match repeated {
-        None => Ok(()),
-        Some([part, of]) => {
-            let reason = format!("{part} is {of} once more: its validation images are its training images");
-            Err(DataError::no_part(&path, &reason))
-        }
+    let is_parquet = shards::is_parquet_folder(&path)?;
+    if cifar10::is_cifar10(&path) || !is_parquet && !folder::has_training(&path)? {
+        return Ok(Shared::NoTraining);
+    }
+    // Files that are the same need not be unpacked, and a large set's are found so at least.
+    let repeated = if is_parquet { shards::repeated(&path)? } else { folder::repeated(&path)? };
+    let same = |part: &str, of: &str| {
+        let reason = format!("{part} is {of} once more: its validation images are its training images");
+        DataError::no_part(&path, &reason)
+    };
+    if let Some([part, of]) = repeated {
+        return Err(same(&part, &of));
+    }
+    let training = match open_any(what, Part::Train, None, None, Opened::ForBytes) {
+        Ok(training) => training,
+        Err(_) if is_parquet && shards::shards(&path, Part::Train).is_err() => return Ok(Shared::NoTraining),
+        Err(error) => return Ok(Shared::Unknown(error.to_string())),
+    };
+    if !scored.knows_bytes() || training.encoded_bytes().is_none_or(|bytes| bytes > SMALL) {
+        return Ok(Shared::Unknown("the set is large".to_owned()));
+    }
+    let counts = scored.shared_with(&training).and_then(|count| Ok((count, training.shared_with(scored)?)));
+    match counts {
+        Ok((count, back)) if (count, back) == (scored.len(), training.len()) => Err(same(scored.part(), training.part())),
+        Ok((count, _)) => Ok(Shared::Images(count)),
+        Err(error) => Ok(Shared::Unknown(error.to_string())),
     }
 }
 
 /// `names`: the classifier's, for labels that are text.
-fn open_any(what: &str, part: Part, classes: Option<usize>, names: Option<&[String]>) -> Result<Dataset, DataError> {
+fn open_any(
+    what: &str,
+    part: Part,
+    classes: Option<usize>,
+    names: Option<&[String]>,
+    opened: Opened,
+) -> Result<Dataset, DataError> {
     match what {
         "embedded" => {
             let set = Embedded::default().open(part)?;
             Ok(set.with_origin(if part == Part::Train { "train, drawn" } else { "validation, drawn" }, Vec::new()))
         }
-        _ => open_path(what, part, classes, names),
+        _ => open_path(what, part, classes, names, opened),
     }
 }
 
@@ -147,13 +181,19 @@ fn place(what: &str) -> Option<PathBuf> {
     if given.exists() { Some(given) } else { find_data(what) }
 }
 
-fn open_path(what: &str, part: Part, classes: Option<usize>, names: Option<&[String]>) -> Result<Dataset, DataError> {
+fn open_path(
+    what: &str,
+    part: Part,
+    classes: Option<usize>,
+    names: Option<&[String]>,
+    opened: Opened,
+) -> Result<Dataset, DataError> {
     let found = place(what);
     if what == "cifar10" && found.is_none() {
         // Fetched before; this function opens no socket.
         let hub = Hub { offline: true, ..Hub::from_env() };
         let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
-        return open_shards(what, &folder, part, Vec::new(), names);
+        return open_shards(what, &folder, part, Vec::new(), names, opened);
     }
     let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
@@ -163,7 +203,7 @@ fn open_path(what: &str, part: Part, classes: Option<usize>, names: Option<&[Str
         return match part {
             Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
             Part::Train | Part::Scored => {
-                let set = parquet::open(&name, std::slice::from_ref(&path), None, names)?;
+                let set = parquet::open(&name, std::slice::from_ref(&path), None, names, opened)?;
                 imagenet(set.with_origin(&*name, Vec::new()))
             }
         };
@@ -180,10 +220,10 @@ fn open_path(what: &str, part: Part, classes: Option<usize>, names: Option<&[Str
         return cifar10::open(&path, part);
     }
     if is_parquet {
-        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, names)?);
+        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, names, opened)?);
     }
     if folder::is_image_folder(&path)? {
-        return folder::open(&path, part, classes);
+        return folder::open(&path, part, classes, opened);
     }
     Err(DataError::layout(
         &path,
@@ -197,10 +237,11 @@ fn open_shards(
     part: Part,
     folders_beside: Vec<String>,
     names: Option<&[String]>,
+    opened: Opened,
 ) -> Result<Dataset, DataError> {
     let shards::Found { files, part, mut beside } = shards::shards(folder, part)?;
     beside.extend(folders_beside);
-    Ok(parquet::open(name, &files, class_names(folder)?, names)?.with_origin(part, beside))
+    Ok(parquet::open(name, &files, class_names(folder)?, names, opened)?.with_origin(part, beside))
 }
 
 /// From `wnids.txt` (in any order; a label is a place among the sorted wnids), if there is one.

@@ -11,6 +11,9 @@ const TRAIN: &str = "train";
 const VALIDATION: [&str; 3] = ["validation", "valid", "val"];
 const TEST: &str = "test";
 
+/// Of large sets the hub converts the first rows of each part, and says so.
+const PARTIAL: &str = "partial-";
+
 /// A file of a part: `train-00000-of-00002`, `valid`, `train/0000`, or with a hash behind, as older exports have it.
 struct Shard {
     number: usize,
@@ -104,10 +107,9 @@ fn of_files(folder: &Path) -> Result<Parts, DataError> {
 /// The parts that have a folder each.
 fn of_folders(folder: &Path) -> Result<Parts, DataError> {
     let mut parts = Parts::new();
-    // Of large sets the hub converts the first rows of each part, and says so.
     let name = |path: &Path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        name.strip_prefix("partial-").map(str::to_owned).unwrap_or(name)
+        name.strip_prefix(PARTIAL).map(str::to_owned).unwrap_or(name)
     };
     let is_known = |name: &str| name == TRAIN || name == TEST || VALIDATION.contains(&name);
     // Names first: the folder may be a class of a thousand images.
@@ -192,10 +194,13 @@ pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
         return Err(DataError::no_part(folder, &format!("it has {} alone", names.join(", "))));
     };
     let files = complete(&shards)?;
+    check_files_differ(folder, &files)?;
     let part_name = match &files[..] {
         [first, .., last] => format!("{} to {}, {} files", in_folder(first), in_folder(last), files.len()),
         files => files.first().map_or(name.clone(), |file| in_folder(file)),
     };
+    let is_partial = files.iter().any(|file| in_folder(file).contains(PARTIAL));
+    let part_name = if is_partial { format!("{part_name}, the first rows of a larger part") } else { part_name };
     // The other half of the set is no news.
     let other_half = |other: &str| match part {
         Part::Train => VALIDATION.contains(&other) || other == TEST,
@@ -204,6 +209,18 @@ pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
     let beside =
         parts.iter().filter(|(other, _)| !other_half(other)).map(|(other, shards)| called(other, shards)).collect();
     Ok(Found { files, part: part_name, beside })
+}
+
+/// Two shards of the same bytes are one, and its images would count twice.
+fn check_files_differ(folder: &Path, files: &[PathBuf]) -> Result<(), DataError> {
+    for (at, file) in files.iter().enumerate() {
+        if let Some(other) = files[..at].iter().find(|other| repeats::is_same(file, other)) {
+            let [a, b] = [other, file].map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string());
+            let reason = format!("{a} and {b} hold the same bytes: one shard is there twice, and another may be missing");
+            return Err(DataError::layout(folder, reason));
+        }
+    }
+    Ok(())
 }
 
 /// A file of the scored part and one of the training part that is the same.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::dataset::Source;
+use crate::dataset::{Opened, Source};
 use crate::{DataError, Dataset, DetectionSet, EmbeddedDetection, Object, Picture, Split, find_data, root};
 use annotation::Annotation;
 pub use annotation::AnnotationError;
@@ -100,7 +100,7 @@ pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
     }
     let classes = VOC_CLASSES.map(String::from).to_vec();
     let labels = vec![0; objects.len()];
-    let images = Dataset::from_source(&names.join(" + "), classes, Box::new(images), labels)?;
+    let images = Dataset::from_source(&names.join(" + "), classes, Box::new(images), labels, Opened::ForUse)?;
     DetectionSet::assemble(images, objects, sizes)
 }
 

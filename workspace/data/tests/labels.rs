@@ -14,12 +14,19 @@ fn fixtures() -> PathBuf {
 
 /// An image for each label, and the class names that the file's metadata list.
 fn write(path: &Path, labels: Series, names: Option<&[String]>) {
+    let json = |names: &[String]| serde_json::json!({"info": {"features": {"label": {"names": names}}}}).to_string();
+    write_more(path, labels, vec![], names.map(json));
+}
+
+/// With columns and metadata beside.
+fn write_more(path: &Path, labels: Series, more: Vec<Series>, said: Option<String>) {
     let pixel = fs::read(fixtures().join("grey.png")).unwrap();
     let bytes = Column::new("bytes".into(), vec![pixel.as_slice(); labels.len()]);
     let images = StructChunked::from_columns("image".into(), labels.len(), &[bytes]).unwrap().into_series();
-    let mut table = DataFrame::new(labels.len(), vec![images.into(), labels.with_name("label".into()).into()]).unwrap();
-    let json = |names: &[String]| serde_json::json!({"info": {"features": {"label": {"names": names}}}}).to_string();
-    let metadata = names.map(|names| KeyValueMetadata::from_static(vec![("huggingface".to_owned(), json(names))]));
+    let mut columns: Vec<Column> = vec![images.into(), labels.clone().with_name("label".into()).into()];
+    columns.extend(more.into_iter().map(Column::from));
+    let mut table = DataFrame::new(labels.len(), columns).unwrap();
+    let metadata = said.map(|said| KeyValueMetadata::from_static(vec![("huggingface".to_owned(), said)]));
     ParquetWriter::new(File::create(path).unwrap()).with_key_value_metadata(metadata).finish(&mut table).unwrap();
 }
 
@@ -90,7 +97,7 @@ fn text_that_nobody_lists_is_said_to_be_in_alphabetical_order() {
     let written = Written::new(texts(&["zebra", "ant", "zebra"]), None);
     let set = written.open(Some(2)).unwrap();
     assert_eq!((labels(&set), set.labels_by()), (vec![1, 0, 1], "alphabetical order"));
-    assert_eq!(set.listing(), "3 images of 2 classes in alphabetical order");
+    assert!(set.listing().starts_with("3 images of 2 classes in alphabetical order, "), "{}", set.listing());
     // A classifier that names its classes has them by name, those too of which there is no image.
     let set = written.open_named(&["zebra", "cow", "ant"]).unwrap();
     assert_eq!((labels(&set), set.labels_by(), set.classes().len()), (vec![0, 2, 0], "name", 3));
@@ -226,6 +233,25 @@ fn names_that_are_numbers_are_names() {
 }
 
 #[test]
+fn whether_numbers_are_in_order_is_known() {
+    let open_folder = |classes: &[&str]| {
+        let folder = folders(classes);
+        open(folder.path().to_str().unwrap(), Part::Scored, None).unwrap()
+    };
+    let sorted = open_folder(&SORTED);
+    assert!(sorted.is_out_of_number_order());
+    let by_number = sorted.by_number();
+    assert!(!by_number.is_out_of_number_order());
+    assert_eq!((by_number.classes(), labels(&by_number)), (&strings(&IN_ORDER)[..], vec![0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9]));
+    for in_order in [&["00", "01", "10", "11"][..], &["1", "2", "3"], &["1", "10", "cat"]] {
+        assert!(!open_folder(in_order).is_out_of_number_order(), "{in_order:?}");
+    }
+    // `z` comes before `\u{e9}` by bytes, capitals before small letters.
+    assert!(open_folder(&["Zebra", "ant"]).is_sorted_by_bytes_alone());
+    assert!(!open_folder(&["Ant", "Zebra"]).is_sorted_by_bytes_alone());
+}
+
+#[test]
 fn a_number_that_may_be_a_place_or_a_name_is_refused() {
     let wanted = "its labels are numbers, and the classifier's class 2 is called \"10\"";
     let error = message(Written::new(numbers(&[0, 10, 2]), None).open_named(&SORTED));
@@ -289,4 +315,40 @@ fn what_is_no_parquet_file_is_called_what_it_is() {
     ParquetWriter::new(File::create(&path).unwrap()).finish(&mut table).unwrap();
     let error = message(open(path.to_str().unwrap(), Part::Scored, None));
     assert!(error.contains("its column image holds text or numbers for bytes, and no encoded images"), "{error}");
+}
+
+/// Rows of two parts in one file, in a column that nobody asked about, would all be scored.
+#[test]
+fn rows_that_are_said_to_be_of_two_parts_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.parquet");
+    let open = || open(path.to_str().unwrap(), Part::Scored, None);
+    for column in ["split", "Subset"] {
+        let parts = Series::new(column.into(), ["train", "test", "train"]);
+        write_more(&path, numbers(&[0, 1, 0]), vec![parts], None);
+        let error = message(open());
+        assert!(error.contains("rows are of the part \"test\" and others of \"train\""), "{error}");
+    }
+    // All of one part, or of no part's name: a column that is not read, as others are.
+    for parts in [["test"; 3], ["left", "right", "left"]] {
+        write_more(&path, numbers(&[0, 1, 0]), vec![Series::new("split".into(), parts)], None);
+        assert_eq!(open().unwrap().beside(), ["column split"]);
+    }
+    write_more(&path, numbers(&[0, 1, 0]), vec![Series::new("fold".into(), [1_i64, 2, 3])], None);
+    assert_eq!(open().unwrap().beside(), ["column fold"]);
+}
+
+#[test]
+fn what_is_not_read_of_a_file_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.parquet");
+    let more = ["coarse_label", "label_text"].map(|name| Series::new(name.into(), ["a", "b"]));
+    write_more(&path, numbers(&[0, 1]), more.into(), Some("{\"info\": cut".to_owned()));
+    let set = open(path.to_str().unwrap(), Part::Scored, None).unwrap();
+    let unread = "metadata huggingface, which is no JSON and may name the classes";
+    assert_eq!(set.beside(), ["column coarse_label", "column label_text", unread]);
+    assert_eq!((set.label_column(), set.labels_by()), (Some("label"), "number"));
+    let empty = folder.path().join("none.parquet");
+    write_more(&empty, numbers(&[]), vec![], None);
+    assert!(message(sandglass_data::open(empty.to_str().unwrap(), Part::Scored, None)).ends_with("have no rows"));
 }

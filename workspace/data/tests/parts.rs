@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{DataError, Dataset, Part, check_parts_differ, open};
+use polars::prelude::{ParquetCompression, ParquetReader, ParquetWriter, SerReader};
+use sandglass_data::{DataError, Dataset, Part, Repeated, Shared, open, shared_with_training};
 
 const SHARD: &str = "parquet/shards/valid.parquet";
 
@@ -19,7 +20,12 @@ impl Folder {
 
     /// Each of them a copy of one image, or of one shard.
     fn of(places: &[&str]) -> Self {
-        let file = |place: &str| if place.to_lowercase().ends_with("parquet") { SHARD } else { "grey.png" };
+        let file = |place: &str| match place {
+            // No two shards of a part are the same.
+            "train-00001-of-00002.parquet" => "parquet/shards/train-00001-of-00002.parquet",
+            place if place.to_lowercase().ends_with("parquet") => SHARD,
+            _ => "grey.png",
+        };
         Self::new(&places.iter().map(|place| (*place, file(place))).collect::<Vec<_>>())
     }
 
@@ -27,6 +33,14 @@ impl Folder {
         let place = self.path().join(place);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(file), place).unwrap();
+    }
+
+    /// A copy with a byte of its own at the end, which decoders do not read.
+    fn add_own(&self, place: &str, file: &str, byte: u8) {
+        self.add(place, file);
+        let place = self.path().join(place);
+        let bytes = [fs::read(&place).unwrap(), vec![byte]].concat();
+        fs::write(place, bytes).unwrap();
     }
 
     fn path(&self) -> PathBuf {
@@ -162,7 +176,7 @@ fn what_macos_puts_into_archives_is_passed_over_and_named() {
     let set = Folder::new(&[
         ("cat/1.png", "grey.png"),
         ("cat/._1.png", "make.py"),
-        ("dog/2.png", "grey.png"),
+        ("dog/2.jpg", "colour.jpg"),
         ("dog/__MACOSX/._2.png", "make.py"),
         ("._cat", "make.py"),
         ("__MACOSX/cat/1.png", "grey.png"),
@@ -182,41 +196,97 @@ fn what_macos_puts_into_archives_is_passed_over_and_named() {
 fn an_orientation_that_is_not_applied_is_counted() {
     // `progressive.jpg` asks for a quarter's turn.
     let set = Folder::new(&[("a/1.jpg", "progressive.jpg"), ("b/2.jpg", "colour.jpg")]).open(Part::Scored).unwrap();
-    assert_eq!(set.turned(), Some(1));
+    let turned = |set: &Dataset| set.remarked(|of| of.turned);
+    assert_eq!(turned(&set), Some(1));
     assert_eq!(set.listing(), "2 images of 2 classes, 1 with an orientation tag, which is not applied");
     assert_eq!(set.picture(0).unwrap().width, 64);
-    assert_eq!([0, 1].map(|index| set.subset("one", &[index]).turned()), [Some(1), Some(0)]);
+    assert_eq!([0, 1].map(|index| turned(&set.subset("one", &[index]))), [Some(1), Some(0)]);
 }
 
-/// Whether the set's validation part is its training part once more.
-fn repeated(set: &Folder) -> Option<String> {
-    check_parts_differ(set.path().to_str().unwrap()).err().map(|error| {
+/// A GIF of two frames, of which the second is not read, and a transparent pixel, whose colour is.
+#[test]
+fn transparency_and_further_frames_are_counted() {
+    let set = Folder::of(&["a/1.png"]);
+    let frame = |color: [u8; 4]| image::Frame::new(image::RgbaImage::from_pixel(2, 2, image::Rgba(color)));
+    let file = |name: &str| fs::File::create(set.path().join(name)).unwrap();
+    let frames = [frame([9, 8, 7, 255]), frame([1, 2, 3, 255])];
+    image::codecs::gif::GifEncoder::new(file("a/2.gif")).encode_frames(frames).unwrap();
+    let clear = image::RgbaImage::from_pixel(2, 2, image::Rgba([5, 6, 7, 0]));
+    clear.write_to(&mut file("a/3.png"), image::ImageFormat::Png).unwrap();
+    let opaque = image::RgbaImage::from_pixel(2, 2, image::Rgba([5, 6, 7, 255]));
+    opaque.write_to(&mut file("a/4.png"), image::ImageFormat::Png).unwrap();
+    let set = set.open(Part::Scored).unwrap();
+    assert_eq!((set.remarked(|of| of.transparent), set.remarked(|of| of.followed)), (Some(1), Some(1)));
+    assert_eq!(set.picture(2).unwrap().pixels[..3], [5, 6, 7]);
+    let told = "4 images of 1 class, 1 transparent somewhere, which is passed over, 1 with further frames or pages, which \
+                are not read";
+    assert_eq!(set.listing(), told);
+}
+
+#[test]
+fn images_that_repeat_others_are_counted() {
+    let set = Folder::of(&["a/1.png", "a/2.png", "b/1.png"]).open(Part::Scored).unwrap();
+    assert_eq!(set.repeated(), Some(Repeated { images: 2, elsewhere: 1 }));
+    assert!(set.listing().ends_with("classes, 2 (1 under another label) the same file as an earlier one"));
+    assert_eq!(set.subset("two", &[0, 1]).repeated(), Some(Repeated { images: 1, elsewhere: 0 }));
+    let apart = Folder::of(&["a/1.png"]);
+    apart.add_own("b/1.png", "grey.png", 1);
+    assert_eq!(apart.open(Part::Scored).unwrap().listing(), "2 images of 2 classes");
+    let [one, two] = ["train-00000-of-00002.parquet", "train-00001-of-00002.parquet"];
+    let twins = Folder::new(&[(one, SHARD), (two, SHARD)]);
+    assert!(twins.refusal(Part::Train).contains("train-00001-of-00002.parquet hold the same bytes"));
+}
+
+#[cfg(unix)]
+#[test]
+fn two_classes_that_are_one_folder_are_refused() {
+    let set = Folder::of(&["a/1.png", "c/1.png"]);
+    std::os::unix::fs::symlink("a", set.path().join("b")).unwrap();
+    assert!(set.refusal(Part::Scored).ends_with("its classes a and b are one folder, by a link"));
+}
+
+/// Of the set's validation images.
+fn shared(set: &Folder) -> Result<Shared, String> {
+    let scored = set.open(Part::Scored).unwrap();
+    shared_with_training(set.path().to_str().unwrap(), &scored).map_err(|error| {
         assert!(matches!(error, DataError::NoPart { .. }), "{error}");
         error.to_string()
     })
 }
 
 #[test]
-fn a_validation_part_that_is_the_training_part_is_found() {
-    let copy = Folder::of(&["train/a/1.png", "train/b/2.png", "val/a/1.png", "val/b/2.png"]);
+fn validation_images_that_are_training_images_are_counted_and_all_of_them_refused() {
+    let set = Folder::of(&["train/a/1.png", "train/b/2.png", "val/a/1.png", "val/b/2.png"]);
     let told = "val/ is train/ once more: its validation images are its training images";
-    assert!(repeated(&copy).unwrap().ends_with(told));
-    // One image more, one image less, or one byte of another: no copy.
-    copy.add("val/b/3.png", "grey.png");
-    assert_eq!(repeated(&copy), None);
-    fs::remove_file(copy.path().join("val/b/3.png")).unwrap();
-    let image = copy.path().join("val/b/2.png");
-    let mut bytes = fs::read(&image).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(&image, bytes).unwrap();
-    assert_eq!(repeated(&copy), None);
+    assert!(shared(&set).unwrap_err().ends_with(told));
+    // Under other names, and once more.
+    fs::rename(set.path().join("val/a/1.png"), set.path().join("val/a/one.png")).unwrap();
+    set.add("val/a/more.png", "grey.png");
+    assert!(shared(&set).unwrap_err().ends_with(told));
+    // Beside more training images, and among others.
+    set.add_own("train/a/3.png", "grey.png", 1);
+    assert_eq!(shared(&set), Ok(Shared::Images(3)));
+    set.add_own("val/a/3.png", "grey.png", 2);
+    assert_eq!(shared(&set), Ok(Shared::Images(3)));
+    // What is wrong with the training part is no fault of the validation part, and is said.
+    fs::create_dir(set.path().join("train/empty")).unwrap();
+    assert!(matches!(shared(&set), Ok(Shared::Unknown(reason)) if reason.contains("without images: empty")));
+
     let [one, two] = ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet"];
     let told = format!("{two} is {one} once more: its validation images are its training images");
-    assert!(repeated(&Folder::of(&[one, two])).unwrap().ends_with(&told));
-    for apart in [Folder::of(&[one]), Folder::of(&[two]), Folder::of(&["a/1.png", "b/1.png"])] {
-        assert_eq!(repeated(&apart), None);
+    assert!(shared(&Folder::of(&[one, two])).unwrap_err().ends_with(&told));
+    // The same images in a file of other bytes.
+    let packed = Folder::of(&[one]);
+    let mut table = ParquetReader::new(fs::File::open(packed.path().join(one)).unwrap()).finish().unwrap();
+    let file = fs::File::create(packed.path().join(two)).unwrap();
+    ParquetWriter::new(file).with_compression(ParquetCompression::Uncompressed).finish(&mut table).unwrap();
+    assert_ne!(fs::read(packed.path().join(one)).unwrap(), fs::read(packed.path().join(two)).unwrap());
+    assert!(shared(&packed).unwrap_err().ends_with(&told));
+    for apart in [Folder::of(&[two]), Folder::of(&["a/1.png", "b/1.png"])] {
+        assert_eq!(shared(&apart), Ok(Shared::NoTraining));
     }
-    check_parts_differ("embedded").unwrap();
+    let embedded = open("embedded", Part::Scored, None).unwrap();
+    assert_eq!(shared_with_training("embedded", &embedded).unwrap(), Shared::NoTraining);
 }
 
 #[cfg(unix)]
@@ -225,7 +295,7 @@ fn links_are_followed_and_in_no_circles() {
     use std::os::unix::fs::symlink;
     let linked = Folder::of(&["train/a/1.png"]);
     symlink("train", linked.path().join("val")).unwrap();
-    assert!(repeated(&linked).unwrap().contains("val/ is train/ once more"));
+    assert!(shared(&linked).unwrap_err().contains("val/ is train/ once more"));
     // Three links to the folder that they lie in are three paths at each step: 3^16 at the old limit.
     for beside in ["val/a/1.png", "valid.parquet"] {
         let set = Folder::of(&[beside]);
@@ -260,6 +330,6 @@ fn names_that_differ_in_their_unicode_form_are_said_to() {
 #[test]
 fn the_first_rows_of_a_part_as_the_hub_converts_them_are_found() {
     let set = Folder::of(&["default/partial-train/0000.parquet", "default/partial-validation/0000.parquet"]);
-    assert_eq!(set.open(Part::Validation).unwrap().part(), "default/partial-validation/0000.parquet");
-    assert_eq!(set.open(Part::Train).unwrap().part(), "default/partial-train/0000.parquet");
+    assert_eq!(set.open(Part::Validation).unwrap().part(), "default/partial-validation/0000.parquet, the first rows of a larger part");
+    assert_eq!(set.open(Part::Train).unwrap().part(), "default/partial-train/0000.parquet, the first rows of a larger part");
 }

@@ -324,7 +324,7 @@ impl Lab {
         let set = sandglass_data::open(place, part, Some(classes));
         // Of a set that is trained on both parts are opened, and compared.
         let set = match part {
-            Part::Scored => set.and_then(|set| sandglass_data::check_parts_differ(place).map(|()| set)),
+            Part::Scored => set.and_then(|set| sandglass_data::shared_with_training(place, &set).map(|_| set)),
             Part::Train | Part::Validation => set,
         };
         let set = set.map_err(|error| match (error, &found) {

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{bail, ensure};
-use sandglass_data::{Dataset, Filter, IMAGENET, Loader, Part, Protocol, Split, Transform, imagenet_label};
+use clap::ValueEnum;
+use sandglass_data::{Dataset, IMAGENET, Loader, Part, Protocol, Shared, Split, Transform, imagenet_label};
 use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
 use sandglass_models::{DetectorName, NetworkConfig};
 use sandglass_ops::Runtime;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::detect::network::{DetectorArgs, DetectorEngine};
 use super::protocol::{self, Chosen, ProtocolArgs};
+use super::shape::{self, ShapeArgs};
 use super::weights::{Loaded, WeightsArgs};
 use detector::DetectorEval;
 
@@ -26,15 +28,8 @@ pub struct Args {
     /// Network, such as mobilenetv2 or mobilenext_div2; or detector, such as ssdlite_mobilenext
     #[arg(long)]
     model: String,
-    /// Width multiplier; unset: that of the card beside the checkpoint, or 1.0
-    #[arg(long)]
-    width: Option<f64>,
-    /// Stride of the first convolution; unset: that of the card beside the checkpoint, or 2
-    #[arg(long)]
-    stem_stride: Option<usize>,
-    /// Inverse of the identity tensor multiplier
-    #[arg(long)]
-    identity_div: Option<usize>,
+    #[command(flatten)]
+    shape: ShapeArgs,
     #[command(flatten)]
     weights: WeightsArgs,
     #[command(flatten)]
@@ -45,6 +40,10 @@ pub struct Args {
     /// VOCdevkit as a folder or in a .tar, such as VOCdevkit/VOC2007, or embedded
     #[arg(long)]
     data: String,
+    /// Of classes that are called by numbers and no card lists: as text, as torchvision sorts folders (0, 1, 10, 2), or by number
+    /// (0, 1, 2, 10)
+    #[arg(long, value_enum)]
+    class_order: Option<ClassOrder>,
     /// Of a detector's data: train, val, trainval or test; unset: test
     #[arg(long)]
     split: Option<Split>,
@@ -60,6 +59,12 @@ pub struct Args {
     json: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ClassOrder {
+    Text,
+    Number,
+}
+
 /// What is scored.
 enum Subject {
     Float(Loaded),
@@ -73,8 +78,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     ensure!(args.split.is_none(), "--split is of a detector's data");
     let card = Card::read(&args.weights.weights)?;
-    let config = network(&args, card.as_ref())?;
-    let Chosen { input, protocol, padding, mut assumed } = args.protocol.chosen(card.clone())?;
+    let config = args.shape.network(&args.model, &args.weights.weights, card.as_ref())?;
+    let Chosen { input, protocol, padding, mut assumed, overruled } = args.protocol.chosen(card.clone())?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
         true => {
             let (network, config, padding) = args.weights.quantised(config, padding)?;
@@ -83,26 +88,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => Subject::Float(args.weights.load(config, padding)?),
     };
     if card.is_none() && matches!(subject, Subject::Float(_)) {
-        let stem_stride = args.stem_stride.is_none().then_some("stem_stride");
-        let is_open = config.name.has_identity_div() && config.identity_div == 1 && args.identity_div.is_none();
-        let identity_div = is_open.then_some("identity_div");
-        assumed.splice(0..0, stem_stride.into_iter().chain(identity_div));
+        assumed.splice(0..0, args.shape.assumed(subject.config()));
     }
     let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
     if let Some(card) = &card {
         card.check_outputs(&args.weights.weights, classes)?;
     }
-    let set = match &card {
-        Some(card) => sandglass_data::open_named(&args.data, Part::Scored, &card.classes),
-        None => sandglass_data::open(&args.data, Part::Scored, Some(classes)),
-    };
-    let set = args.weights.with_hint(classes, set.and_then(|set| set.check_classes(classes).map(|()| set)))?;
-    args.weights.check_background(classes, set.names_classes())?;
-    sandglass_data::check_parts_differ(&args.data)?;
-    if let Some(card) = &card {
-        card.check(&args.weights.weights, &set)?;
-    }
+    let set = args.weights.open(&args.data, Part::Scored, card.as_ref(), classes)?;
+    let shared = sandglass_data::shared_with_training(&args.data, &set)?;
+    let set = in_order(set, args.class_order, card.is_some())?;
     let labels = Labels::of(&set, card.as_ref(), classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
@@ -125,7 +120,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
     let card = Card::find(&args.weights.weights);
-    let report = Report { score, subject, set, labels, protocol, transform, engine, card, assumed };
+    let report =
+        Report { score, subject, set, shared, labels, protocol, transform, engine, card, assumed, overruled };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
@@ -136,11 +132,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What a classifier is asked and a detector is not is refused, not passed over.
 fn detector(args: Args) -> anyhow::Result<DetectorEval> {
-    ensure!(
-        args.stem_stride.is_none() && args.identity_div.is_none(),
-        "{} has the stem and the blocks it has",
-        args.model
-    );
+    let Some(width) = args.shape.of_detector() else { bail!("{} has the stem and the blocks it has", args.model) };
+    ensure!(args.class_order.is_none(), "--class-order is of a classifier's data");
     let engine = match args.engine {
         None => None,
         Some(EngineName::Infer) => Some(DetectorEngine::Infer),
@@ -149,7 +142,7 @@ fn detector(args: Args) -> anyhow::Result<DetectorEval> {
     let (weights, state) = args.weights.of_detector()?;
     let detector = DetectorArgs {
         model: Some(args.model),
-        width: args.width,
+        width,
         weights,
         state,
         input: args.protocol.of_detector()?,
@@ -159,17 +152,20 @@ fn detector(args: Args) -> anyhow::Result<DetectorEval> {
     Ok(DetectorEval { detector, data: args.data, split: args.split.unwrap_or(Split::Test), json: args.json })
 }
 
-/// The network to build. Stride and identity divisor change no tensor's shape, so a wrong one would give a wrong score and
-/// no error: where a card knows them, they are its.
-fn network(args: &Args, card: Option<&Card>) -> anyhow::Result<NetworkConfig> {
-    let mut config: NetworkConfig = args.model.parse()?;
-    config.identity_div = args.identity_div.unwrap_or(config.identity_div);
-    config.width = args.width.or(card.map(|card| card.width)).unwrap_or(config.width);
-    config.stem_stride = args.stem_stride.or(card.map(|card| card.stem_stride)).unwrap_or(config.stem_stride);
-    if let Some(card) = card {
-        card.check_network(&args.weights.weights, &config)?;
+/// Numbers for names: where no card lists them, nobody but the user knows how they were sorted when the network was trained.
+fn in_order(set: Dataset, order: Option<ClassOrder>, has_card: bool) -> anyhow::Result<Dataset> {
+    match (set.is_out_of_number_order(), order) {
+        (false, None) => Ok(set),
+        (true, None) if has_card => Ok(set),
+        (true, None) => bail!(
+            "{}: its classes are called by numbers, and as text 10 comes before 2: nothing says which of the two orders \
+             the classifier's outputs have; --class-order text (as torchvision sorts folders) or number does",
+            set.name()
+        ),
+        (_, Some(_)) if has_card => bail!("--class-order: the card beside the checkpoint lists its classes"),
+        (_, Some(ClassOrder::Text)) => Ok(set),
+        (_, Some(ClassOrder::Number)) => Ok(set.by_number()),
     }
-    Ok(config)
 }
 
 impl Subject {
@@ -251,14 +247,19 @@ impl Labels {
     }
 
     fn as_text(self, set: &Dataset) -> String {
-        let by = set.labels_by();
+        let column = set.label_column().map_or_else(String::new, |column| format!(" in column {column}"));
+        let by = format!("{}{column}", set.labels_by());
         match self {
             Self::Card => format!("by {by}, as the card beside the checkpoint has them"),
             Self::ImageNet => format!("by {by}, as ImageNet's classes, for the classifier has {IMAGENET} outputs"),
             Self::Count if !set.names_classes() => format!("by {by}: the set names no classes"),
-            Self::Count => format!(
-                "by {by}, in the set's own order: the classifier names no classes, so their number alone was compared"
-            ),
+            Self::Count => {
+                let order = if set.is_sorted_by_bytes_alone() { " (by bytes: capitals first, marks last)" } else { "" };
+                format!(
+                    "by {by}, in the set's own order{order}: the classifier names no classes, so their number alone was \
+                     compared"
+                )
+            }
         }
     }
 }
@@ -268,6 +269,8 @@ struct Report {
     score: Score,
     subject: Subject,
     set: Dataset,
+    /// Images of the set that are training images too.
+    shared: Shared,
     labels: Labels,
     protocol: Protocol,
     transform: Transform,
@@ -276,13 +279,15 @@ struct Report {
     card: Option<PathBuf>,
     /// What is at its default, for neither arguments, card nor weights say it.
     assumed: Vec<&'static str>,
+    /// What the arguments say otherwise than the card.
+    overruled: Vec<&'static str>,
 }
 
 impl Report {
     fn as_json(&self) -> Value {
-        let Self { score, subject, set, labels, protocol, transform, engine, card, assumed } = self;
+        let Self { score, subject, set, labels, protocol, transform, engine, card, assumed, overruled, .. } = self;
         let config = subject.config();
-        json!({
+        let mut json = json!({
             "top1": score.top1(),
             "top5": score.top5(),
             "top1_count": score.top1_count,
@@ -299,18 +304,22 @@ impl Report {
             "data_classes": set.class_count(),
             "labels": format!("by {}", set.labels_by()),
             "labels_compared_with": labels.word(),
-            "passed_over": set.passed_over(),
             "part": set.part(),
-            "beside": set.beside(),
-            "orientation_tags": set.turned(),
+            "also_in_training": match &self.shared {
+                Shared::NoTraining | Shared::Unknown(_) => None,
+                Shared::Images(count) => Some(count),
+            },
             "synthetic": set.synthetic(),
             "weights": subject.as_json(),
             "incomplete": subject.incomplete(),
             "card": card.as_ref().map(|card| card.display().to_string()),
             "assumed": assumed,
+            "overruled": overruled,
             "engine": engine.to_string(),
             "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
-        })
+        });
+        super::extend(&mut json, super::remarks_json(set));
+        json
     }
 
     fn as_text(&self) -> String {
@@ -319,36 +328,26 @@ impl Report {
         let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
         let head = format!("{config} {} on {}{synthetic}, engine {engine}\n", config.width, set.name());
         let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
-        let (height, width) = transform.size();
-        let resize = transform.short().map_or("images as they are".to_owned(), |short| {
-            format!(
-                "resize {short} {}",
-                if protocol.interpolation == Filter::Bilinear { "bilinear" } else { "bicubic" }
-            )
-        });
         head + &line("top-1", score.top1(), score.top1_count)
             + &line("top-5", score.top5(), score.top5_count)
-            + &format!("data: {}\npart: {}\n", set.listing(), set.part_listing())
+            + &format!("data: {}\npart: {}{}\n", set.listing(), set.part_listing(), self.shared_text())
             + &format!("labels: {}\n{}\n", labels.as_text(set), subject.as_text())
-            + &format!(
-                "protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}\n",
-                protocol.mean, protocol.std
-            )
+            + &format!("{}\n", protocol::as_text(protocol, transform.size(), transform.short()))
             + &self.taken()
+    }
+
+    fn shared_text(&self) -> String {
+        match &self.shared {
+            Shared::NoTraining | Shared::Images(0) => String::new(),
+            Shared::Images(count) => format!("; {count} of its images are training images too"),
+            Shared::Unknown(reason) => format!("; not compared with the training images: {reason}"),
+        }
     }
 
     /// What was taken that no tensor tells, and from where.
     fn taken(&self) -> String {
-        let config = self.subject.config();
-        let mut network = format!("network: stem stride {}", config.stem_stride);
-        if config.name.has_identity_div() {
-            network += &format!(", identity divisor {}", config.identity_div);
-        }
-        let card = match &self.card {
-            Some(card) => format!("card: {}", card.display()),
-            None if self.assumed.is_empty() => "no card beside the weights".to_owned(),
-            None => format!("no card beside the weights: at their defaults are {}", self.assumed.join(", ")),
-        };
+        let network = shape::as_text(self.subject.config());
+        let card = super::card_text(self.card.as_deref(), &self.assumed, &self.overruled);
         match self.subject.incomplete().as_slice() {
             [] => format!("{network}\n{card}\n"),
             beside => {

@@ -10,6 +10,7 @@ mod protocol;
 pub mod quantise;
 pub mod report;
 pub mod run;
+mod shape;
 pub mod show;
 pub mod table;
 pub mod train;
@@ -18,7 +19,7 @@ mod weights;
 use std::path::Path;
 
 use anyhow::ensure;
-use sandglass_data::Dataset;
+use sandglass_data::{Dataset, Repeated};
 use sandglass_lab::Card;
 use sandglass_study::{Build, Shelf, StudyEntry};
 use serde_json::{Value, json};
@@ -57,18 +58,48 @@ fn keep_input(option: &str, out: &Path, weights: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The card beside a checkpoint, or that there is none and what is assumed therefore; and what of the card was overruled.
+fn card_text(card: Option<&Path>, assumed: &[&str], overruled: &[&str]) -> String {
+    match (card, assumed, overruled) {
+        (Some(card), _, []) => format!("card: {}", card.display()),
+        (Some(card), _, overruled) => format!("card: {}; not as it says: {}", card.display(), overruled.join(", ")),
+        (None, [], _) => "no card beside the weights".to_owned(),
+        (None, assumed, _) => format!("no card beside the weights: at their defaults are {}", assumed.join(", ")),
+    }
+}
+
 /// Which images a set holds.
 fn data_json(set: &Dataset) -> Value {
-    json!({
+    let mut json = json!({
         "name": set.name(),
         "hash": set.hash(),
         "synthetic": set.synthetic(),
         "images": set.len(),
         "classes": set.class_count(),
         "labels": format!("by {}", set.labels_by()),
-        "passed_over": set.passed_over(),
         "part": set.part(),
+    });
+    extend(&mut json, remarks_json(set));
+    json
+}
+
+/// What of a set was passed over, is not heeded or occurs twice; null where the images were not read when it was opened.
+fn remarks_json(set: &Dataset) -> Value {
+    let repeated = |of: Repeated| json!({ "images": of.images, "under_another_label": of.elsewhere });
+    json!({
+        "passed_over": set.passed_over(),
         "beside": set.beside(),
-        "orientation_tags": set.turned(),
+        "label_column": set.label_column(),
+        "orientation_tags": set.remarked(|of| of.turned),
+        "transparent": set.remarked(|of| of.transparent),
+        "further_frames": set.remarked(|of| of.followed),
+        "repeated": set.repeated().map(repeated),
     })
+}
+
+/// The keys of another object.
+fn extend(json: &mut Value, more: Value) {
+    if let (Value::Object(json), Value::Object(more)) = (json, more) {
+        json.extend(more);
+    }
 }

@@ -62,6 +62,8 @@ pub struct Chosen {
     pub padding: Option<PaddingRule>,
     /// What neither the arguments nor a card say.
     pub assumed: Vec<&'static str>,
+    /// What the arguments say otherwise than the card.
+    pub overruled: Vec<&'static str>,
 }
 
 impl ProtocolArgs {
@@ -91,9 +93,9 @@ impl ProtocolArgs {
             }
             // What was trained here is scored as its study scores it, unless asked otherwise.
             // Mean, standard deviation and filter belong to the weights; the resize to the input that it was stated for.
-            None => card.map_or_else(Protocol::default, |card| match card.input == input {
-                true => card.evaluation,
-                false => Protocol { resize: None, ..card.evaluation },
+            None => card.as_ref().map_or_else(Protocol::default, |card| match card.input == input {
+                true => card.evaluation.clone(),
+                false => Protocol { resize: None, ..card.evaluation.clone() },
             }),
         };
         let protocol = Protocol {
@@ -120,8 +122,21 @@ impl ProtocolArgs {
         ];
         let is_assumed = |&(_, is_said): &(_, bool)| !is_said && self.preset.is_none() && !has_card;
         let assumed = said.into_iter().filter(is_assumed).map(|(what, _)| what).collect();
-        Ok(Chosen { input, protocol, padding, assumed })
+        let overruled = card.map_or_else(Vec::new, |card| differences(&card, input, &protocol));
+        Ok(Chosen { input, protocol, padding, assumed, overruled })
     }
+}
+
+fn differences(card: &Card, input: Option<usize>, protocol: &Protocol) -> Vec<&'static str> {
+    let theirs = &card.evaluation;
+    let differs = [
+        ("input", input != card.input),
+        ("resize", protocol.resize != theirs.resize),
+        ("interpolation", protocol.interpolation != theirs.interpolation),
+        ("mean", protocol.mean != theirs.mean),
+        ("std", protocol.std != theirs.std),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
 }
 
 fn three(what: &str, values: Option<&[f32]>, unset: [f32; 3]) -> anyhow::Result<[f32; 3]> {
@@ -129,6 +144,13 @@ fn three(what: &str, values: Option<&[f32]>, unset: [f32; 3]) -> anyhow::Result<
         None => Ok(unset),
         Some(values) => values.try_into().map_err(|_| anyhow::anyhow!("{what}: three numbers, R,G,B")),
     }
+}
+
+/// In a line, with the sizes that were in fact used.
+pub fn as_text(protocol: &Protocol, (height, width): (usize, usize), resize: Option<usize>) -> String {
+    let filter = if protocol.interpolation == Filter::Bilinear { "bilinear" } else { "bicubic" };
+    let resize = resize.map_or("images as they are".to_owned(), |short| format!("resize {short} {filter}"));
+    format!("protocol: {resize}, input {height} x {width}, mean {:?}, std {:?}", protocol.mean, protocol.std)
 }
 
 /// With the sizes that were in fact used.

@@ -7,38 +7,29 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use sandglass_data::{Part, Transform};
 use sandglass_lab::{Card, calibration_images, default_threads};
+use sandglass_models::PaddingRule;
 use sandglass_models::checkpoint::Checkpoint;
-use sandglass_models::{NetworkConfig, PaddingRule};
 use sandglass_ops::Runtime;
 use sandglass_quant::{Facts, Images, Model, Net, Scheme};
 use sandglass_study::tell;
 
-use super::protocol::{Chosen, ProtocolArgs};
+use super::protocol::{self, Chosen, ProtocolArgs};
+use super::shape::{self, ShapeArgs};
+use super::weights::WeightsArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
     /// Network, such as mobilenetv2 or mobilenext_div2
     network: String,
-    /// Width multiplier
-    #[arg(long, default_value_t = 1.0)]
-    width: f64,
-    /// Stride of the first convolution
-    #[arg(long, default_value_t = 2)]
-    stem_stride: usize,
-    /// Inverse of the identity tensor multiplier
-    #[arg(long)]
-    identity_div: Option<usize>,
+    #[command(flatten)]
+    shape: ShapeArgs,
     /// The same as --padding same
     #[arg(long, conflicts_with = "padding")]
     same_padding: bool,
     #[command(flatten)]
     protocol: ProtocolArgs,
-    /// Checkpoint: .safetensors or .pth
-    #[arg(long)]
-    weights: PathBuf,
-    /// Which state of a checkpoint that holds several: the keys that lead to it
-    #[arg(long, value_name = "KEY")]
-    state: Option<String>,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Training images: as eval takes them
     #[arg(long)]
     calibration: String,
@@ -61,47 +52,46 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scheme = Scheme::built_in(&args.scheme)?;
-    super::keep_input("--out", &args.out, &args.weights)?;
-    ensure!(!sandglass_quant::is_quantised(&args.weights), "{}: is quantised already", args.weights.display());
-    let mut config: NetworkConfig = args.network.parse()?;
-    config.width = args.width;
-    config.stem_stride = args.stem_stride;
-    config.identity_div = args.identity_div.unwrap_or(config.identity_div);
-    let mut checkpoint = Checkpoint::open(&args.weights)?;
-    let fit = checkpoint.fit(config, args.state.as_deref())?;
-    for state in &fit.incomplete {
-        tell(format_args!("warning: {}: not whole and not taken: {state}", args.weights.display()));
-    }
-    config.classes = fit.config.classes;
-    let card = Card::read(&args.weights)?;
-    if let Some(card) = &card {
-        card.check_network(&args.weights, &config)?;
-        card.check_outputs(&args.weights, config.classes)?;
-    }
-    let Chosen { input, protocol, padding, .. } = args.protocol.chosen(card.clone())?;
-    // What it is calibrated by it must be scored with.
-    let card = card.map(|card| Card { input, evaluation: protocol.clone(), ..card });
-    check_card_place(&args.out, card.as_ref())?;
+    let file = &args.weights.weights;
+    super::keep_input("--out", &args.out, file)?;
+    ensure!(!sandglass_quant::is_quantised(file), "{}: is quantised already", file.display());
+    let card = Card::read(file)?;
+    let config = args.shape.network(&args.network, file, card.as_ref())?;
+    let Chosen { input, protocol, padding, mut assumed, overruled } = args.protocol.chosen(card.clone())?;
     let padding = if args.same_padding { Some(PaddingRule::Same) } else { padding };
+    let loaded = args.weights.load(config, padding)?;
+    loaded.warn(file);
+    let config = &loaded.config;
+    if let Some(card) = &card {
+        card.check_outputs(file, config.classes)?;
+    }
+    let set = args.weights.open(&args.calibration, Part::Train, card.as_ref(), config.classes)?;
+    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
+    let (height, width) = transform.size();
+    // What it is calibrated by it must be scored with: where there was no card to say it, one is begun.
+    let own = Card {
+        network: config.to_string(),
+        width: config.width,
+        stem_stride: config.stem_stride,
+        input: input.or((height == width).then_some(height)),
+        classes: card.as_ref().map_or_else(|| numbered(config.classes), |card| card.classes.clone()),
+        evaluation: protocol.clone(),
+    };
+    check_card_place(&args.out, &own)?;
     let mut facts = Facts {
         network: config.to_string(),
         width: config.width,
         classes: config.classes,
         stem_stride: config.stem_stride,
-        same_padding: fit.padding(padding) == Some(PaddingRule::Same),
+        same_padding: loaded.padding() == "same",
         scheme: scheme.clone(),
         calibrated_on: 0,
     };
-    let graph = fit.graph(padding)?;
-    let weights = checkpoint.fitted(&fit)?;
-    let of_weights = || args.weights.display().to_string();
-    let net = scheme.shape(Net::new(&graph, &weights).with_context(of_weights)?);
+    let of_weights = || file.display().to_string();
+    let net = scheme.shape(Net::new(&loaded.graph, &loaded.weights).with_context(of_weights)?);
 
-    let set = sandglass_data::open(&args.calibration, Part::Train, Some(config.classes))?;
-    let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
-    let (height, width) = transform.size();
-    let (values, count) = calibration_images(&set, transform, args.images, args.seed, threads)?;
+    let (values, count) = calibration_images(&set, transform.clone(), args.images, args.seed, threads)?;
     facts.calibrated_on = count;
     if count < args.images {
         tell(format_args!("warning: {} holds {count} images, fewer than {}", args.calibration, args.images));
@@ -116,22 +106,40 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         anyhow::bail!("scheme {} leaves weights in f32: there is no file of it", args.scheme)
     };
     let bytes = sandglass_quant::save(&args.out, &quantised, &facts)?;
-    if let Some(card) = card {
-        card.write(&args.out)?;
+    own.write(&args.out)?;
+
+    let was = std::fs::metadata(file).map(|file| file.len()).with_context(of_weights)?;
+    if card.is_none() {
+        assumed.splice(0..0, args.shape.assumed(config));
     }
-    let was = std::fs::metadata(&args.weights).map(|file| file.len()).with_context(of_weights)?;
-    let out = args.out.display();
-    writeln!(io::stdout(), "{out}: {bytes} bytes, by {} on {count} images; it was {was}", args.scheme)?;
+    let told = [
+        format!("{}: {bytes} bytes, by {} on {count} images; it was {was}", args.out.display(), args.scheme),
+        format!("calibrated on: {}", set.listing()),
+        format!("part: {}", set.part_listing()),
+        loaded.as_text(),
+        protocol::as_text(&protocol, (height, width), transform.short()),
+        shape::as_text(config),
+        super::card_text(Card::find(file).as_deref(), &assumed, &overruled),
+    ];
+    writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Of a classifier whose classes nobody names.
+fn numbered(classes: usize) -> Vec<String> {
+    (0..classes).map(|class| class.to_string()).collect()
+}
+
 /// A card belongs to every checkpoint beside it that has its name, whatever the ending: none of another's is written or taken.
-fn check_card_place(out: &Path, card: Option<&Card>) -> anyhow::Result<()> {
+fn check_card_place(out: &Path, card: &Card) -> anyhow::Result<()> {
     let place = Card::beside(out);
-    if Card::read(out)?.as_ref() == card {
+    if Card::read(out)?.as_ref() == Some(card) {
         return Ok(());
     }
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.exists() {
+        return Ok(());
+    }
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let other = entry?.path();
         let has_its_card =
@@ -144,11 +152,5 @@ fn check_card_place(out: &Path, card: Option<&Card>) -> anyhow::Result<()> {
             other.display()
         );
     }
-    ensure!(
-        card.is_some() || !place.exists(),
-        "--out {}: {} lies there, and is not its card",
-        out.display(),
-        place.display()
-    );
     Ok(())
 }

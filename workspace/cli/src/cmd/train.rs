@@ -66,6 +66,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    keep_data(&args.data, &args.out)?;
     let mut training = sandglass_data::open(&args.data, Part::Train, args.classes)?;
     let mut network: NetworkConfig = args.network.parse()?;
     network.width = args.width;
@@ -97,6 +98,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         note(&format!("{what} part: {}", set.part_listing()));
     };
     read("training", &training);
+    // Large sets are not read for this.
+    if let Some(set) = evaluation.as_ref().filter(|set| set.knows_bytes() && training.knows_bytes()) {
+        match set.shared_with(&training)? {
+            0 => {}
+            count => note(&format!("{count} of the images that are evaluated are training images too")),
+        }
+    }
     if let Some(set) = &evaluation {
         read(if args.dev.is_some() { "development" } else { "validation" }, set);
     }
@@ -147,6 +155,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Files of a run among the images would be files of the set.
+fn keep_data(data: &str, out: &Path) -> anyhow::Result<()> {
+    let place = |path: &Path| path.canonicalize().ok();
+    let is_data = place(Path::new(data)).is_some_and(|data| place(out) == Some(data));
+    anyhow::ensure!(!is_data, "--out {}: is the folder of the images: name one of its own", out.display());
+    Ok(())
 }
 
 /// What `eval` needs to know of the checkpoint.

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure};
+use sandglass_data::{Dataset, Part};
+use sandglass_lab::Card;
 use sandglass_models::checkpoint::{Checkpoint, Fit};
 use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
 use sandglass_quant::Quantised;
+use sandglass_study::tell;
 use serde_json::{Value, json};
 
 #[derive(clap::Args)]
@@ -109,14 +112,29 @@ impl WeightsArgs {
         self.weights.display().to_string()
     }
 
-    pub fn check_background(&self, outputs: usize, set_names_classes: bool) -> anyhow::Result<()> {
+    /// A set for the classifier of these weights: by the names in its card, where it has one. Its classes are the classifier's,
+    /// or as many.
+    pub fn open(&self, data: &str, part: Part, card: Option<&Card>, outputs: usize) -> anyhow::Result<Dataset> {
+        let set = match card {
+            Some(card) => sandglass_data::open_named(data, part, &card.classes),
+            None => sandglass_data::open(data, part, Some(outputs)),
+        };
+        let set = self.with_hint(outputs, set.and_then(|set| set.check_classes(outputs).map(|()| set)))?;
+        self.check_background(outputs, set.names_classes())?;
+        if let Some(card) = card {
+            card.check(&self.weights, &set)?;
+        }
+        Ok(set)
+    }
+
+    fn check_background(&self, outputs: usize, set_names_classes: bool) -> anyhow::Result<()> {
         match self.background_hint(outputs) {
             Some(hint) if !set_names_classes => bail!("{}: {hint}", self.place()),
             _ => Ok(()),
         }
     }
 
-    pub fn with_hint<T>(&self, outputs: usize, result: Result<T, sandglass_data::DataError>) -> anyhow::Result<T> {
+    fn with_hint<T>(&self, outputs: usize, result: Result<T, sandglass_data::DataError>) -> anyhow::Result<T> {
         match self.background_hint(outputs) {
             Some(hint) => result.map_err(|error| anyhow::anyhow!("{error}; {hint}")),
             None => Ok(result?),
@@ -136,7 +154,7 @@ fn leave_out(weights: &mut Weights, output: usize) {
 }
 
 impl Loaded {
-    fn padding(&self) -> &'static str {
+    pub fn padding(&self) -> &'static str {
         padding(&self.graph)
     }
 
@@ -146,6 +164,13 @@ impl Loaded {
             After::Norm(norm) | After::BiasNorm(norm) => Some(norm.eps),
             After::Bias => None,
         })
+    }
+
+    /// A line on stderr for each state of the file that is not whole, and was not taken.
+    pub fn warn(&self, weights: &Path) {
+        for state in &self.fit.incomplete {
+            tell(format_args!("warning: {}: not whole and not taken: {state}", weights.display()));
+        }
     }
 
     /// What the file holds beside them of the same network, in a word each.

@@ -1,10 +1,11 @@
 //! Some of a set's images: chosen, held back by seed, or without those that another set repeats.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rayon::prelude::*;
 
-use super::{Dataset, Digest, Images, digest};
+use super::{Dataset, Digest, Images, Repeated, digest};
 use crate::{DataError, Draws, Purpose};
 
 impl Dataset {
@@ -43,6 +44,41 @@ impl Dataset {
         }
         let names = copies.iter().map(|&index| self.image_name(index as usize)).collect();
         Ok((self.subset(&self.name, &rest), names))
+    }
+
+    /// Images of which the set holds the same bytes before; None where their bytes were not read when it was opened.
+    pub fn repeated(&self) -> Option<Repeated> {
+        if self.digests.is_empty() {
+            return None;
+        }
+        let mut first: BTreeMap<Digest, u32> = BTreeMap::new();
+        let mut repeated = Repeated { images: 0, elsewhere: 0 };
+        for index in 0..self.len() {
+            let label = self.label(index);
+            match first.entry(self.digests[self.place(index)]) {
+                Entry::Vacant(place) => drop(place.insert(label)),
+                Entry::Occupied(of) => {
+                    repeated.images += 1;
+                    repeated.elsewhere += usize::from(*of.get() != label);
+                }
+            }
+        }
+        Some(repeated)
+    }
+
+    /// How many of the images are, byte by byte, among those of `training`.
+    ///
+    /// # Errors
+    ///
+    /// An image that cannot be read.
+    pub fn shared_with(&self, training: &Dataset) -> Result<usize, DataError> {
+        let known: BTreeSet<Digest> = training.digests()?.into_iter().collect();
+        Ok(self.digests()?.iter().filter(|digest| known.contains(*digest)).count())
+    }
+
+    /// Whether the bytes of its images are at hand, so that they need not be read to be compared.
+    pub fn knows_bytes(&self) -> bool {
+        !self.digests.is_empty()
     }
 
     fn digests(&self) -> Result<Vec<Digest>, DataError> {

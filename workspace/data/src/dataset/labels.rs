@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Dataset, Naming, hasher};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{Dataset, Naming, Repeated, hasher};
 use crate::DataError;
-use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_numbered, is_wnid, misnumbered};
+use crate::classes::{
+    IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_numbered, is_wnid, misnumbered, spelt_number,
+};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -42,17 +46,30 @@ impl Dataset {
             Naming::Alphabetical => " in alphabetical order",
             Naming::Numbers => " by number",
         };
-        let turned = match self.turned() {
-            None | Some(0) => String::new(),
-            Some(count) => format!(", {count} with an orientation tag, which is not applied"),
-        };
+        let unheeded: String = self.unheeded().map(|(count, what)| format!(", {count} {what}")).collect();
         let (images, classes) = (self.len(), self.class_count());
         let plural = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
         format!(
-            "{images} {} of {classes} {}{order}{passed_over}{turned}",
+            "{images} {} of {classes} {}{order}{passed_over}{unheeded}",
             plural(images, "image", "images"),
             plural(classes, "class", "classes")
         )
+    }
+
+    /// What of some images is not heeded, and of how many; images that others repeat.
+    fn unheeded(&self) -> impl Iterator<Item = (String, &'static str)> {
+        let count = |count: Option<usize>| count.filter(|&count| count > 0).map(|count| count.to_string());
+        let repeated = self.repeated().filter(|repeated| repeated.images > 0).map(|repeated| match repeated {
+            Repeated { images, elsewhere: 0 } => images.to_string(),
+            Repeated { images, elsewhere } => format!("{images} ({elsewhere} under another label)"),
+        });
+        let of = [
+            (count(self.remarked(|of| of.turned)), "with an orientation tag, which is not applied"),
+            (count(self.remarked(|of| of.transparent)), "transparent somewhere, which is passed over"),
+            (count(self.remarked(|of| of.followed)), "with further frames or pages, which are not read"),
+            (repeated, "the same file as an earlier one"),
+        ];
+        of.into_iter().filter_map(|(count, what)| Some((count?, what)))
     }
 
     /// In words: which part was read, and what lies beside it and was not.
@@ -79,6 +96,26 @@ impl Dataset {
         }
         let places: Vec<u32> = self.classes.iter().map(|class| places[class.as_str()]).collect();
         self.placed(&places, names.to_vec())
+    }
+
+    /// Whether each class is called by a number, and these do not ascend: sorted as text, as folders are, 10 comes before 2.
+    pub fn is_out_of_number_order(&self) -> bool {
+        let numbers: Option<Vec<i128>> = self.classes.iter().map(|name| spelt_number(name)).collect();
+        self.names_classes() && numbers.is_some_and(|numbers| !numbers.is_sorted())
+    }
+
+    /// With the classes in the order of the numbers that they are called by.
+    #[must_use]
+    pub fn by_number(self) -> Self {
+        let mut names = self.classes.to_vec();
+        names.sort_by_key(|name| spelt_number(name));
+        self.in_order_of(&names)
+    }
+
+    /// Whether another program might sort the classes otherwise: in small letters and one Unicode form, not by their bytes.
+    pub fn is_sorted_by_bytes_alone(&self) -> bool {
+        let plain: Vec<String> = self.classes.iter().map(|name| name.nfc().collect::<String>().to_lowercase()).collect();
+        self.names_classes() && self.classes.is_sorted() && !plain.is_sorted()
     }
 
     /// Class `at` becomes number `places[at]` of `classes`. Where nothing moves the hash stays.
