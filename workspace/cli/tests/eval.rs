@@ -291,7 +291,7 @@ fn training_images_among_those_that_are_scored_are_counted() {
 #[test]
 fn the_order_of_classes_that_are_numbers_is_asked_for() {
     let folder = TempDir::new().unwrap();
-    let path = saved(folder.path(), 11, constant(&[0., 0., 9.]));
+    let path = saved(folder.path(), 11, constant(&[0., 0., 9., 0., 0., 0., 0., 0., 0., 0., 0.]));
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/tests/fixtures");
     let data = folder.path().join("data");
     for class in 0..11 {
@@ -423,7 +423,10 @@ fn labels_are_the_cards_by_name_and_the_part_is_said() {
     let said = String::from_utf8(eval(&model(&text).each_ref().map(|word| &**word)).stdout).unwrap();
     assert!(said.contains("data: 3 images of 3 classes in alphabetical order"), "{said}");
     assert!(said.contains("\npart: text.parquet\n"), "{said}");
-    assert!(said.contains("labels: by alphabetical order in column label, in the set's own order: the classifier"), "{said}");
+    assert!(
+        said.contains("labels: by alphabetical order in column label, in the set's own order: the classifier"),
+        "{said}"
+    );
 
     let numbers = fixtures.join("labels/int64.parquet");
     assert_eq!((&score(&numbers)["labels"], &by_card["beside"]), (&"by number".into(), &serde_json::json!([])));

@@ -218,7 +218,12 @@ fn what_was_read_is_said_and_a_missing_part_too() {
     let output = place.run("out", &["--epochs", "1", "--json"]);
     ok(&output);
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("training: 64 images of 2 classes, 1 file passed over (1 txt), 60 the same file as an earlier one\n"), "{text}");
+    assert!(
+        text.contains(
+            "training: 64 images of 2 classes, 1 file passed over (1 txt), 60 the same file as an earlier one\n"
+        ),
+        "{text}"
+    );
     assert!(text.contains("validation: 8 images of 2 classes, 4 the same file as an earlier one\n"), "{text}");
     assert!(text.contains("8 of the images that are evaluated are training images too\n"), "{text}");
     assert!(text.contains("training part: train/\n") && text.contains("validation part: val/\n"), "{text}");

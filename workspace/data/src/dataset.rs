@@ -548,7 +548,9 @@ mod tests {
 
     #[test]
     fn a_streamed_set_has_names_and_finds_copies_too() {
-        let open = |images, labels| Dataset::from_source("set", classes(), source(images, u64::MAX), labels, Opened::ForUse).unwrap();
+        let open = |images, labels| {
+            Dataset::from_source("set", classes(), source(images, u64::MAX), labels, Opened::ForUse).unwrap()
+        };
         let train = open(&IMAGES, vec![0, 1, 0, 1, 0, 1]);
         assert!(matches!(&*train.images, Images::Encoded(_)));
         let validation = open(&["half.jpg", "full.jpg"], vec![0, 1]);

@@ -191,5 +191,4 @@ mod tests {
         bytes[6..10].fill(0);
         assert_eq!(decode(&bytes), none(0, 0));
     }
-
 }

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use polars::prelude::*;
 
 use crate::dataset::{Opened, Source, twice};
+use crate::folder::is_one_of;
 use crate::loader::WINDOW;
 use crate::texts::{ClassNames, Places, Texts, number, of_texts};
-use crate::folder::is_one_of;
 use crate::{DataError, Dataset, extents};
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
@@ -149,7 +149,8 @@ pub(crate) fn open(
                 let (count, list) = (names.len(), list.file_name().unwrap_or_default().to_string_lossy());
                 return Err(at_row(row, format!("the label {label} is beyond the {count} class names of {list}")));
             }
-            let set = Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
+            let set =
+                Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
             let set = set.with_label_column(&label_column);
             Ok(if is_alphabetical { set.alphabetical() } else { set })
         }
@@ -163,7 +164,8 @@ pub(crate) fn open(
                 return Err(DataError::Labels { set: name.to_string(), reason });
             }
             let names = (0..count).map(|label| label.to_string()).collect();
-            let set = Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
+            let set =
+                Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
             Ok(set.with_label_column(&label_column).without_names())
         }
     }

@@ -148,7 +148,9 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
     }
     let counts = scored.shared_with(&training).and_then(|count| Ok((count, training.shared_with(scored)?)));
     match counts {
-        Ok((count, back)) if (count, back) == (scored.len(), training.len()) => Err(same(scored.part(), training.part())),
+        Ok((count, back)) if (count, back) == (scored.len(), training.len()) => {
+            Err(same(scored.part(), training.part()))
+        }
         Ok((count, _)) => Ok(Shared::Images(count)),
         Err(error) => Ok(Shared::Unknown(error.to_string())),
     }

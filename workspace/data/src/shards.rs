@@ -216,7 +216,8 @@ fn check_files_differ(folder: &Path, files: &[PathBuf]) -> Result<(), DataError>
     for (at, file) in files.iter().enumerate() {
         if let Some(other) = files[..at].iter().find(|other| repeats::is_same(file, other)) {
             let [a, b] = [other, file].map(|path| path.strip_prefix(folder).unwrap_or(path).display().to_string());
-            let reason = format!("{a} and {b} hold the same bytes: one shard is there twice, and another may be missing");
+            let reason =
+                format!("{a} and {b} hold the same bytes: one shard is there twice, and another may be missing");
             return Err(DataError::layout(folder, reason));
         }
     }

@@ -242,7 +242,10 @@ fn whether_numbers_are_in_order_is_known() {
     assert!(sorted.is_out_of_number_order());
     let by_number = sorted.by_number();
     assert!(!by_number.is_out_of_number_order());
-    assert_eq!((by_number.classes(), labels(&by_number)), (&strings(&IN_ORDER)[..], vec![0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9]));
+    assert_eq!(
+        (by_number.classes(), labels(&by_number)),
+        (&strings(&IN_ORDER)[..], vec![0, 1, 10, 2, 3, 4, 5, 6, 7, 8, 9])
+    );
     for in_order in [&["00", "01", "10", "11"][..], &["1", "2", "3"], &["1", "10", "cat"]] {
         assert!(!open_folder(in_order).is_out_of_number_order(), "{in_order:?}");
     }

@@ -330,6 +330,12 @@ fn names_that_differ_in_their_unicode_form_are_said_to() {
 #[test]
 fn the_first_rows_of_a_part_as_the_hub_converts_them_are_found() {
     let set = Folder::of(&["default/partial-train/0000.parquet", "default/partial-validation/0000.parquet"]);
-    assert_eq!(set.open(Part::Validation).unwrap().part(), "default/partial-validation/0000.parquet, the first rows of a larger part");
-    assert_eq!(set.open(Part::Train).unwrap().part(), "default/partial-train/0000.parquet, the first rows of a larger part");
+    assert_eq!(
+        set.open(Part::Validation).unwrap().part(),
+        "default/partial-validation/0000.parquet, the first rows of a larger part"
+    );
+    assert_eq!(
+        set.open(Part::Train).unwrap().part(),
+        "default/partial-train/0000.parquet, the first rows of a larger part"
+    );
 }

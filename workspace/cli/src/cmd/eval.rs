@@ -36,7 +36,8 @@ pub struct Args {
     protocol: ProtocolArgs,
     /// Folder of CLASS/*.JPEG, val/CLASS/*.JPEG or parquet; a name below a data root; or embedded. Images are found at any
     /// depth below a class, and are not turned as their EXIF asks; classes that have names must be the classifier's where it
-    /// names them (1000 outputs are ImageNet's), else as many. For a detector: a year of a
+    /// names them (1000 outputs are ImageNet's), else as many. The validation part is scored; of parquet that has none, the test
+    /// part. For a detector: a year of a
     /// VOCdevkit as a folder or in a .tar, such as VOCdevkit/VOC2007, or embedded
     #[arg(long)]
     data: String,
@@ -120,8 +121,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
     let card = Card::find(&args.weights.weights);
-    let report =
-        Report { score, subject, set, shared, labels, protocol, transform, engine, card, assumed, overruled };
+    let report = Report { score, subject, set, shared, labels, protocol, transform, engine, card, assumed, overruled };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {

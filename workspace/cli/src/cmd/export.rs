@@ -79,7 +79,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         of,
         shape::as_text(&config),
         match &card {
-            Some(card) => format!("to be fed by its card's {}", protocol::as_text(&card.evaluation, (side, side), None)),
+            Some(card) => {
+                format!("to be fed by its card's {}", protocol::as_text(&card.evaluation, (side, side), None))
+            }
             None => format!("input {side} x {side}, to be fed as the weights were trained, which nothing here says"),
         },
         super::card_text(at.as_deref(), &assumed, &[]),

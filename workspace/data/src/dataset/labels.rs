@@ -114,7 +114,8 @@ impl Dataset {
 
     /// Whether another program might sort the classes otherwise: in small letters and one Unicode form, not by their bytes.
     pub fn is_sorted_by_bytes_alone(&self) -> bool {
-        let plain: Vec<String> = self.classes.iter().map(|name| name.nfc().collect::<String>().to_lowercase()).collect();
+        let plain: Vec<String> =
+            self.classes.iter().map(|name| name.nfc().collect::<String>().to_lowercase()).collect();
         self.names_classes() && self.classes.is_sorted() && !plain.is_sorted()
     }
 

@@ -50,14 +50,15 @@ fn divided_by_alpha(image: &image::RgbaImage) -> Vec<u8> {
     image.pixels().flat_map(|&image::Rgba([r, g, b, alpha])| [r, g, b].map(|color| divided(color, alpha))).collect()
 }
 
-/// Bytes for each pixel that a decoder holds beside the image that it is asked for: measured, see `tests/allocation.rs`.
+/// Bytes for each pixel that a decoder holds beside the image as it is stored, and lets go of before that becomes RGB: measured,
+/// see `tests/allocation.rs`.
 fn held(format: ImageFormat, stored: usize) -> usize {
     match format {
-        // A canvas, and a frame of four bytes.
+        // Of an animation a canvas and a frame, of four bytes each.
         ImageFormat::WebP => 8,
         ImageFormat::Gif => 4,
         // The image once more.
-        ImageFormat::Tiff | ImageFormat::Pnm => stored,
+        ImageFormat::Tiff => stored,
         _ => 0,
     }
 }
@@ -105,7 +106,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<(Picture, Rema
         let (width, height) = (width as usize, height as usize);
         let stored = usize::from(decoder.color_type().bytes_per_pixel());
         let as_rgb = if decoder.color_type() == image::ColorType::Rgb8 { 0 } else { 3 };
-        within_memory((width, height), held(format, stored) + stored + as_rgb, || {
+        within_memory((width, height), stored + as_rgb.max(held(format, stored)), || {
             let image = DynamicImage::from_decoder(decoder).map_err(malformed)?;
             let transparent = is_transparent(&image);
             let pixels = match tag(EXTRA_SAMPLES) {

@@ -341,7 +341,10 @@ impl Checkpoint {
         let names: Vec<String> =
             self.tensors.iter().take(5).map(|tensor| format!("{} {:?}", tensor.name, tensor.shape)).collect();
         let more = if self.tensors.len() > names.len() { ", ..." } else { "" };
-        format!("{} tensors: {}{more}", self.tensors.len(), names.join(", "))
+        match self.tensors.len() {
+            0 => "no tensor".to_owned(),
+            count => format!("{count} tensors: {}{more}", names.join(", ")),
+        }
     }
 
     /// In words: the states there are, or the first keys of all names, each with the number of its tensors.
