@@ -163,8 +163,8 @@ fn compare<E: Experiment>(
     Ok(compared > 0)
 }
 
-/// Rows from before predictions were kept name no data that the file was made from; all others have predictions beside
-/// them, unless there is nothing to predict.
+/// Rows from before predictions were kept name no data that the file was made from, and detectors' are older than their
+/// detections; all others have them beside them, unless there is nothing to predict. What is gone the report's index tells.
 fn compare_answers<E: Experiment>(
     study: &Opened<E>,
     cell: &Placed<E::Cell>,
@@ -173,8 +173,8 @@ fn compare_answers<E: Experiment>(
 ) -> Result<(), CellError> {
     let place = cell.place.names();
     let path = predictions_path(&study.project.predictions(), place);
-    let is_old = rows.iter().all(|row| row.made_from.is_none());
-    if measured.predictions.is_empty() && measured.boxes.is_none() || is_old && !path.exists() {
+    let may_be_old = measured.boxes.is_some() || rows.iter().all(|row| row.made_from.is_none());
+    if measured.predictions.is_empty() && measured.boxes.is_none() || may_be_old && !path.exists() {
         return Ok(());
     }
     let failed = |reason: &dyn std::fmt::Display| CellError::Failed(format!("{}: {reason}", path.display()));
