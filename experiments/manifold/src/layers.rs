@@ -198,6 +198,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Network, file: &Artefact) -> Result<Meas
         engine: Some(ENGINE.to_owned()),
         values,
         predictions: Vec::new(),
+        boxes: None,
         summary: format!("behind expansions {kept:.1} % of pixels keep enough channels"),
     })
 }

@@ -133,6 +133,7 @@ impl RandomLayers {
             engine: Some(ENGINE.to_owned()),
             values,
             predictions: Vec::new(),
+            boxes: None,
             summary: format!("{} layers of each dimension, at most {off:.3} points from exact", self.layers),
         })
     }

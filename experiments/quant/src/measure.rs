@@ -91,6 +91,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact, engine: Option<&s
         engine: Some(ENGINE.to_owned()),
         values,
         predictions: score.predictions.iter().enumerate().map(prediction).collect(),
+        boxes: None,
         summary: format!("{} of {n} images right", score.top1_count),
     })
 }

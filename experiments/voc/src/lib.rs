@@ -6,6 +6,7 @@
 //! pairs; exact costs, also of SSD's heads against SSDLite's (MobileNetV2, Table 5).
 
 mod cell;
+mod kept;
 mod measure;
 mod paired;
 mod table;

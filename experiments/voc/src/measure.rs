@@ -16,6 +16,7 @@ use sandglass_study::{Artefact, CellError, Facts, Measurement, Place, Project, V
 use sandglass_train::unfold;
 
 use crate::cell::{Cell, Start, Work};
+use crate::kept::boxes;
 
 /// What scores detectors: a compiled plan, of the same bits as the engine that trains.
 pub(crate) const ENGINE: &str = "infer";
@@ -37,6 +38,7 @@ pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) 
         return Err(CellError::Skipped(format!("{}: what it trains on is what is scored", training.name())));
     }
     let pretrained = pretrained(lab, project, cell, (config, start), &training)?;
+    let started_from = pretrained.as_ref().map(|from| from.hash.clone());
     let task = ObjectDetection::new(config, cell.input, cell.evaluation.clone(), pretrained);
     let task = task.map_err(CellError::failed)?;
     let card = card(cell, &training);
@@ -50,7 +52,10 @@ pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) 
         looked_at: &looked_at,
         card,
     };
-    lab.run(job, folder)
+    let trained = lab.run(job, folder)?;
+    let made_from = started_from
+        .map_or_else(|| training.hash().to_owned(), |checkpoint| format!("{}+{checkpoint}", training.hash()));
+    Ok(Artefact { made_from: Some(made_from), ..trained })
 }
 
 /// The classifier whose features a detector starts from; it must have seen images as the detector will.
@@ -159,7 +164,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact) -> Result<Measure
     let eye = Eye::new(config.name, cell.input, trained).map_err(CellError::failed)?;
     let images = detect(lab, &set, (config, &weights), (&eye, cell.input), &classes)?;
     let score = evaluate(&images, set.classes().len()).map_err(CellError::failed)?;
-    values(&set, &score, file)
+    Ok(Measurement { boxes: Some(boxes(&set, cell.score, &images)?), ..values(&set, &score, file)? })
 }
 
 fn found(file: &Artefact, config: DetectorConfig) -> Result<Weights, CellError> {
@@ -221,6 +226,7 @@ fn values(set: &DetectionSet, score: &Evaluation, file: &Artefact) -> Result<Mea
         engine: Some(ENGINE.to_owned()),
         values,
         predictions: Vec::new(),
+        boxes: None,
         summary: format!("mAP {:.2} % on {n} images", 100.0 * map.unwrap_or_default()),
     })
 }

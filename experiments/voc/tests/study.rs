@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandglass_ledger::Ledger;
+use sandglass_ledger::{Detections, Ledger, read_detections};
 use sandglass_study::{Build, Experiment, Project, RunArgs, Shelf, StudyFile, hash};
 use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
 use tempfile::TempDir;
@@ -90,6 +90,17 @@ fn a_detector_is_trained_scored_and_told() {
         let ap: Vec<f64> = of("ap").iter().filter(|row| row.cell == map.cell).filter_map(|row| row.value).collect();
         assert_eq!(ap.len(), 5);
         assert!((ap.iter().sum::<f64>() / 5.0 - map.value.unwrap()).abs() < 1e-9);
+        let place = [&*map.study, &*map.profile, &*map.cell];
+        let Detections { checkpoint, boxes } =
+            read_detections(&folder.path().join("results/predictions"), place).unwrap();
+        assert_eq!(
+            (Some(&checkpoint), boxes.images.len(), boxes.classes.len()),
+            (map.checkpoint_hash.as_ref(), 200, 5)
+        );
+        // One of each class.
+        assert_eq!(boxes.images.iter().filter(|image| image.crop.is_some()).count(), 5);
+        // From scratch: of data, and of nothing else.
+        assert!(map.made_from.as_ref().is_some_and(|from| from.len() == 64), "{:?}", map.made_from);
     }
     let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(1));
     let section = shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).unwrap().section().unwrap();

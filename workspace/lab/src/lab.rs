@@ -264,6 +264,7 @@ impl Lab {
             engine: (engine != EngineName::Train).then(|| engine.to_string()),
             values,
             predictions: score.predictions.iter().enumerate().map(prediction).collect(),
+            boxes: None,
             summary: format!("{} of {n} images right", score.top1_count),
         })
     }

@@ -239,6 +239,7 @@ impl Latency {
             engine: Some(engine),
             values,
             predictions: Vec::new(),
+            boxes: None,
             summary: format!("{} networks timed, A/A control {:.3}", self.subjects.len(), median(&control)),
         })
     }

@@ -51,21 +51,31 @@ macro_rules! scalar {
 scalar!(String, "string", str, String);
 scalar!(f64, "float64", f64, Float64);
 scalar!(u64, "uint64", u64, UInt64);
+scalar!(u32, "uint32", u32, UInt32);
 scalar!(bool, "boolean", bool, Boolean);
+scalar!(Vec<u8>, "bytes", binary, Binary);
 
-impl Field for Vec<f64> {
-    const KIND: &'static str = "list of float64";
+macro_rules! list {
+    ($kind:ty, $words:literal, $accessor:ident, $dtype:ident) => {
+        impl Field for Vec<$kind> {
+            const KIND: &'static str = concat!("list of ", $words);
 
-    fn column(name: &str, values: &[&Self]) -> Column {
-        lists(name, values.iter().map(|value| Some(Series::new("item".into(), value.as_slice()))))
-    }
+            fn column(name: &str, values: &[&Self]) -> Column {
+                lists(name, values.iter().map(|value| Some(Series::new("item".into(), value.as_slice()))))
+            }
 
-    fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
-        let items = items(frame, name, at, DataType::Float64)?;
-        let items = items.f64().map_err(|error| error.to_string())?;
-        items.iter().map(|item| item.ok_or_else(|| format!("{name} holds a null in row {at}"))).collect()
-    }
+            fn value(frame: &DataFrame, name: &str, at: usize) -> Result<Self, String> {
+                let items = items(frame, name, at, DataType::$dtype)?;
+                let items = items.$accessor().map_err(|error| error.to_string())?;
+                items.iter().map(|item| item.ok_or_else(|| format!("{name} holds a null in row {at}"))).collect()
+            }
+        }
+    };
 }
+
+list!(f64, "float64", f64, Float64);
+list!(f32, "float32", f32, Float32);
+list!(u32, "uint32", u32, UInt32);
 
 impl Field for Vec<String> {
     const KIND: &'static str = "list of string";

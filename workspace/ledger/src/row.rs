@@ -95,7 +95,7 @@ row! {
     dirty: bool,
     /// Commits of all programs that had a part in making the checkpoint, oldest first; may be empty.
     made_by: Vec<String>,
-    /// Hash of the data that the checkpoint was made from; null where it was found.
+    /// Hash of the data that the checkpoint was made from, and after a `+` SHA-256 of the checkpoint that its training started from, where there is one; null where it was found.
     made_from: Option<String>,
     /// Command that runs the cell again.
     command: String,

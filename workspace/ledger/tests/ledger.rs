@@ -6,8 +6,9 @@ use std::fs;
 
 use common::row;
 use sandglass_ledger::{
-    Axis, Ledger, Prediction, Predictions, ReadError, Row, Status, WriteError, read_cell, read_predictions,
-    schema_markdown, write_cell, write_predictions,
+    Answers, Axis, Boxes, Crop, DetectedImage, Detections, FoundBox, Ledger, Prediction, Predictions, ReadError, Row,
+    Status, TrueBox, WriteError, read_answers, read_cell, read_detections, read_predictions, schema_markdown,
+    write_cell, write_detections, write_predictions,
 };
 
 fn failed(cell: &str, error: &str) -> Row {
@@ -134,4 +135,68 @@ fn predictions_come_back_and_damage_is_found() {
     fs::write(&path, bytes).unwrap();
     assert!(matches!(read_predictions(root.path(), cell), Err(ReadError::Broken)));
     assert!(matches!(read_predictions(root.path(), ["width", "smoke", "b"]), Err(ReadError::Io(_))));
+}
+
+fn detections() -> Detections {
+    let truth = TrueBox { class: 1, bounds: [1.0, 2.0, 30.5, 40.25], difficult: true };
+    let found = |class, score| FoundBox { class, bounds: [0.1, 2.0, 31.0, 39.0], score };
+    let image = |name: &str, truth, found, crop| DetectedImage { name: name.into(), truth, found, crop };
+    let crop = Crop { left: 4, top: 0, side: 96, picture: vec![0xff, 0xd8, 0] };
+    let images = vec![
+        image("2.jpg", vec![truth], vec![found(1, 0.75), found(0, 0.1)], Some(crop)),
+        image("1.jpg", vec![], vec![], None),
+        image("3.jpg", vec![truth, TrueBox { difficult: false, ..truth }], vec![], None),
+    ];
+    let boxes = Boxes { classes: vec!["cat".into(), "dog, \"brown\"".into()], images };
+    Detections { checkpoint: "c0ffee".into(), boxes }
+}
+
+#[test]
+fn detections_come_back_and_damage_is_found() {
+    let (root, cell) = (tempfile::tempdir().unwrap(), ["voc", "smoke", "a"]);
+    let detections = detections();
+    let path = write_detections(root.path(), cell, &detections).unwrap();
+    assert_eq!(read_detections(root.path(), cell).unwrap(), detections);
+    assert_eq!(read_answers(root.path(), cell).unwrap(), Answers::Boxes(detections.clone()));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert!(matches!(read_detections(root.path(), cell), Err(ReadError::Broken)));
+    assert!(matches!(read_detections(root.path(), ["voc", "smoke", "b"]), Err(ReadError::Io(_))));
+}
+
+#[test]
+fn labels_and_boxes_are_not_taken_for_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    let (labels, boxes) = (["voc", "smoke", "labels"], ["voc", "smoke", "boxes"]);
+    let items = vec![Prediction { name: "1.jpg".into(), label: 0, prediction: 1 }];
+    let predictions = Predictions { checkpoint: "c0ffee".into(), items };
+    write_predictions(root.path(), labels, &predictions).unwrap();
+    write_detections(root.path(), boxes, &detections()).unwrap();
+    assert!(matches!(read_detections(root.path(), labels), Err(ReadError::Schema(_))));
+    assert!(matches!(read_predictions(root.path(), boxes), Err(ReadError::Schema(_))));
+    assert_eq!(read_answers(root.path(), labels).unwrap(), Answers::Labels(predictions));
+}
+
+#[test]
+fn detections_that_cannot_be_are_not_read() {
+    let (root, cell) = (tempfile::tempdir().unwrap(), ["voc", "smoke", "a"]);
+    let changes: [fn(&mut DetectedImage); 3] =
+        [|image| image.found[0].class = 2, |image| image.found[0].score = f32::NAN, |image| image.truth[0].class = 7];
+    for change in changes {
+        let mut changed = detections();
+        change(&mut changed.boxes.images[0]);
+        write_detections(root.path(), cell, &changed).unwrap();
+        assert!(matches!(read_detections(root.path(), cell), Err(ReadError::Schema(_))));
+    }
+}
+
+#[test]
+fn detections_agree_whatever_is_kept_to_be_looked_at() {
+    let (kept, mut other) = (detections().boxes, detections().boxes);
+    other.images[0].crop = None;
+    assert!(kept.agree(&other));
+    other.images[0].found[0].score = 0.7;
+    assert!(!kept.agree(&other));
+    assert!(!kept.agree(&Boxes { images: kept.images[..2].to_vec(), ..detections().boxes }));
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sandglass_ledger::Prediction;
+use sandglass_ledger::{Boxes, Prediction};
 use serde::de::DeserializeOwned;
 
 use crate::{Axes, Build, CellError, Listed, Place, Project, Results, Section, StudyError};
@@ -101,7 +101,7 @@ pub struct Artefact {
     pub seconds: Option<f64>,
     /// Commits of the programs that made it.
     pub made_by: Vec<String>,
-    /// Hash of the data that it was made from.
+    /// Hash of the data that it was made from; after a `+` SHA-256 of the checkpoint that its making started from, if any.
     pub made_from: Option<String>,
     /// What its making knows and measuring it again would not, such as what was left out: [`Again::Once`] each.
     pub values: Vec<Value>,
@@ -131,6 +131,8 @@ pub struct Measurement {
     pub values: Vec<Value>,
     /// Of every single item; empty where there are none.
     pub predictions: Vec<Prediction>,
+    /// In every image, of what finds objects; it has no predictions then.
+    pub boxes: Option<Boxes>,
     /// For whoever watches the run, such as `90 of 100 images right`.
     pub summary: String,
 }

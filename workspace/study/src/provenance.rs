@@ -82,6 +82,7 @@ impl Record {
         let none = || "none".to_owned();
         // The row has all of it; so much tells two apart.
         let start = |hash: &str| hash.chars().take(16).collect::<String>();
+        let mut made_from = row.made_from.iter().flat_map(|from| from.split('+'));
         let mut facts = vec![
             ("of", axes.join(", ")),
             ("data set", format!("{}{synthetic}", row.dataset)),
@@ -90,7 +91,8 @@ impl Record {
             ("made by commits", row.made_by.join(", ")),
             ("definition and recipe", start(&row.cell_hash)),
             ("data", start(&row.data_hash)),
-            ("made from", row.made_from.as_deref().map(start).unwrap_or_default()),
+            ("made from", made_from.next().map(start).unwrap_or_default()),
+            ("started from", made_from.next().map(str::to_owned).unwrap_or_default()),
             ("checkpoint", row.checkpoint_hash.clone().unwrap_or_else(none)),
             ("machine", format!("{}, {}, {} threads", row.machine, row.isa, row.threads)),
             ("engine", row.engine.clone().unwrap_or_else(|| "the one that trains".to_owned())),

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use sandglass_files::sha256_file;
 use sandglass_ledger::{
-    Axis, Ledger, Predictions, Row, Status, check_rows, predictions_path, write_cell, write_predictions,
+    Axis, Detections, Ledger, Predictions, Row, Status, check_rows, predictions_path, write_cell, write_detections,
+    write_predictions,
 };
 
 use crate::manifest::{Manifest, kept_file};
@@ -235,9 +236,13 @@ fn finish<E: Experiment>(
         }
         copy(&artefact.path, &kept)?;
     }
-    if !measurement.predictions.is_empty() {
+    let answers = study.project.predictions();
+    if let Some(boxes) = measurement.boxes {
+        let detections = Detections { checkpoint: sha256, boxes };
+        write_detections(&answers, cell.place.names(), &detections).map_err(CellError::failed)?;
+    } else if !measurement.predictions.is_empty() {
         let predictions = Predictions { checkpoint: sha256, items: measurement.predictions };
-        write_predictions(&study.project.predictions(), cell.place.names(), &predictions).map_err(CellError::failed)?;
+        write_predictions(&answers, cell.place.names(), &predictions).map_err(CellError::failed)?;
     }
     write_cell(&study.project.rows(), &rows).map_err(CellError::failed)?;
     Manifest::refresh(study).map_err(CellError::failed)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
-use sandglass_ledger::{Row, predictions_path, read_predictions};
+use sandglass_ledger::{Answers, Row, predictions_path, read_answers};
 
 use crate::claim::Judged;
 use crate::{Project, StudyError};
@@ -118,8 +118,8 @@ fn hash(path: &Path) -> Result<String, StudyError> {
     Ok(blake3::hash(&bytes).to_hex().chars().take(16).collect())
 }
 
-/// Files of predictions that are damaged, or do not fit the rows beside them: of another checkpoint, or with another share of
-/// right answers than any percentage among them.
+/// Files of predictions that are damaged, or do not fit the rows beside them: of another checkpoint, with another share of
+/// right answers than any percentage among them, or boxes in another number of images than any row counts.
 pub fn disagreeing_predictions(project: &Project, rows: &[Row]) -> Vec<String> {
     let mut cells: BTreeMap<[&str; 3], Vec<&Row>> = BTreeMap::new();
     for row in rows {
@@ -131,13 +131,22 @@ pub fn disagreeing_predictions(project: &Project, rows: &[Row]) -> Vec<String> {
             return None;
         }
         let told = |reason: String| Some(format!("predictions of {}: {reason}", place.join("/")));
-        let kept = match read_predictions(&project.predictions(), *place) {
+        let kept = match read_answers(&project.predictions(), *place) {
             Ok(kept) => kept,
             Err(error) => return told(error.to_string()),
         };
-        if rows.iter().any(|row| row.checkpoint_hash.as_ref().is_some_and(|hash| *hash != kept.checkpoint)) {
+        if rows.iter().any(|row| row.checkpoint_hash.as_ref().is_some_and(|hash| hash != kept.checkpoint())) {
             return told("of another checkpoint than its rows".to_owned());
         }
+        let kept = match kept {
+            Answers::Labels(kept) => kept,
+            // What their share of right answers is, who scores them says.
+            Answers::Boxes(kept) => {
+                let images = kept.boxes.images.len();
+                let is_counted = rows.iter().any(|row| row.n == images as u64);
+                return if is_counted { None } else { told(format!("of {images} images, and no row says so")) };
+            }
+        };
         if rows.iter().any(|row| row.unit == "%" && kept.are_of(row.value, row.n)) {
             return None;
         }

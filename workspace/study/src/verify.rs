@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use sandglass_files::sha256_file;
-use sandglass_ledger::{Prediction, Row, Status, predictions_path, read_predictions};
+use sandglass_ledger::{Answers, Row, Status, predictions_path, read_answers};
 
 use crate::manifest::{Listed, Manifest};
 use crate::opened::{Placed, ProfileCells};
-use crate::{Again, Artefact, Axes, CellError, Experiment, Opened, State, StudyError};
+use crate::{Again, Artefact, Axes, CellError, Experiment, Measurement, Opened, State, StudyError};
 
 /// Which checkpoints are measured again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -159,30 +159,34 @@ fn compare<E: Experiment>(
         }
         compared += 1;
     }
-    compare_predictions(study, cell, rows, measured.predictions)?;
+    compare_answers(study, cell, rows, &measured)?;
     Ok(compared > 0)
 }
 
-/// Rows from before predictions were kept name no data that the file was made from; all others have predictions beside
-/// them, unless there is nothing to predict.
-fn compare_predictions<E: Experiment>(
+/// Rows from before predictions were kept name no data that the file was made from, and detectors' are older than their
+/// detections; all others have them beside them, unless there is nothing to predict. What is gone the report's index tells.
+fn compare_answers<E: Experiment>(
     study: &Opened<E>,
     cell: &Placed<E::Cell>,
     rows: &[&Row],
-    items: Vec<Prediction>,
+    measured: &Measurement,
 ) -> Result<(), CellError> {
     let place = cell.place.names();
     let path = predictions_path(&study.project.predictions(), place);
-    let is_old = rows.iter().all(|row| row.made_from.is_none());
-    if items.is_empty() || is_old && !path.exists() {
+    let may_be_old = measured.boxes.is_some() || rows.iter().all(|row| row.made_from.is_none());
+    if measured.predictions.is_empty() && measured.boxes.is_none() || may_be_old && !path.exists() {
         return Ok(());
     }
     let failed = |reason: &dyn std::fmt::Display| CellError::Failed(format!("{}: {reason}", path.display()));
-    let kept = read_predictions(&study.project.predictions(), place).map_err(|error| failed(&error))?;
-    if rows.iter().any(|row| row.checkpoint_hash.as_ref() != Some(&kept.checkpoint)) {
+    let kept = read_answers(&study.project.predictions(), place).map_err(|error| failed(&error))?;
+    if rows.iter().any(|row| row.checkpoint_hash.as_deref() != Some(kept.checkpoint())) {
         return Err(failed(&"of another checkpoint than the rows"));
     }
-    if kept.items == items { Ok(()) } else { Err(failed(&"not what the checkpoint answers now")) }
+    let is_same = match &kept {
+        Answers::Labels(kept) => kept.items == measured.predictions,
+        Answers::Boxes(kept) => measured.boxes.as_ref().is_some_and(|boxes| kept.boxes.agree(boxes)),
+    };
+    if is_same { Ok(()) } else { Err(failed(&"not what the checkpoint answers now")) }
 }
 
 /// The file, fetched from the hub only if it is to be measured.

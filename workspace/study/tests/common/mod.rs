@@ -153,6 +153,7 @@ impl Experiment for Numbers {
             engine: None,
             values: vec![main, digit, time],
             predictions: (0..3).map(name).collect(),
+            boxes: None,
             summary: format!("worth {value}"),
         })
     }
