@@ -56,7 +56,11 @@ fn sentence(chart: &Chart) -> String {
     let ends = chart.series.iter().filter_map(|series| {
         let (low, high) = (series.points.iter().min_by(by_x)?, series.points.iter().max_by(by_x)?);
         let name = &series.name;
-        Some(format!("{name} from {:.1}{unit} at {:.1} to {:.1}{unit} at {:.1}", low.y, low.x, high.y, high.x))
+        let at = |point: &Point| format!("{:.1}{unit} at {:.1}", point.y, point.x);
+        Some(match low.x == high.x {
+            true => format!("{name} {}", at(low)),
+            false => format!("{name} from {} to {}", at(low), at(high)),
+        })
     });
     let ends = ends.collect::<Vec<_>>().join(", ");
     format!("{}: {} against {}; {ends}.", chart.title, chart.y.words, chart.x.words)
