@@ -32,6 +32,8 @@ impl Colours {
                     .map(|series| series.name.to_lowercase())
                     .collect(),
                 Part::Drawing(drawing) => drawing.stacks.iter().map(|stack| stack.family.to_lowercase()).collect(),
+                // The first are what is there, and no family.
+                Part::Pictures(pictures) => pictures.series.iter().skip(1).map(|name| name.to_lowercase()).collect(),
                 _ => continue,
             };
             order.extend(names.iter().filter(|name| !order.contains(name)).cloned().collect::<BTreeSet<_>>());

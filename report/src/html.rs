@@ -56,7 +56,7 @@ impl Shown<'_> {
                     tables += 1;
                     name = format!("{}.table-{tables}", self.section.name);
                 }
-                Part::Figure(_) | Part::Drawing(_) | Part::Curves(_) => {
+                Part::Figure(_) | Part::Drawing(_) | Part::Curves(_) | Part::Pictures(_) => {
                     of_part = pictures.next().map_or(&[], Vec::as_slice)
                 }
                 Part::Prose(_) | Part::Notes(_) => {}

@@ -8,6 +8,7 @@ mod error;
 mod html;
 mod markdown;
 mod origins;
+mod pictures;
 mod plot;
 mod splice;
 
@@ -57,6 +58,7 @@ pub fn build(content: &Content<'_>) -> Result<Report, ReportError> {
             Part::Figure(figure) => Some(plot::draw_all(figure, &colours)),
             Part::Drawing(drawing) => Some(Ok(vec![drawing::draw(drawing, &colours)])),
             Part::Curves(curves) => Some(Ok(curves::draw_all(curves))),
+            Part::Pictures(pictures) => Some(Ok(pictures::draw_all(pictures, &colours))),
             _ => None,
         });
         shown.push(Shown { section, pictures: pictures.collect::<Result<_, _>>()? });

@@ -1,6 +1,6 @@
 //! The report as markdown, for a code host.
 
-use sandglass_study::{Curves, Drawing, Figure, Part, Section, escape};
+use sandglass_study::{Curves, Drawing, Figure, Part, Pictures, Section, escape};
 
 use crate::html::{Piece, Shown};
 
@@ -33,7 +33,8 @@ pub(crate) fn page(title: &str, sections: &[Shown<'_>], problems: &[String]) -> 
                 Part::Table(table) => text.push_str(&table.markdown()),
                 Part::Figure(Figure { caption, .. })
                 | Part::Drawing(Drawing { caption, .. })
-                | Part::Curves(Curves { caption, .. }) => {
+                | Part::Curves(Curves { caption, .. })
+                | Part::Pictures(Pictures { caption, .. }) => {
                     for picture in pictures {
                         text.push_str(&format!("![{}]({})\n", escape(&picture.label), picture.file));
                     }

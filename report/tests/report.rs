@@ -6,7 +6,8 @@ use std::path::Path;
 use sandglass_report::{Content, Report, ReportError, build, drift, write};
 use sandglass_study::claim::Verdict;
 use sandglass_study::{
-    Axis, Chart, Curves, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Record, Section, Series, Stack, Table,
+    Axis, Chart, Curves, Drawing, Entry, Figure, Layer, Mark, MarkedBox, Panel, Part, Photo, Pictures, Point, Record,
+    Section, Series, Stack, Table,
 };
 
 fn axis(label: &str, words: &str, unit: &str) -> Axis {
@@ -221,6 +222,37 @@ fn curves_are_drawn_point_by_point() {
     assert!(!report.figures[2].1.contains("polyline") && report.figures.iter().all(|(_, svg)| !svg.contains("NaN")));
     assert!(report.html.contains("<figure class=\"curves\">") && report.html.contains("Each on its own."));
     assert!(report.markdown.contains("(path-loop.svg)") && report.markdown.contains("Each on its own."));
+}
+
+/// Whose box it is can be told without colour, and what is shown without eyes.
+#[test]
+fn photographs_have_their_boxes_drawn_over_them() {
+    let marked =
+        |series: usize, label: &str| MarkedBox { series, label: label.into(), bounds: [10.0, 20.0, 50.0, 80.0] };
+    let photo = Photo {
+        name: "0".into(),
+        title: "a<b>.jpg".into(),
+        words: "a.jpg: there is dog; \"one\" finds cat.".into(),
+        jpeg: b"\xff\xd8\xff jpeg".to_vec(),
+        side: 80.0,
+        boxes: vec![marked(0, "dog"), marked(1, "cat & dog"), marked(2, "dog 80 %")],
+    };
+    let series = ["what is there", "one", "two"].map(String::from).to_vec();
+    let (name, caption) = ("seen".into(), "From a set: drawn by hand.".into());
+    let pictures = Part::Pictures(Pictures { name, caption, series, photos: vec![photo] });
+    let section = Section { name: "s".into(), parts: vec![pictures], ..Section::default() };
+    let content = Content { title: "Seen", sections: &[section], problems: &[], records: &BTreeMap::new() };
+    let report = build(&content).unwrap();
+    let (file, svg) = &report.figures[0];
+    assert_eq!(file, "seen-0.svg");
+    // Three times as large as the box's units.
+    assert_eq!(svg.matches("<rect x=\"30.0\" y=\"60.0\" width=\"120.0\" height=\"180.0\"").count(), 6);
+    let drawn = |stroke: &str| svg.matches(&format!("stroke-width=\"2\" stroke-dasharray=\"{stroke}\"")).count();
+    assert_eq!(["", "7 4", "1.5 4"].map(drawn), [1, 1, 1]);
+    assert!(svg.contains("href=\"data:image/jpeg;base64,/9j/IGpwZWc=\""), "{svg}");
+    assert!(svg.contains("a&lt;b&gt;.jpg") && svg.contains(">cat &amp; dog</text>"));
+    assert!(report.html.contains("<figure class=\"pictures\">") && report.html.contains("finds cat.\""));
+    assert!(report.markdown.contains("(seen-0.svg)") && report.markdown.contains("drawn by hand."));
 }
 
 /// A number opens its row; several rows open as a list of which each opens in turn; what has no rows does not open.

@@ -49,6 +49,8 @@ pub struct Heads {
 pub struct Setup {
     /// `embedded`, or years of a devkit, whose lists are joined for training; the first is scored.
     pub data: Vec<String>,
+    /// Whose images they are, in words.
+    pub source: String,
     pub train: Split,
     pub score: Split,
     /// Height and width of the input.
@@ -149,6 +151,16 @@ pub struct Cell {
 pub enum Work {
     Train { on: Split, start: Start, recipe: Box<Recipe> },
     Score(GivenDetector),
+}
+
+impl Work {
+    /// What a training starts from; None of what is not trained here.
+    pub(crate) fn start(&self) -> Option<&Start> {
+        match self {
+            Self::Train { start, .. } => Some(start),
+            Self::Score(_) => None,
+        }
+    }
 }
 
 impl Cell {

@@ -42,7 +42,6 @@ fn image(name: String, of: &ScoredImage) -> DetectedImage {
 }
 
 /// As it was scored.
-#[cfg(test)]
 pub(crate) fn scored(of: &DetectedImage) -> ScoredImage {
     let truth = |of: &TrueBox| Truth { class: of.class as usize, bbox: of.bounds, difficult: of.difficult };
     let found = |of: &FoundBox| Detection { class: of.class as usize, score: of.score, bbox: of.bounds };

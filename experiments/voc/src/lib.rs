@@ -9,6 +9,7 @@ mod cell;
 mod kept;
 mod measure;
 mod paired;
+mod seen;
 mod table;
 
 use std::path::Path;

@@ -6,7 +6,8 @@ use sandglass_study::paper::{LEGEND, PaperTable};
 use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
 use serde_json::json;
 
-use crate::paired::{Lead, leads, table as leads_table};
+use crate::paired::{Lead, Score, leads, leads_table, scores, scores_table};
+use crate::seen::{Seen, Shown, seen};
 use crate::{Cell, Detector, Voc, Work};
 
 /// Where MobileNetV2's paper counts heads.
@@ -22,24 +23,30 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
     let columns = columns(results);
     let mut parts =
         vec![Part::Table(overview(results, &paper, &columns)?), Part::Notes(notes(results, &paper, &columns))];
-    let mut all = Vec::new();
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
     for scale in &results.scales {
-        let leads = leads(scale, &results.design.detectors);
-        let by_class = by_class(scale, &results.design.detectors);
-        if leads.is_empty() && by_class.is_none() {
-            continue;
-        }
+        let detectors = &results.design.detectors;
+        let (scores, leads, shown) = (scores(scale, detectors), leads(scale, detectors), shown(scale, detectors));
+        let Some(images) = scores.first().map(|score| score.images) else { continue };
         let synthetic = if scale.profile.synthetic { " (synthetic)" } else { "" };
         parts.push(Part::Heading(format!("{}{synthetic}", scale.profile.title)));
-        if let Some(first) = leads.first() {
+        parts.push(Part::Table(scores_table(&scores)));
+        if !leads.is_empty() {
             parts.push(Part::Table(leads_table(&leads)));
-            parts.push(Part::Notes(vec![format!(
-                "On the same {} images, with bootstrap intervals over images that are drawn anew, alike for both; seeds are averaged.",
-                first.images
-            )]));
         }
-        parts.extend(by_class.map(Part::Table));
-        all.push((scale.profile.name.clone(), leads));
+        parts.push(Part::Notes(vec![format!(
+            "On the same {images} images. Intervals of 95 % are over images that are drawn anew, alike for all detectors; where \
+             there are several seeds, together with that over seeds, by Student's t. Seeds are averaged, and compared pair by pair."
+        )]));
+        parts.extend(by_class(&shown).map(Part::Table));
+        let Seen { curves, pictures, notes, problems: unusable } = seen(&results.experiment.project, scale, &shown);
+        parts.extend(curves.map(Part::Figure));
+        parts.extend(pictures.map(Part::Pictures));
+        if !notes.is_empty() {
+            parts.push(Part::Notes(notes));
+        }
+        problems.extend(unusable);
+        all.push((scale.profile.name.clone(), scores, leads));
     }
     let (heads, counts) = heads(results)?;
     parts.push(Part::Heading("What heads cost".to_owned()));
@@ -47,7 +54,7 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
     let of_heads = PaperTable::find(HEADS)?;
     parts.push(Part::Notes(vec![of_heads.origin(), of_heads.notes]));
     parts.push(Part::Prose(results.head.analysis.clone()));
-    Ok(Section { parts, counts, data: data(results, &columns, &all), ..Section::default() })
+    Ok(Section { parts, counts, problems, data: data(results, &columns, &all), ..Section::default() })
 }
 
 /// A scale and a start of training.
@@ -157,20 +164,24 @@ fn notes(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) -> 
     notes
 }
 
-/// Average precision of each class: detectors of the first run, seeds averaged. None without a row.
-fn by_class(scale: &Scale<'_, Voc>, detectors: &[Detector]) -> Option<Table> {
+/// Of one recipe, detectors that started as the first did, and those from elsewhere; each with its cells that have a score.
+fn shown<'a>(scale: &'a Scale<'a, Voc>, detectors: &'a [Detector]) -> Vec<Shown<'a>> {
     let trained = |result: &&CellResult<'_, Cell>| matches!(result.cell.work, Work::Train { .. });
-    let first = scale.cells.iter().find(trained).map(|result| result.cell);
-    let of = |detector: &Detector| -> Vec<&CellResult<'_, Cell>> {
-        let is_here = |result: &&CellResult<'_, Cell>| {
-            let cell = result.cell;
-            let is_first = first.is_some_and(|first| (&first.name, &first.variation) == (&cell.name, &cell.variation));
-            cell.network == detector.network && (is_first || matches!(cell.work, Work::Score(_)))
-        };
-        scale.cells.iter().filter(is_here).filter(|result| result.value("map").is_some()).collect()
+    // Of a search no recipe is the one to be shown.
+    let first = scale.cells.iter().find(trained).map(|result| result.cell).filter(|cell| cell.variation.is_none());
+    let is_here = |result: &&CellResult<'_, Cell>| match &result.cell.work {
+        Work::Score(_) => true,
+        work @ Work::Train { .. } => first.is_some_and(|first| first.work.start() == work.start()),
     };
-    let shown: Vec<(&Detector, Vec<&CellResult<'_, Cell>>)> =
-        detectors.iter().map(|detector| (detector, of(detector))).filter(|(_, cells)| !cells.is_empty()).collect();
+    let here = || scale.cells.iter().filter(is_here).filter(|result| result.value("map").is_some());
+    let of = |detector: &'a Detector| {
+        (detector, here().filter(|result| result.cell.network == detector.network).collect::<Vec<_>>())
+    };
+    detectors.iter().map(of).filter(|(_, cells)| !cells.is_empty()).collect()
+}
+
+/// Average precision of each class, seeds averaged. None without a row.
+fn by_class(shown: &[Shown<'_>]) -> Option<Table> {
     let (_, cells) = shown.first()?;
     let classes: Vec<&str> = cells.first()?.rows.iter().filter_map(|row| row.part.as_deref()).collect();
     let headings = shown.iter().map(|(detector, _)| (format!("AP, {} (%)", detector.title), true));
@@ -233,12 +244,13 @@ fn heads(results: &Results<'_, Voc>) -> Result<(Table, Vec<Count>), StudyError> 
     Ok((table, counts))
 }
 
-fn data(results: &Results<'_, Voc>, columns: &[Column], leads: &[(String, Vec<Lead>)]) -> serde_json::Value {
+fn data(results: &Results<'_, Voc>, columns: &[Column], sure: &[(String, Vec<Score>, Vec<Lead>)]) -> serde_json::Value {
     let of_detector = |(at, detector): (usize, &Detector)| {
         let of = |column: &Column| json!({"scale": column.heading, "map": column.outcomes[at]});
         json!({"network": detector.network, "ours": columns.iter().map(of).collect::<Vec<_>>()})
     };
     let detectors: Vec<_> = results.design.detectors.iter().enumerate().map(of_detector).collect();
-    let leads: Vec<_> = leads.iter().map(|(scale, of)| json!({"scale": scale, "leads": of})).collect();
-    json!({"study": results.head.name, "detectors": detectors, "leads": leads})
+    let of_scale = |(scale, scores, leads): &(String, Vec<Score>, Vec<Lead>)| json!({"scale": scale, "scores": scores, "leads": leads});
+    let sure: Vec<_> = sure.iter().map(of_scale).collect();
+    json!({"study": results.head.name, "detectors": detectors, "leads": sure})
 }

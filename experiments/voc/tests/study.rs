@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sandglass_ledger::{Detections, Ledger, read_detections};
-use sandglass_study::{Build, Experiment, Project, RunArgs, Shelf, StudyFile, hash};
+use sandglass_study::{Build, Experiment, Part, Pictures, Project, RunArgs, Section, Shelf, StudyFile, hash};
 use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
 use tempfile::TempDir;
 
@@ -102,13 +102,53 @@ fn a_detector_is_trained_scored_and_told() {
         // From scratch: of data, and of nothing else.
         assert!(map.made_from.as_ref().is_some_and(|from| from.len() == 64), "{:?}", map.made_from);
     }
-    let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(1));
-    let section = shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).unwrap().section().unwrap();
-    let text = serde_json::to_string(&section.parts).unwrap();
+    let told = section(&folder);
+    let text = serde_json::to_string(&told.parts).unwrap();
     // Printed, counted, and measured.
     for expected in ["71.7", "3,425,988", "14,776,629", "1.25", "(n=1)", "200 images", "drawn anew"] {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
+    let figure = told.parts.iter().find_map(|part| if let Part::Figure(figure) = part { Some(figure) } else { None });
+    for (series, map) in figure.unwrap().charts[0].series.iter().zip(of("map")) {
+        let eleven: Vec<f64> = series.points.iter().step_by(2).map(|point| point.y).collect();
+        assert_eq!((series.points.len(), eleven.len()), (21, 11));
+        assert!((eleven.iter().sum::<f64>() / 11.0 - map.value.unwrap()).abs() < 1e-9, "{}", series.name);
+    }
+    let pictures = pictures(&told).unwrap();
+    assert_eq!(pictures.series, ["what is there", "MobileNetV2", "MobileNeXt"]);
+    assert_eq!(pictures.photos.len(), 5);
+    for photo in &pictures.photos {
+        let boxes = |series| photo.boxes.iter().filter(|of| of.series == series).count();
+        assert!(boxes(0) >= 1 && boxes(1) <= boxes(0) && boxes(2) <= boxes(0), "{}", photo.words);
+        assert!(photo.jpeg.starts_with(&[0xff, 0xd8]) && photo.jpeg.len() < 20_000);
+    }
+    assert!(pictures.caption.contains("shapes drawn by code"));
+
+    // What fits no row is told and not drawn; what was never kept is said.
+    let kept = folder.path().join("results/predictions/voc/smoke/ssdlite_mobilenext-w0.35-s0-shapes.parquet");
+    let other = kept.with_file_name("ssdlite_mobilenetv2-w0.35-s0-shapes.parquet");
+    fs::copy(&other, &kept).unwrap();
+    let told = section(&folder);
+    assert!(told.problems.iter().any(|problem| problem.contains("of another checkpoint")), "{:?}", told.problems);
+    assert_eq!(pictures_of(&told), 0);
+    fs::remove_file(&kept).unwrap();
+    let told = section(&folder);
+    let text = serde_json::to_string(&told.parts).unwrap();
+    assert!(text.contains("ssdlite_mobilenext-w0.35-s0-shapes: measured before detections were kept"), "{text}");
+    assert_eq!((told.problems.len(), pictures_of(&told)), (0, 0));
+}
+
+fn section(folder: &TempDir) -> Section {
+    let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(1));
+    shelf.find(folder.path().join("experiments/voc").to_str().unwrap()).unwrap().section().unwrap()
+}
+
+fn pictures(section: &Section) -> Option<&Pictures> {
+    section.parts.iter().find_map(|part| if let Part::Pictures(pictures) = part { Some(pictures) } else { None })
+}
+
+fn pictures_of(section: &Section) -> usize {
+    pictures(section).map_or(0, |pictures| pictures.photos.len())
 }
 
 #[test]

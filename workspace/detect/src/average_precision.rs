@@ -66,18 +66,23 @@ impl Curve {
         points
     }
 
-    /// The mean of the best precision at recalls of 0, 1/steps, ... 1 or more, compared as the official evaluations do: in f64,
-    /// where three tenths are a hair more than 3/10, and six and seven too. A class of 10 n objects feels it: published figures
-    /// are made like that.
-    fn interpolated(&self, steps: usize) -> Option<f64> {
+    /// The best precision at recalls of 0, 1/steps, ... 1 or more, compared as the official evaluations do: in f64, where three
+    /// tenths are a hair more than 3/10, and six and seven too. A class of 10 n objects feels it: published figures are made
+    /// like that. None where there is nothing to find.
+    pub fn best_precisions(&self, steps: usize) -> Option<Vec<f64>> {
         let points = self.envelope();
         let at = |step: usize| {
             let threshold = step as f64 * (1.0 / steps as f64);
             let reached = points.iter().find(|point| point.recall >= threshold);
             reached.map_or(0.0, |point| point.precision)
         };
-        let sum = (0..=steps).map(at).fold(0.0, |sum, precision| sum + precision);
-        (self.positives > 0).then(|| sum / (steps + 1) as f64)
+        (self.positives > 0).then(|| (0..=steps).map(at).collect())
+    }
+
+    /// Their mean.
+    fn interpolated(&self, steps: usize) -> Option<f64> {
+        let sum = self.best_precisions(steps)?.into_iter().fold(0.0, |sum, precision| sum + precision);
+        Some(sum / (steps + 1) as f64)
     }
 }
 

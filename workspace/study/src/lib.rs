@@ -42,7 +42,8 @@ pub use project::Project;
 pub use provenance::{Build, Record};
 pub use results::{CellResult, Results, Scale};
 pub use section::{
-    Axis, Chart, Curves, DASH, Drawing, Entry, Figure, Layer, Mark, Panel, Part, Point, Section, Series, Stack,
+    Axis, Chart, Curves, DASH, Drawing, Entry, Figure, Layer, Mark, MarkedBox, Panel, Part, Photo, Pictures, Point,
+    Section, Series, Stack,
 };
 pub use shelf::{Shelf, Study, StudyEntry, main};
 pub use shown::{Lost, Shown, disagreeing_predictions};

@@ -50,6 +50,7 @@ pub enum Part {
     Figure(Figure),
     Drawing(Drawing),
     Curves(Curves),
+    Pictures(Pictures),
 }
 
 /// One cell of a table: a text, and where it comes from.
@@ -223,4 +224,39 @@ pub struct Panel {
     pub words: String,
     /// Points (x, y) in the order in which they are joined; each curve is thicker than the one before it.
     pub curves: Vec<Vec<[f64; 2]>>,
+}
+
+/// Photographs with boxes on them, a small panel each, with one caption.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pictures {
+    /// Its files are called after it.
+    pub name: String,
+    pub caption: String,
+    /// Whose boxes they are: the first are what is there, in white and drawn through; the second's are dashed, the third's
+    /// dotted, in their colours.
+    pub series: Vec<String>,
+    pub photos: Vec<Photo>,
+}
+
+/// A square photograph.
+#[derive(Clone, Debug, Serialize)]
+pub struct Photo {
+    /// What its file is called, after the pictures.
+    pub name: String,
+    pub title: String,
+    /// What it shows, for those who cannot see it.
+    pub words: String,
+    pub jpeg: Vec<u8>,
+    /// The boxes' units along a side.
+    pub side: f64,
+    pub boxes: Vec<MarkedBox>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MarkedBox {
+    /// By place among the series.
+    pub series: usize,
+    pub label: String,
+    /// Left, top, right and bottom edge from the photograph's upper left corner; they may lie outside.
+    pub bounds: [f64; 4],
 }

@@ -225,7 +225,7 @@ fn text(section: &Section) -> String {
                 text.push('\n');
                 notes.iter().for_each(|note| text.push_str(&format!("{note}\n")));
             }
-            Part::Prose(_) | Part::Figure(_) | Part::Drawing(_) | Part::Curves(_) => {}
+            Part::Prose(_) | Part::Figure(_) | Part::Drawing(_) | Part::Curves(_) | Part::Pictures(_) => {}
         }
     }
     text

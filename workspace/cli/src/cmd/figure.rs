@@ -45,6 +45,7 @@ fn figures(section: &Section) -> Vec<String> {
     let names = section.parts.iter().flat_map(|part| match part {
         Part::Figure(figure) => figure.charts.iter().map(|chart| of_panel(&figure.name, &chart.name)).collect(),
         Part::Curves(curves) => curves.panels.iter().map(|panel| of_panel(&curves.name, &panel.name)).collect(),
+        Part::Pictures(pictures) => pictures.photos.iter().map(|photo| of_panel(&pictures.name, &photo.name)).collect(),
         Part::Drawing(drawing) => vec![format!("{}.svg", drawing.name)],
         _ => Vec::new(),
     });
