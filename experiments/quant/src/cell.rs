@@ -1,9 +1,9 @@
-//! Cells: a network, where its checkpoint comes from, and a scheme.
+//! Cells: a network, where its checkpoint comes from, and a scheme; or the times of all networks by all schemes.
 
 use std::fmt;
 
 use sandglass_data::Protocol;
-use sandglass_lab::{Given, Variant};
+use sandglass_lab::{Given, Latency, LatencySetup, NamedScheme, Subject, Variant};
 use sandglass_models::NetworkConfig;
 use sandglass_quant::Scheme;
 use sandglass_study::{Axes, StudyError};
@@ -31,9 +31,11 @@ pub struct Design {
     pub noise_images: usize,
     /// The scheme by which each layer is left out in turn.
     pub leave_one_out: String,
+    /// Schemes that are timed beside f32.
+    pub timed: Vec<NamedScheme>,
 }
 
-/// One scale: checkpoints that another study keeps, or given ones.
+/// One scale: checkpoints that another study keeps, or given ones; or what is timed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Setup {
@@ -51,6 +53,9 @@ pub struct Setup {
     /// Widths at which each layer is left out in turn.
     pub leave_one_out: Vec<f64>,
     pub given: Vec<GivenNet>,
+    /// Widths at which networks are timed.
+    pub timed: Vec<f64>,
+    pub latency: Option<LatencySetup>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -73,9 +78,17 @@ pub struct GivenNet {
     pub evaluation: Protocol,
 }
 
-/// A checkpoint under a scheme. As JSON it is what its hash is made of.
+/// As JSON, what its hash is made of.
 #[derive(Clone, Debug, Serialize)]
-pub struct Cell {
+#[serde(untagged)]
+pub enum Cell {
+    Scored(Box<Scored>),
+    Timed(Latency),
+}
+
+/// A checkpoint under a scheme.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scored {
     #[serde(flatten)]
     pub network: NetworkConfig,
     pub source: Source,
@@ -112,25 +125,56 @@ pub enum Source {
 }
 
 impl Cell {
-    /// The cell of the study that keeps its checkpoint.
-    pub fn kept_cell(&self) -> String {
-        format!("{}-w{:?}-s{}", self.network, self.network.width, self.seed)
+    pub fn scored(&self) -> Option<&Scored> {
+        match self {
+            Self::Scored(cell) => Some(cell),
+            Self::Timed(_) => None,
+        }
+    }
+
+    pub fn timed(&self) -> Option<&Latency> {
+        match self {
+            Self::Scored(_) => None,
+            Self::Timed(cell) => Some(cell),
+        }
     }
 }
 
 impl fmt::Display for Cell {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Source::Kept(_) => write!(f, "{}-{}", self.kept_cell(), self.scheme_name)?,
-            Source::Given { name, .. } => {
-                write!(f, "{}-w{:?}-{name}-{}", self.network, self.network.width, self.scheme_name)?;
-            }
+        match self {
+            Self::Scored(cell) => cell.fmt(f),
+            Self::Timed(cell) => cell.fmt(f),
         }
-        if self.shows_images { write!(f, "-c{}", self.images) } else { Ok(()) }
     }
 }
 
 impl Axes for Cell {
+    fn axes(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Scored(cell) => cell.axes(),
+            Self::Timed(cell) => cell.axes(),
+        }
+    }
+
+    fn dataset(&self) -> String {
+        match self {
+            Self::Scored(cell) => cell.data.clone(),
+            Self::Timed(cell) => cell.dataset(),
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        self.scored().map_or(0, |cell| cell.seed)
+    }
+}
+
+impl Scored {
+    /// The cell of the study that keeps its checkpoint.
+    pub fn kept_cell(&self) -> String {
+        format!("{}-w{:?}-s{}", self.network, self.network.width, self.seed)
+    }
+
     fn axes(&self) -> Vec<(&'static str, String)> {
         let source = match &self.source {
             Source::Kept(from) => from,
@@ -144,18 +188,47 @@ impl Axes for Cell {
             ("checkpoint", source.clone()),
         ]
     }
+}
 
-    fn dataset(&self) -> String {
-        self.data.clone()
-    }
-
-    fn seed(&self) -> u64 {
-        self.seed
+impl fmt::Display for Scored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.source {
+            Source::Kept(_) => write!(f, "{}-{}", self.kept_cell(), self.scheme_name)?,
+            Source::Given { name, .. } => {
+                write!(f, "{}-w{:?}-{name}-{}", self.network, self.network.width, self.scheme_name)?;
+            }
+        }
+        if self.shows_images { write!(f, "-c{}", self.images) } else { Ok(()) }
     }
 }
 
-/// The cells of a profile: network by network and seed by seed, f32 first.
+/// The cells of a profile: network by network and seed by seed, f32 first; then times.
 pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyError> {
+    let mut cells: Vec<Cell> = scored(design, setup)?.into_iter().map(|cell| Cell::Scored(Box::new(cell))).collect();
+    if let Some(latency) = &setup.latency {
+        cells.extend(latency.cells(&subjects(design, setup))?.into_iter().map(Cell::Timed));
+    }
+    match (cells.is_empty(), setup.timed.is_empty() == setup.latency.is_none()) {
+        (true, _) => Err(StudyError::refused("needs checkpoints of another study, given ones, or latency")),
+        (_, false) => Err(StudyError::refused("timed and latency: one needs the other")),
+        _ => Ok(cells),
+    }
+}
+
+/// What is timed: network by network, f32 before its schemes.
+fn subjects(design: &Design, setup: &Setup) -> Vec<Subject> {
+    let mut subjects = Vec::new();
+    for Variant { network, .. } in &design.networks {
+        for &width in &setup.timed {
+            let float = Subject::new(network, width);
+            let quantised = design.timed.iter().map(|of| Subject { scheme: Some(of.clone()), ..float.clone() });
+            subjects.extend(std::iter::once(float.clone()).chain(quantised));
+        }
+    }
+    subjects
+}
+
+fn scored(design: &Design, setup: &Setup) -> Result<Vec<Scored>, StudyError> {
     let mut cells = Vec::new();
     match (&setup.checkpoints, setup.given.is_empty()) {
         (Some(from), true) => {
@@ -172,7 +245,7 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
                     let is_first = kept.seeds.first() == Some(&seed);
                     for &width in kept.widths.iter().filter(|_| kept.seeds.contains(&seed)) {
                         let leave_one_out = is_first && setup.leave_one_out.contains(&width);
-                        let base = Cell { seed, ..blank(setup, network, width, Source::Kept(from.clone()))? };
+                        let base = Scored { seed, ..blank(setup, network, width, Source::Kept(from.clone()))? };
                         schemes(design, &base, is_first, leave_one_out, &mut cells)?;
                     }
                 }
@@ -181,7 +254,7 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
         (None, false) => {
             for GivenNet { name, checkpoint, same_padding, evaluation } in &setup.given {
                 let source = Source::Given { name: name.clone(), checkpoint: checkpoint.clone() };
-                let base = Cell {
+                let base = Scored {
                     data: checkpoint.data.clone(),
                     evaluation: evaluation.clone(),
                     same_padding: *same_padding,
@@ -190,7 +263,10 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
                 schemes(design, &base, true, false, &mut cells)?;
             }
         }
-        _ => return Err(StudyError::refused("needs either checkpoints of another study, or given ones")),
+        (None, true) => {}
+        (Some(_), false) => {
+            return Err(StudyError::refused("needs either checkpoints of another study, or given ones"));
+        }
     }
     Ok(cells)
 }
@@ -198,17 +274,17 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
 /// All schemes of one checkpoint: all of them at the first seed.
 fn schemes(
     design: &Design,
-    base: &Cell,
+    base: &Scored,
     is_first: bool,
     leave_one_out: bool,
-    cells: &mut Vec<Cell>,
+    cells: &mut Vec<Scored>,
 ) -> Result<(), StudyError> {
     cells.push(base.clone());
-    let quantised = |name: &str, images: usize| -> Result<Cell, StudyError> {
+    let quantised = |name: &str, images: usize| -> Result<Scored, StudyError> {
         let is_plain = is_first && design.plain.iter().any(|plain| plain == name) && images == design.calibration;
         let scheme = Scheme::built_in(name).map_err(StudyError::refused)?;
         scheme.check().map_err(StudyError::refused)?;
-        Ok(Cell {
+        Ok(Scored {
             scheme: Some(scheme),
             images,
             noise_images: if is_plain { design.noise_images } else { 0 },
@@ -236,13 +312,13 @@ fn schemes(
 }
 
 /// A checkpoint in f32.
-fn blank(setup: &Setup, network: &str, width: f64, source: Source) -> Result<Cell, StudyError> {
+fn blank(setup: &Setup, network: &str, width: f64, source: Source) -> Result<Scored, StudyError> {
     let config: NetworkConfig = network.parse().map_err(StudyError::refused)?;
     let stem_stride = setup.stem_stride.unwrap_or(config.stem_stride);
     let network = NetworkConfig { width, classes: setup.classes, stem_stride, ..config };
     network.build().and_then(|graph| graph.cost(setup.input, setup.input)).map_err(StudyError::refused)?;
     setup.evaluation.check().map_err(StudyError::refused)?;
-    Ok(Cell {
+    Ok(Scored {
         network,
         source,
         input: setup.input,

@@ -8,14 +8,19 @@ use sandglass_ops::Runtime;
 use sandglass_quant::{Calibration, Facts, Images, Model, Net, Scheme, bytes, leave_one_out, noise};
 use sandglass_study::{Artefact, CellError, Facts as DataFacts, Measurement, Value, tell};
 
-use crate::Cell;
+use crate::Scored;
 
 /// The loops of `workspace/quant`, which are not those that train.
 const ENGINE: &str = "quant";
 /// All cells of a profile are calibrated on the same images.
 const SEED: u64 = 0;
 
-pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact, engine: Option<&str>) -> Result<Measurement, CellError> {
+pub(crate) fn measure(
+    lab: &Lab,
+    cell: &Scored,
+    file: &Artefact,
+    engine: Option<&str>,
+) -> Result<Measurement, CellError> {
     if let Some(other) = engine.filter(|engine| *engine != ENGINE) {
         return Err(CellError::Skipped(format!("engine {other} scored it, and this study has it not")));
     }
@@ -96,7 +101,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact, engine: Option<&s
     })
 }
 
-fn facts(cell: &Cell, scheme: &Scheme, calibrated_on: usize) -> Facts {
+fn facts(cell: &Scored, scheme: &Scheme, calibrated_on: usize) -> Facts {
     Facts {
         network: cell.network.to_string(),
         width: cell.network.width,

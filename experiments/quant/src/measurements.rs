@@ -5,12 +5,12 @@ use sandglass_ledger::{Row, Status};
 use sandglass_study::{CellResult, Entry, Mark, Results, Scale};
 
 use crate::paired::{Interval, Right, drop};
-use crate::{Cell, Quant, Source};
+use crate::{Cell, Quant, Scored, Source};
 
 /// What was measured of one cell.
 pub(crate) struct Measured<'a> {
     result: &'a CellResult<'a, Cell>,
-    pub cell: &'a Cell,
+    pub cell: &'a Scored,
     /// Empty where the predictions are not at hand.
     pub right: Right,
 }
@@ -22,6 +22,8 @@ pub(crate) struct Measurements<'a> {
     pub synthetic: bool,
     pub name: &'a str,
     pub open: (usize, usize),
+    /// It is not times alone.
+    pub scores: bool,
     pub cells: Vec<Measured<'a>>,
 }
 
@@ -70,8 +72,8 @@ impl<'a> Measured<'a> {
         Entry::new(text, Mark::Ours, rows.collect())
     }
 
-    pub fn is_of_same_checkpoint(&self, other: &Cell) -> bool {
-        let key = |cell: &Cell| match &cell.source {
+    pub fn is_of_same_checkpoint(&self, other: &Scored) -> bool {
+        let key = |cell: &Scored| match &cell.source {
             Source::Kept(from) => from.clone(),
             Source::Given { name, .. } => name.clone(),
         };
@@ -83,10 +85,11 @@ impl<'a> Measured<'a> {
 impl<'a> Measurements<'a> {
     pub fn of(results: &Results<'a, Quant>, scale: &'a Scale<'a, Quant>) -> Self {
         let measured = |result: &'a CellResult<'a, Cell>| {
+            let cell = result.cell.scored()?;
             result.row("top1").filter(|row| row.status == Status::Ok)?;
             // What cannot be read is told among the problems, see `unreadable`.
             let right = right(&results.experiment.project, result).ok()?;
-            Some(Measured { result, cell: result.cell, right })
+            Some(Measured { result, cell, right })
         };
         Self {
             title: &scale.profile.title,
@@ -94,6 +97,7 @@ impl<'a> Measurements<'a> {
             synthetic: scale.profile.synthetic,
             name: &scale.profile.name,
             open: scale.open(),
+            scores: scale.cells.iter().any(|result| result.cell.scored().is_some()),
             cells: scale.cells.iter().filter_map(measured).collect(),
         }
     }
@@ -103,7 +107,7 @@ impl<'a> Measurements<'a> {
     }
 
     /// The same checkpoint in f32.
-    pub fn float(&self, of: &Cell) -> Option<&Measured<'a>> {
+    pub fn float(&self, of: &Scored) -> Option<&Measured<'a>> {
         self.cells.iter().find(|other| other.cell.scheme.is_none() && other.is_of_same_checkpoint(of))
     }
 

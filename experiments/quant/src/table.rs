@@ -10,7 +10,7 @@ use crate::cell::F32;
 use crate::figures::figures;
 use crate::measurements::{Measured, Measurements, Pair};
 use crate::paired::{Interval, Unit, difference_of_drops, gap};
-use crate::{Quant, Source};
+use crate::{Quant, Source, latency};
 
 /// The paper's values: its gap in 8 bits, and what each family drops.
 #[derive(Clone, Debug, Serialize)]
@@ -95,9 +95,12 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
             parts.push(Part::Notes(vec![scale.note.to_owned()]));
         }
     }
-    if let Some(published) = published()? {
-        parts.extend(published);
+    parts.extend(published()?);
+    let (real, drawn): (Vec<_>, Vec<_>) = results.scales.iter().partition(|scale| !scale.profile.synthetic);
+    for scale in real.into_iter().chain(drawn) {
+        parts.extend(latency::parts(scale, networks));
     }
+    parts.extend(latency::published()?);
     let orders: Vec<String> = scales.iter().filter_map(|scale| orders(scale, &results.design.plain)).collect();
     if !orders.is_empty() {
         parts.push(Part::Heading("What the drops go with".to_owned()));
@@ -115,7 +118,8 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(figures(&results.head.name, &scales, results.design).into_iter().map(Part::Figure));
-    let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines });
+    let latency = latency::data(results);
+    let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines, "latency": latency });
     Ok(Section { parts, problems: unreadable(&results.experiment.project, results), data, ..Section::default() })
 }
 
@@ -190,7 +194,7 @@ fn answer(paper: Option<&Paper>, words: [&str; 2], lines: &[Line], scales: &[Mea
         .collect();
     let todo: Vec<String> = scales
         .iter()
-        .filter(|scale| !scale.synthetic && scale.open.0 > 0)
+        .filter(|scale| scale.scores && !scale.synthetic && scale.open.0 > 0)
         .map(|scale| format!("{} of {} cells of {}", scale.open.0, scale.open.1, scale.name))
         .collect();
     let ours = match ours.is_empty() {
@@ -399,7 +403,7 @@ fn every(scale: &Measurements) -> Table {
 }
 
 /// What others published of MobileNetV2 and EfficientNet-lite0 in 8 bits.
-fn published() -> Result<Option<[Part; 3]>, StudyError> {
+fn published() -> Result<[Part; 3], StudyError> {
     let paper = PaperTable::find("mobilenetv2_quant_published")?;
     let mut table =
         Table::new([("published by", false), ("scheme", false), ("f32, top-1 (%)", true), ("8 bits, top-1 (%)", true)]);
@@ -411,11 +415,11 @@ fn published() -> Result<Option<[Part; 3]>, StudyError> {
         };
         table.push([text("source_name"), text("scheme"), number("top1_f32_pct"), number("top1_pct")]);
     }
-    Ok(Some([
+    Ok([
         Part::Heading("Published: MobileNetV2 1.0 and EfficientNet-lite0 in 8 bits, all of ImageNet".to_owned()),
         Part::Table(table),
         Part::Notes(vec![format!("{} {}", paper.notes, LEGEND)]),
-    ]))
+    ])
 }
 
 /// How the networks' drops are ordered beside what could explain them; None where too few networks are there.

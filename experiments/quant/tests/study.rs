@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use sandglass_ledger::{Ledger, Status};
-use sandglass_quant_study::{Quant, STUDY};
+use sandglass_ledger::{Ledger, Row, Status};
+use sandglass_quant_study::{Cell, Quant, STUDY};
 use sandglass_study::{Axes, Build, Experiment, Part, Project, RunArgs, Shelf, Study, StudyFile, Verify};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/study.toml");
@@ -13,7 +13,7 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 type File = StudyFile<<Quant as Experiment>::Design, <Quant as Experiment>::Setup>;
 
-fn cells(profile: &str) -> Vec<<Quant as Experiment>::Cell> {
+fn cells(profile: &str) -> Vec<Cell> {
     let file = File::read(Path::new(FILE)).unwrap();
     let setup = &file.profile(Some(profile)).unwrap().setup;
     Quant::new(Some(1), &Build::new("c0ffee", b"lock"), &Project::around(env!("CARGO_MANIFEST_DIR").as_ref()).unwrap())
@@ -56,14 +56,16 @@ fn text(study: &dyn Study) -> String {
 #[test]
 fn every_scale_has_its_cells() {
     // f32, eleven schemes, four observers, two schemes on fewer images: 22 of each network at the first seed.
-    assert_eq!(cells("smoke").len(), 2 * 22);
+    assert_eq!(cells("smoke").len(), 2 * 22 + 1);
     assert_eq!(cells("imagenet-subset").len(), 3 * 22);
     // Further seeds: f32 and two schemes; four of two widths, two of two.
     assert_eq!(cells("imagewoof").len(), 2 * (5 * 22 + (2 * 4 + 2 * 2) * 3));
     let woof = cells("imagewoof");
     assert_eq!(woof[0].to_string(), "mobilenetv2-w0.35-s0-f32");
-    assert!(woof.iter().all(|cell| cell.input == 128 && cell.network.stem_stride == 2));
-    let looked_at: Vec<String> = woof.iter().filter(|cell| cell.leave_one_out).map(ToString::to_string).collect();
+    let scored = |cell: &'_ Cell| cell.scored().cloned();
+    assert!(woof.iter().filter_map(scored).all(|cell| cell.input == 128 && cell.network.stem_stride == 2));
+    let looked_at = woof.iter().filter_map(scored).filter(|cell| cell.leave_one_out);
+    let looked_at: Vec<String> = looked_at.map(|cell| cell.to_string()).collect();
     assert_eq!(
         looked_at,
         [
@@ -74,8 +76,23 @@ fn every_scale_has_its_cells() {
         ]
     );
     let given = &cells("imagenet-subset")[22];
-    assert!(given.same_padding && given.evaluation.std == [0.5; 3], "{given}");
+    let of = given.scored().unwrap();
+    assert!(of.same_padding && of.evaluation.std == [0.5; 3], "{given}");
     assert!(given.axes().contains(&("checkpoint", "tensorflow".to_owned())));
+    let latency = cells("latency");
+    assert_eq!(latency.iter().map(ToString::to_string).collect::<Vec<_>>(), ["latency-t1", "latency-t2"]);
+    let parts: Vec<String> = latency[0].timed().unwrap().subjects.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        parts[..5],
+        [
+            "mobilenetv2-w1.0",
+            "mobilenetv2-w1.0-per-channel",
+            "mobilenetv2-w1.0-per-tensor",
+            "mobilenetv2-w1.0-per-tensor-equalised",
+            "mobilenetv2-w0.5"
+        ]
+    );
+    assert_eq!(parts.len(), 2 * 2 * 4);
 }
 
 /// What decides a number is in the hash; committed rows rest on these.
@@ -164,4 +181,65 @@ fn what_is_not_trained_yet_is_skipped_and_says_how() {
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let row = ledger.cell("quant", "smoke", "mobilenext-w0.35-s0-f32").next().unwrap();
     assert!(row.error.as_deref().unwrap().contains("SHA-256"));
+}
+
+fn run_latency(root: &Path, profile: &str) -> Vec<Row> {
+    let (profile, cell) = (profile.to_owned(), Some("latency-t1".to_owned()));
+    study(root).run(&RunArgs { profile: Some(profile.clone()), cell, again: false, threads: None }).unwrap();
+    Ledger::read(&root.join("results/rows")).cell("quant", &profile, "latency-t1").cloned().collect()
+}
+
+#[test]
+fn schemes_are_timed_beside_f32_in_the_same_rounds() {
+    let folder = project(|text| text);
+    let published = text(study(folder.path()).as_ref());
+    assert!(published.contains("80.3") && !published.contains("latency by scheme"), "{published}");
+    let rows = run_latency(folder.path(), "smoke");
+    assert!(rows.iter().all(|row| row.status == Status::Ok && row.threads == 1), "{rows:?}");
+    let row =
+        |metric: &str, part: &str| rows.iter().find(|row| row.metric == metric && row.part.as_deref() == Some(part));
+    for network in ["mobilenetv2-w0.35", "mobilenext-w0.35"] {
+        let float = row("latency", network).unwrap();
+        assert!(row("to_f32", network).is_none());
+        for scheme in ["per-channel", "per-tensor", "per-tensor-equalised"] {
+            let part = format!("{network}-{scheme}");
+            let (latency, to_f32) = (row("latency", &part).unwrap(), row("to_f32", &part).unwrap());
+            assert!(latency.once && to_f32.once && latency.samples.len() == 5);
+            let ratios: Vec<f64> = latency.samples.iter().zip(&float.samples).map(|(own, of)| own / of).collect();
+            assert_eq!(to_f32.samples, ratios);
+            // A byte for four, and packed weights a byte or two: the plan that runs is that of the integers.
+            let bytes = |part: &str| row("bytes_moved", part).unwrap().value.unwrap();
+            assert!(bytes(&part) < 0.6 * bytes(network) && bytes(&part) == bytes(&format!("{network}-per-channel")));
+        }
+    }
+    let after = text(study(folder.path()).as_ref());
+    assert!(after.contains("synthetic: latency by scheme") && after.contains("a second copy of the first"), "{after}");
+    // A time is no score: the first lines tell what is left of the scoring alone.
+    assert!(after.contains("of imagewoof") && !after.contains("cells of latency)"), "{after}");
+}
+
+#[test]
+fn without_onnx_runtime_times_are_skipped_and_say_what_to_do() {
+    let folder = project(|text| text.replace("input = 224\nthreads = [1, 2]", "input = 32\nthreads = [1]"));
+    let rows = run_latency(folder.path(), "latency");
+    let error = rows[0].error.as_deref().unwrap();
+    assert!(rows[0].status == Status::Skipped && error.contains("make peers"), "{error}");
+    assert!(text(study(folder.path()).as_ref()).contains("skipped"));
+}
+
+#[test]
+fn what_is_not_timed_is_refused() {
+    let refused = |from: &str, to: &str| {
+        let folder = project(|text| {
+            assert!(text.contains(from));
+            text.replace(from, to)
+        });
+        let shelf = Shelf::new(&[STUDY], Build::new("c0ffee", b"lock"), Some(2));
+        let found = shelf.find(folder.path().join("experiments/quant").to_str().unwrap());
+        found.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    let timed = "timed = [\"per-channel\", ";
+    assert!(refused(timed, "timed = [\"per-channel-avx2\", ").contains("emulated"));
+    assert!(refused(timed, "timed = [\"int4\", ").contains("none is called \"int4\""));
+    assert!(refused("timed = [1.0, 0.5]", "timed = []").contains("needs networks"));
 }

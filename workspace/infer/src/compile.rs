@@ -301,6 +301,7 @@ impl<'a> Compiler<'a> {
         let conv = ConvStep {
             weights: Packed::new(self.runtime, &shape, &weights)?,
             shape,
+            groups: unit.conv.groups / conv.groups,
             from,
             scale,
             shift,

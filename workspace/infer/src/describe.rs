@@ -12,7 +12,7 @@ pub struct Line {
     pub operation: String,
     /// Height, width and channels of what it writes.
     pub output: (usize, usize, usize),
-    /// Of convolutions and linear layers.
+    /// Of convolutions and linear layers, as the network has them: those over groups run as over all channels.
     pub madds: u64,
     /// Read and written: maps and packed weights.
     pub bytes: u64,
@@ -36,7 +36,7 @@ impl Plan {
             Op::Average { .. } => "average".to_owned(),
         };
         let area = |conv: &ConvStep| conv.shape.out_height() * conv.shape.out_width();
-        let madds = convs.iter().map(|conv| (area(conv) * conv.shape.weight_len()) as u64).sum();
+        let madds = convs.iter().map(|conv| (area(conv) * conv.shape.weight_len() / conv.groups) as u64).sum();
         let weights: u64 = convs.iter().map(|conv| conv.weights.bytes() as u64).sum();
         // Scratch stays in cache.
         let floats = |place: usize| if self.place(place).is_scratch { 0 } else { self.place(place).image_len() as u64 };

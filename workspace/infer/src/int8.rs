@@ -78,6 +78,8 @@ enum Op {
 
 struct ConvStep {
     shape: ConvShape,
+    /// Over so many groups the network has it: its shape has as many times the work.
+    groups: usize,
     from: usize,
     conv: int8::Conv,
     activation: Activation,
@@ -241,8 +243,8 @@ impl IntPlan {
             Op::Average { .. } => "average".to_owned(),
             Op::MaxPool { shape, .. } => format!("{0}x{0} max-pool /{1}", shape.kernel, shape.stride),
         };
-        let (madds, weights) = op.conv().map_or((0, 0), |ConvStep { shape, conv, .. }| {
-            ((shape.out_height() * shape.out_width() * shape.weight_len()) as u64, conv.bytes() as u64)
+        let (madds, weights) = op.conv().map_or((0, 0), |ConvStep { shape, groups, conv, .. }| {
+            ((shape.out_height() * shape.out_width() * shape.weight_len() / groups) as u64, conv.bytes() as u64)
         });
         let written = if matches!(op, Op::Sums(_)) { 4 * to.len() } else { to.len() };
         let read: usize = op.reads().into_iter().map(|place| self.places[place].len()).sum();
@@ -457,7 +459,7 @@ impl Compiler<'_> {
             true => (layer.conv, Cow::Borrowed(layer.weight.as_slice())),
             false => (layer.conv.ungrouped(), layer.conv.ungroup(&layer.weight)),
         };
-        let Conv { window, input, output, .. } = conv;
+        let Conv { window, input, output, groups } = conv;
         let (height, width) = self.sizes[from.index()];
         // A linear layer is a 1x1 convolution over one pixel.
         let Window { kernel, stride, .. } = window;
@@ -471,6 +473,7 @@ impl Compiler<'_> {
             Node::Conv { unit, .. } => unit.activation,
             _ => Activation::None,
         };
-        Ok(ConvStep { shape, from: self.aliases[from.index()], conv, activation })
+        let groups = layer.conv.groups / groups;
+        Ok(ConvStep { shape, groups, from: self.aliases[from.index()], conv, activation })
     }
 }

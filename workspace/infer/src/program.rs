@@ -54,6 +54,8 @@ pub enum Op {
 /// A convolution and all that its epilogue does.
 pub struct ConvStep {
     pub shape: ConvShape,
+    /// Over so many groups the network has it: its shape has as many times the work.
+    pub groups: usize,
     pub from: usize,
     pub weights: Packed,
     pub scale: Vec<f32>,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sandglass_infer::{InferError, IntPlan};
+use sandglass_infer::{InferError, IntPlan, Line, Options, Plan};
 use sandglass_models::{NetworkConfig, NetworkName, PaddingRule, Weights};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_quant::{Images, Net, Quantised, Scheme, calibrate, quantise};
@@ -89,4 +89,35 @@ fn a_plan_says_what_it_does_and_refuses_what_it_cannot() {
     assert!(IntPlan::new(runtime.clone(), &network, (0, 32)).is_err());
     let saturating = quantised(&config, false, &Scheme { saturate: true, ..Scheme::default() }, 32);
     assert!(matches!(IntPlan::new(runtime, &saturating, (32, 32)), Err(InferError::NotBuilt { .. })));
+}
+
+/// They run as convolutions over all channels, whose zeros are no work of the network's.
+#[test]
+fn convolutions_over_groups_count_as_what_they_are() {
+    let config = NetworkConfig { classes: 7, ..NetworkConfig::new(NetworkName::MobileNeXtSeL) };
+    let (graph, runtime) = (config.build().unwrap(), Arc::new(Runtime::new(1).unwrap()));
+    let madds = |lines: Vec<Line>| lines.iter().map(|line| line.madds).sum::<u64>();
+    let cost = graph.cost(32, 32).unwrap().madds_total;
+    let weights = Weights::zeros(graph.tensors());
+    let float = Plan::new(runtime.clone(), &graph, &weights, (32, 32), Options::default()).unwrap();
+    assert_eq!(madds(float.lines()), cost);
+    let int8 = IntPlan::new(runtime, &quantised(&config, false, &Scheme::default(), 32), (32, 32)).unwrap();
+    assert_eq!(madds(int8.lines()), cost);
+}
+
+/// What the quantisation study's section says of its times.
+#[test]
+fn schemes_that_differ_in_numbers_alone_take_the_same_steps() {
+    let config = NetworkConfig { width: 0.35, classes: 7, ..NetworkConfig::new(NetworkName::MobileNetV2) };
+    let runtime = Arc::new(Runtime::new(1).unwrap());
+    let steps = |scheme: &str| {
+        let network = quantised(&config, false, &Scheme::built_in(scheme).unwrap(), 32);
+        let plan = IntPlan::new(runtime.clone(), &network, (32, 32)).unwrap();
+        (plan.lines(), plan.arena_bytes(), plan.weight_bytes())
+    };
+    let expected = steps("per-channel");
+    for scheme in ["per-tensor", "pointwise-per-tensor", "per-tensor-equalised", "per-tensor-clip"] {
+        assert_eq!(steps(scheme), expected, "{scheme}");
+    }
+    assert_ne!(steps("per-channel-int8-logits"), expected);
 }

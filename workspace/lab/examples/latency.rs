@@ -14,6 +14,7 @@ use sandglass_infer::{InferError, IntPlan, Options, Plan};
 use sandglass_lab::{lively_int8, lively_weights, pixel};
 use sandglass_models::{Graph, NetworkConfig};
 use sandglass_ops::{Isa, Runtime};
+use sandglass_quant::Scheme;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -25,14 +26,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         ["export", network, width, size, out, "int8"] => {
             let (graph, size) = (graph(network, width)?, size.parse()?);
-            let quantised = lively_int8(&graph, size)?;
+            let quantised = lively_int8(&graph, size, &Scheme::default())?;
             std::fs::write(out, sandglass_onnx::encode_int8(network, &quantised, (size, size))?)?;
         }
         ["run", network, width, size, threads, "int8"] => {
             let (graph, size): (_, usize) = (graph(network, width)?, size.parse()?);
             let runtime = Arc::new(Runtime::new(threads.parse()?)?);
             let isa = runtime.isa().name();
-            let mut plan = IntPlan::new(runtime, &lively_int8(&graph, size)?, (size, size))?;
+            let mut plan = IntPlan::new(runtime, &lively_int8(&graph, size, &Scheme::default())?, (size, size))?;
             let image: Vec<f32> = (0..size * size * 3).map(|i| pixel(i, size)).collect();
             let logits = plan.run(&image)?;
             let (arena, peak) = (plan.arena_bytes(), peak_mib());

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sandglass_files::{sha256, sha256_file};
-use sandglass_infer::{Options, Plan};
-use sandglass_models::{Graph, NetworkConfig, Role, Weights};
+use sandglass_ledger::stats::rank_correlation;
 use sandglass_ops::Runtime;
-use sandglass_quant::{Images, Net, QuantError, Quantised, Scheme, quantise};
 use sandglass_study::{
     Again, Artefact, Axes, CellError, CellResult, Facts, Headline, Measurement, Project, StudyError, Value,
 };
-use sandglass_train::initialise;
 use serde::{Deserialize, Serialize};
 
+use crate::Subject;
 use crate::peer::OnnxRuntime;
+use crate::subject::{Compiled, pixel};
 
 /// The control may differ by so much before a run is called unquiet.
 pub const CONTROL: f64 = 0.02;
 
-/// Logits of two engines may differ by so much of the largest before no time is told.
+/// Logits of two engines in f32 may differ by so much of the largest before no time is told.
 const TOLERANCE: f32 = 1e-4;
+
+/// In 8 bits, where each engine rounds in its own way, the two must order the classes as alike as this.
+const CORRELATION: f64 = 0.95;
 
 /// What spins after its work stops spinning within this.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -44,17 +46,6 @@ pub struct Latency {
     pub onnxruntime: bool,
 }
 
-/// A network that is timed; 1000 classes.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Subject {
-    pub network: String,
-    pub width: f64,
-    /// See [`Options`]; ONNX Runtime knows no such thing.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub memory_groups: usize,
-}
-
 /// `[profile.setup.latency]`: a cell for each number of threads.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,15 +56,6 @@ pub struct LatencySetup {
     pub turn_ms: u64,
     #[serde(default)]
     pub onnxruntime: bool,
-}
-
-fn one() -> usize {
-    1
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_one(value: &usize) -> bool {
-    *value == 1
 }
 
 impl LatencySetup {
@@ -89,8 +71,7 @@ impl LatencySetup {
             if subjects.iter().take(at).any(|other| other == subject) {
                 return Err(refused(&"is listed twice"));
             }
-            let graph = subject.graph().map_err(|error| refused(&error))?;
-            graph.cost(*input, *input).map_err(|error| refused(&error))?;
+            subject.check(*input).map_err(|error| refused(&error))?;
         }
         let cell = |&threads: &usize| Latency {
             subjects: subjects.to_vec(),
@@ -101,35 +82,6 @@ impl LatencySetup {
             onnxruntime: *onnxruntime,
         };
         Ok(threads.iter().map(cell).collect())
-    }
-}
-
-impl Subject {
-    pub fn new(network: &str, width: f64) -> Self {
-        Self { network: network.to_owned(), width, memory_groups: 1 }
-    }
-
-    fn graph(&self) -> Result<Graph, String> {
-        let config: NetworkConfig =
-            self.network.parse().map_err(|error: sandglass_models::ModelError| error.to_string())?;
-        let graph = NetworkConfig { width: self.width, ..config }.build();
-        graph.map_err(|error| error.to_string())
-    }
-
-    /// Name of its exported file: groups of channels change no weight.
-    fn file(&self) -> String {
-        format!("{}-w{:?}.onnx", self.network, self.width)
-    }
-}
-
-/// Also the `part` of its rows.
-impl fmt::Display for Subject {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-w{:?}", self.network, self.width)?;
-        match self.memory_groups {
-            1 => Ok(()),
-            groups => write!(f, "-g{groups}"),
-        }
     }
 }
 
@@ -164,11 +116,9 @@ impl Latency {
             if list.contains(&name) {
                 continue;
             }
-            let graph = subject.graph().map_err(CellError::Failed)?;
-            let size = (self.input, self.input);
-            let file = sandglass_onnx::encode(&subject.network, &graph, &lively_weights(&graph), size);
             let failed = |error: &dyn fmt::Display| CellError::Failed(format!("{}: {error}", path.display()));
-            sandglass_files::write(&path, &file.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
+            let file = subject.onnx(self.input).map_err(|error| failed(&error))?;
+            sandglass_files::write(&path, &file).map_err(|error| failed(&error))?;
             let hash = sha256_file(&path).map_err(|error| failed(&error))?;
             list += &format!("{hash}  {name}\n");
         }
@@ -192,19 +142,21 @@ impl Latency {
         let folder = file.path.parent().unwrap_or(Path::new("."));
         let runtime = Arc::new(Runtime::with_isa(self.threads, isa).map_err(CellError::failed)?);
         let image: Vec<f32> = (0..self.input * self.input * 3).map(|i| pixel(i, self.input)).collect();
-        let mut sides = Vec::new();
-        for subject in &self.subjects {
-            sides.push(Side::Plan(self.plan(&runtime, subject)?));
-        }
+        let compile = |subject: &Subject| {
+            let compiled = subject.compile(runtime.clone(), self.input);
+            compiled.map_err(|error| CellError::Failed(format!("{subject}: {error}")))
+        };
         let first = self.subjects.first().ok_or_else(|| CellError::Failed("nothing to time".into()))?;
-        sides.push(Side::Plan(self.plan(&runtime, first)?));
+        let plans = self.subjects.iter().chain([first]).map(compile);
+        let mut sides = plans.map(|plan| plan.map(Side::Ours)).collect::<Result<Vec<_>, _>>()?;
         let mut version = None;
         if self.onnxruntime {
             for (at, subject) in self.subjects.iter().enumerate() {
                 let peer = OnnxRuntime::start(project, &folder.join(subject.file()), self.input, self.threads)?;
-                let Some(Side::Plan(plan)) = sides.get_mut(at) else { continue };
-                let logits = plan.run(&image).map_err(CellError::failed)?.get(0).unwrap_or_default();
-                agree(logits, peer.logits()).map_err(|reason| CellError::Failed(format!("{subject}: {reason}")))?;
+                let Some(Side::Ours(plan)) = sides.get_mut(at) else { continue };
+                let logits = plan.logits(&image).map_err(CellError::failed)?;
+                let agreed = if subject.scheme.is_some() { agree_in_8_bits } else { agree }(&logits, peer.logits());
+                agreed.map_err(|reason| CellError::Failed(format!("{subject}: {reason}")))?;
                 version = Some(peer.version().to_owned());
                 sides.push(Side::Peer(peer));
             }
@@ -215,14 +167,17 @@ impl Latency {
         for (at, subject) in self.subjects.iter().enumerate() {
             let part = Some(subject.to_string());
             let timed = |metric, unit, samples: Vec<f64>| timed(metric, unit, part.clone(), samples);
+            let float = self.subjects.iter().position(|of| subject.scheme.is_some() && *of == subject.float());
             values.push(timed("latency", "ms", ours[at].clone()));
             values.push(timed("ratio", "", ratios(&ours[at], &ours[0])));
+            values.extend(float.map(|float| timed("to_f32", "", ratios(&ours[at], &ours[float]))));
             if let (Some(peer), Some(of_first)) = (theirs.get(at), theirs.first()) {
                 values.push(timed("onnxruntime_latency", "ms", peer.clone()));
                 values.push(timed("onnxruntime_ratio", "", ratios(peer, of_first)));
+                values.extend(float.map(|float| timed("onnxruntime_to_f32", "", ratios(peer, &theirs[float]))));
                 values.push(timed("to_onnxruntime", "", ratios(&ours[at], peer)));
             }
-            if let Some(Side::Plan(plan)) = sides.get(at) {
+            if let Some(Side::Ours(plan)) = sides.get(at) {
                 let bytes: u64 = plan.lines().iter().map(|line| line.bytes).sum();
                 let exact = |metric, value| Value { part: part.clone(), ..Value::exact(metric, "bytes", value, 1) };
                 values.push(exact("arena", plan.arena_bytes() as f64));
@@ -242,13 +197,6 @@ impl Latency {
             boxes: None,
             summary: format!("{} networks timed, A/A control {:.3}", self.subjects.len(), median(&control)),
         })
-    }
-
-    fn plan(&self, runtime: &Arc<Runtime>, subject: &Subject) -> Result<Plan, CellError> {
-        let graph = subject.graph().map_err(CellError::Failed)?;
-        let options = Options { batch: 1, memory_groups: subject.memory_groups };
-        let plan = Plan::new(runtime.clone(), &graph, &lively_weights(&graph), (self.input, self.input), options);
-        plan.map_err(|error| CellError::Failed(format!("{subject}: {error}")))
     }
 
     /// Per side the milliseconds of an inference in each round: the median of its turn. Each round begins with another
@@ -274,7 +222,7 @@ impl Latency {
 
 /// Whoever has turns.
 enum Side {
-    Plan(Plan),
+    Ours(Compiled),
     Peer(OnnxRuntime),
 }
 
@@ -282,8 +230,8 @@ impl Side {
     /// Milliseconds of each of so many inferences.
     fn run(&mut self, image: &[f32], count: usize) -> Result<Vec<f64>, CellError> {
         let seconds = match self {
-            Side::Peer(peer) => peer.run(count)?,
-            Side::Plan(plan) => {
+            Self::Peer(peer) => peer.run(count)?,
+            Self::Ours(plan) => {
                 let mut seconds = Vec::with_capacity(count);
                 for _ in 0..count {
                     let began = Instant::now();
@@ -305,6 +253,8 @@ pub struct Times {
     pub latency: f64,
     /// To the first subject, round by round: 10th percentile, median, 90th percentile.
     pub ratio: [f64; 3],
+    /// To the same network in f32, where this is one in 8 bits and that was timed too.
+    pub to_f32: Option<[f64; 3]>,
     /// The same of ONNX Runtime, and ours to its; None where it was not timed.
     pub onnxruntime: Option<PeerTimes>,
     pub arena: f64,
@@ -315,6 +265,7 @@ pub struct Times {
 pub struct PeerTimes {
     pub latency: f64,
     pub ratio: [f64; 3],
+    pub to_f32: Option<[f64; 3]>,
     pub ours_to_it: [f64; 3],
 }
 
@@ -328,12 +279,14 @@ impl Times {
         };
         let peer = || {
             let latency = row("onnxruntime_latency")?.value?;
-            Some(PeerTimes { latency, ratio: spread("onnxruntime_ratio")?, ours_to_it: spread("to_onnxruntime")? })
+            let (ratio, to_f32) = (spread("onnxruntime_ratio")?, spread("onnxruntime_to_f32"));
+            Some(PeerTimes { latency, ratio, to_f32, ours_to_it: spread("to_onnxruntime")? })
         };
         Some(Self {
             rows: vec![row("latency")?.id()],
             latency: row("latency")?.value?,
             ratio: spread("ratio")?,
+            to_f32: spread("to_f32"),
             onnxruntime: peer(),
             arena: row("arena")?.value?,
             bytes_moved: row("bytes_moved")?.value?,
@@ -380,55 +333,28 @@ fn agree(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
     }
 }
 
+/// What a right network never does: order the classes otherwise.
+fn agree_in_8_bits(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
+    let pairs: Vec<(f64, f64)> = ours.iter().zip(theirs).map(|(&a, &b)| (a.into(), b.into())).collect();
+    let alike = rank_correlation(&pairs).filter(|_| ours.len() == theirs.len());
+    match alike {
+        Some(alike) if alike >= CORRELATION => Ok(()),
+        _ => Err(format!(
+            "its logits order the classes otherwise than ONNX Runtime's (rank correlation {}): no times",
+            alike.map_or_else(|| "unknown".to_owned(), |alike| format!("{alike:.3}"))
+        )),
+    }
+}
+
 /// Processes that run or wait to, over the last minute; None where the system does not tell.
 fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
-/// Value `i` of the NHWC image of `size` x `size` pixels, which the peers make as NCHW.
-pub fn pixel(i: usize, size: usize) -> f32 {
-    pattern(i / 3 + i % 3 * size * size)
-}
-
-fn pattern(i: usize) -> f32 {
-    (i * 7919 % 1021) as f32 / 510.5 - 1.0
-}
-
-/// As drawn for training, but with batch norms that differ from channel to channel, and depthwise filters so large that the
-/// image does not fade away through the layers: logits depend on all of it.
-pub fn lively_weights(graph: &Graph) -> Weights {
-    let mut weights = initialise(graph.tensors(), 0);
-    for (spec, values) in weights.specs.iter().zip(&mut weights.values) {
-        let (of_value, noise) = match spec.role {
-            // Drawn as if each filter had as many inputs as there are channels.
-            Role::DepthwiseWeight => ((spec.shape[0] as f32).sqrt(), 0.0),
-            Role::NormWeight => (1.0, 0.3),
-            Role::RunningVar => (1.0, 0.3),
-            Role::NormBias | Role::RunningMean | Role::LinearBias => (1.0, 0.1),
-            _ => (1.0, 0.0),
-        };
-        values.iter_mut().enumerate().for_each(|(i, value)| *value = of_value * *value + noise * pattern(31 * i));
-    }
-    weights
-}
-
-/// [`lively_weights`] in 8 bits, by the default scheme, calibrated on the image of [`pixel`]s.
-///
-/// # Errors
-/// A graph that is not built in integers or does not take such an image.
-pub fn lively_int8(graph: &Graph, size: usize) -> Result<Quantised, QuantError> {
-    let net = Net::new(graph, &lively_weights(graph))?;
-    let image: Vec<f32> = (0..size * size * 3).map(|i| pixel(i, size)).collect();
-    let images = Images { values: &image, height: size, width: size };
-    let (scheme, runtime) =
-        (Scheme::default(), Runtime::new(1).map_err(|error| QuantError::Scheme(error.to_string()))?);
-    let calibration = scheme.calibrate(&runtime, &net, &images)?;
-    Ok(quantise(&net, &calibration, &scheme)?.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NamedScheme;
 
     #[test]
     fn medians_and_ratios_are_of_rounds() {
@@ -447,6 +373,14 @@ mod tests {
         assert!(agree(&[1.0, -20.0], &[1.003, -20.0]).unwrap_err().contains("no times"));
         assert!(agree(&[1.0], &[1.0, 2.0]).is_err());
         assert!(agree(&[f32::NAN], &[f32::NAN]).is_err());
+        let ours: Vec<f32> = (0..20u8).map(f32::from).collect();
+        let mut theirs: Vec<f32> = ours.iter().map(|logit| 2.0 * logit - 1.0).collect();
+        theirs.swap(3, 4);
+        assert!(agree_in_8_bits(&ours, &theirs).is_ok());
+        theirs.swap(0, 12);
+        assert!(agree_in_8_bits(&ours, &theirs).unwrap_err().contains("no times"));
+        assert!(agree_in_8_bits(&ours, &ours[1..]).is_err());
+        assert!(agree_in_8_bits(&ours, &[1.0; 20]).is_err());
     }
 
     #[test]
@@ -458,6 +392,16 @@ mod tests {
         assert!(setup.cells(&twice).unwrap_err().to_string().contains("twice"));
         assert!(setup.cells(&[Subject::new("mobilenext", 0.0)]).is_err());
         assert!(setup.cells(&[]).is_err());
+        let by = |name: &str| {
+            let scheme = NamedScheme::try_from(name.to_owned()).unwrap();
+            Subject { scheme: Some(scheme), ..Subject::new("mobilenext", 0.35) }
+        };
+        let refused = |subject: Subject| setup.cells(&[subject]).unwrap_err().to_string();
+        assert_eq!(setup.cells(&[once[0].clone(), by("per-channel"), by("per-tensor")]).unwrap().len(), 2);
+        assert!(refused(by("per-channel-avx2")).contains("mobilenext-w0.35-per-channel-avx2: its scheme is emulated"));
+        assert!(refused(by("activations-only")).contains("emulated"));
+        assert!(refused(Subject { memory_groups: 2, ..by("per-channel") }).contains("memory_groups"));
+        assert!(NamedScheme::try_from("int4".to_owned()).unwrap_err().to_string().contains("per-channel"));
         assert!(LatencySetup { threads: vec![0], ..setup.clone() }.cells(once).is_err());
         assert!(LatencySetup { input: 0, ..setup }.cells(once).is_err());
     }

@@ -82,11 +82,26 @@ impl<C> Timing<'_, C> {
         Times::of(self.result, &subject.to_string())
     }
 
-    fn threads(&self) -> String {
+    /// Such as `2 threads`.
+    pub fn threads(&self) -> String {
         match self.latency.threads {
             1 => "1 thread".to_owned(),
             threads => format!("{threads} threads"),
         }
+    }
+
+    /// Stands where there are no times.
+    pub fn missing(&self) -> Entry {
+        let (text, mark) = match self.result.reason() {
+            Some((Status::Skipped, _)) => ("skipped", Mark::Skipped),
+            Some(_) => ("failed", Mark::Failed),
+            None => match &self.result.lost {
+                Some(Lost::Damaged(_)) => ("damaged", Mark::Damaged),
+                Some(Lost::Gone) => ("gone", Mark::Gone),
+                None => ("not run", Mark::Missing),
+            },
+        };
+        Entry::new(text, mark, Vec::new())
     }
 
     /// Where and how it was measured: each of these has its own machine, so that no column mixes two.
@@ -143,16 +158,7 @@ pub fn times<C>(fixed: Vec<(String, bool)>, lines: &[(Subject, Vec<Entry>)], tim
 fn measured<C>(timing: &Timing<'_, C>, subject: &Subject) -> Vec<Entry> {
     let columns = if timing.latency.onnxruntime { 4 } else { 2 };
     let Some(times) = timing.of(subject) else {
-        let (text, mark) = match timing.result.reason() {
-            Some((Status::Skipped, _)) => ("skipped".to_owned(), Mark::Skipped),
-            Some(_) => ("failed".to_owned(), Mark::Failed),
-            None => match &timing.result.lost {
-                Some(Lost::Damaged(_)) => ("damaged".to_owned(), Mark::Damaged),
-                Some(Lost::Gone) => ("gone".to_owned(), Mark::Gone),
-                None => ("not run".to_owned(), Mark::Missing),
-            },
-        };
-        return vec![Entry::new(text, mark, Vec::new()); columns];
+        return vec![timing.missing(); columns];
     };
     let entry = |text: String| Entry::new(text, Mark::Ours, times.rows.clone());
     let mut entries = vec![entry(format!("{:.2}", times.latency)), entry(ratio(times.ratio))];

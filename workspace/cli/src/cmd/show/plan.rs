@@ -11,6 +11,7 @@ use sandglass_lab::{default_threads, lively_int8};
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::Checkpoint;
 use sandglass_ops::Runtime;
+use sandglass_quant::Scheme;
 use sandglass_train::initialise;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -53,7 +54,7 @@ impl PlanArgs {
         let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
         let quantised = match &self.weights {
             Some(path) if sandglass_quant::is_quantised(path) => Some(quantised(path, *config)?.0),
-            _ if self.int8 => Some(lively_int8(&config.build()?, input)?),
+            _ if self.int8 => Some(lively_int8(&config.build()?, input, &Scheme::default())?),
             _ => None,
         };
         if let Some(network) = quantised {
