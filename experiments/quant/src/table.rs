@@ -118,8 +118,9 @@ pub(crate) fn section(results: &Results<'_, Quant>) -> Result<Section, StudyErro
     }
     parts.push(Part::Prose(results.head.analysis.clone()));
     parts.extend(figures(&results.head.name, &scales, results.design).into_iter().map(Part::Figure));
-    let latency = latency::data(results);
-    let data = serde_json::json!({ "study": results.head.name, "paper": paper, "lines": lines, "latency": latency });
+    let data = serde_json::json!({
+        "study": results.head.name, "paper": paper, "lines": lines, "latency": latency::data(results),
+    });
     Ok(Section { parts, problems: unreadable(&results.experiment.project, results), data, ..Section::default() })
 }
 

@@ -196,6 +196,7 @@ fn schemes_are_timed_beside_f32_in_the_same_rounds() {
     assert!(published.contains("80.3") && !published.contains("latency by scheme"), "{published}");
     let rows = run_latency(folder.path(), "smoke");
     assert!(rows.iter().all(|row| row.status == Status::Ok && row.threads == 1), "{rows:?}");
+    assert!(rows.iter().all(|row| row.engine.as_deref().is_some_and(|engine| engine.starts_with("infer (8 bits by "))));
     let row =
         |metric: &str, part: &str| rows.iter().find(|row| row.metric == metric && row.part.as_deref() == Some(part));
     for network in ["mobilenetv2-w0.35", "mobilenext-w0.35"] {

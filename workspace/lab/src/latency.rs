@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sandglass_files::{sha256, sha256_file};
 use sandglass_ledger::stats::rank_correlation;
-use sandglass_ops::Runtime;
+use sandglass_ops::{Runtime, int8};
 use sandglass_study::{
     Again, Artefact, Axes, CellError, CellResult, Facts, Headline, Measurement, Project, StudyError, Value,
 };
@@ -60,7 +60,8 @@ pub struct LatencySetup {
 
 impl LatencySetup {
     /// # Errors
-    /// Nothing to time, or no time for it; a network that there is not or that does not take the image.
+    /// Nothing to time, or no time for it; a network that there is not or that does not take the image; a scheme that no plan
+    /// runs.
     pub fn cells(&self, subjects: &[Subject]) -> Result<Vec<Latency>, StudyError> {
         let Self { input, threads, rounds, turn_ms, onnxruntime } = self;
         if subjects.is_empty() || threads.is_empty() || threads.contains(&0) || *rounds == 0 || *turn_ms == 0 {
@@ -188,7 +189,12 @@ impl Latency {
         let control = ratios(&ours[self.subjects.len()], &ours[0]);
         values.push(timed(Self::HEADLINE.metric, "", None, control.clone()));
         values.extend(load.map(|load| timed("load", "processes", None, vec![load])));
-        let engine = version.map_or_else(|| "infer".to_owned(), |version| format!("infer, onnxruntime {version}"));
+        let mut engine = "infer".to_owned();
+        if self.subjects.iter().any(|subject| subject.scheme.is_some()) {
+            // A runtime's instruction set does not tell whether the CPU has VNNI.
+            engine += &format!(" (8 bits by {})", int8::Path::of(isa).name());
+        }
+        engine += &version.map_or_else(String::new, |version| format!(", onnxruntime {version}"));
         Ok(Measurement {
             data: Facts { hash: sha256(&bytes), synthetic: true },
             engine: Some(engine),
@@ -333,7 +339,7 @@ fn agree(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
     }
 }
 
-/// What a right network never does: order the classes otherwise.
+/// Two engines round differently, and what differs grows from layer to layer: values part, the order of classes hardly does.
 fn agree_in_8_bits(ours: &[f32], theirs: &[f32]) -> Result<(), String> {
     let pairs: Vec<(f64, f64)> = ours.iter().zip(theirs).map(|(&a, &b)| (a.into(), b.into())).collect();
     let alike = rank_correlation(&pairs).filter(|_| ours.len() == theirs.len());

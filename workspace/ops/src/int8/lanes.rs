@@ -352,6 +352,17 @@ impl Path {
         Self::Quads,
     ];
 
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vnni => "AVX-512 VNNI",
+            Self::Vnni256 => "AVX-VNNI",
+            Self::Avx2 => "AVX2",
+            Self::Portable => "portable",
+            #[cfg(test)]
+            Self::Quads => "quads",
+        }
+    }
+
     /// What serves a runtime's instruction set best on this CPU.
     pub fn of(isa: Isa) -> Self {
         Self::served(isa).next().unwrap_or(Self::Portable)

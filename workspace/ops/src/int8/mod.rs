@@ -10,6 +10,7 @@ mod depthwise;
 mod factors;
 mod finish;
 mod lanes;
+mod look_up;
 mod steps;
 
 pub use factors::Multiplier;

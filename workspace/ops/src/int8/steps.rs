@@ -2,6 +2,7 @@
 
 use super::factors::Factors;
 use super::lanes::byte_kernel;
+use super::look_up::Way;
 use super::{Grid, Multiplier, Path, Sum};
 use crate::pool::MaxPoolShape;
 use crate::scratch::Shared;
@@ -155,8 +156,10 @@ byte_kernel! {
 /// Maps that differ in length.
 pub fn look_up(runtime: &Runtime, x: &[u8], table: &[u8; 256], out: &mut [u8]) -> Result<(), OpError> {
     OpError::length("output", x.len(), out.len())?;
+    let way = Way::of(runtime.isa());
     parts(runtime, out, 1, &|start, out| {
-        out.iter_mut().zip(&x[start..]).for_each(|(out, &x)| *out = table[usize::from(x)]);
+        // SAFETY: a runtime is only made where the CPU has its instructions.
+        unsafe { way.run(&x[start..start + out.len()], table, out) }
     });
     Ok(())
 }
