@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use sandglass_data::{Part, Transform};
 use sandglass_lab::{Card, calibration_images, default_threads};
 use sandglass_models::checkpoint::Checkpoint;
-use sandglass_models::{NetworkConfig, PaddingRule};
+use sandglass_models::{DetectorConfig, NetworkConfig, PaddingRule};
 use sandglass_ops::Runtime;
 use sandglass_quant::{Facts, Images, Model, Net, Scheme};
 use sandglass_study::tell;
@@ -63,6 +63,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scheme = Scheme::built_in(&args.scheme)?;
     super::keep_input("--out", &args.out, &args.weights)?;
     ensure!(!sandglass_quant::is_quantised(&args.weights), "{}: is quantised already", args.weights.display());
+    if let Ok(detector) = args.network.parse::<DetectorConfig>() {
+        bail!("{detector}: detectors are not quantised here: networks in 8 bits give one map, a classifier's scores");
+    }
     let mut config: NetworkConfig = args.network.parse()?;
     config.width = args.width;
     config.stem_stride = args.stem_stride;
