@@ -145,7 +145,7 @@ fn pictures(scale: &Scale<'_, Voc>, shown: &[Shown<'_>], all: &[Found<'_>]) -> O
     );
     let series = vec!["what is there".to_owned(), first.name(), second.name()];
     let name = format!("voc-seen-{}", scale.profile.name);
-    (!photos.is_empty()).then(|| Pictures { name, caption, series, photos })
+    (!photos.is_empty()).then_some(Pictures { name, caption, series, photos })
 }
 
 fn photo(at: usize, classes: &[String], crop: &Crop, images: [&DetectedImage; 2], detectors: [&Found<'_>; 2]) -> Photo {

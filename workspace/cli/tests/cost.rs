@@ -53,7 +53,9 @@ fn what_cannot_be_counted_is_one_line() {
     for (args, want) in [
         (vec!["cost", "ssdlite_mobilenetv2", "--stem-stride", "1"], "stem stride 1"),
         (vec!["cost", "ssdlite_mobilenext", "--width", "0"], "width 0"),
-        (vec!["show", "ssdlite_mobilenext"], "is a detector"),
+        (vec!["show", "ssdlite_mobilenext", "--stem-stride", "1"], "stem stride 1"),
+        (vec!["show", "ssdlite_mobilenext", "--plan"], "--plan is of classifiers"),
+        (vec!["show", "ssdlite_mobilenext", "--input", "0"], "input"),
         (vec!["cost", "mobilenetv3"], "unknown network"),
         (vec!["cost", "mobilenext", "--width", "0"], "width 0"),
         (vec!["cost", "mobilenext", "--width", "nan"], "width NaN"),
@@ -79,4 +81,26 @@ fn show_prints_the_papers_table() {
         assert!(squeezed.contains(row), "{row}\n{text}");
     }
     assert!(text.contains("311342592"));
+}
+
+/// Backbone, extra layers and heads, each with what it reads; all of it is what `cost` counts.
+#[test]
+fn show_prints_a_detectors_table() {
+    for network in ["ssdlite_mobilenetv2", "ssdlite_mobilenext", "ssd_mobilenext", "ssdlite_tf_mobilenetv2"] {
+        let counted = stdout(&["cost", network, "--json"]);
+        let counted: serde_json::Value = serde_json::from_str(&counted).unwrap();
+        let squeezed = stdout(&["show", network]).split_whitespace().collect::<Vec<_>>().join(" ");
+        let total = format!("| {} | {}", counted["params"], counted["madds_total"]);
+        assert!(squeezed.contains("total") && squeezed.contains(&total), "{total}\n{squeezed}");
+    }
+    let squeezed = stdout(&["show", "ssdlite_mobilenext"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    for row in [
+        "ssdlite_mobilenext, width 1, 21 classes with the background",
+        "10 x 10 x 1280 | extra layer, sandglass | - | 512 | 1 | 2 |",
+        "| 20 x 20 x 576 | class scores, separable 3x3 | - | 126 | 1 | 1 |",
+        "| 1 x 1 x 128 | box offsets, 1x1 | - | 24 | 1 | 1 |",
+        "heads read backbone.features.13.conv.2, backbone.features.20.conv.5, ",
+    ] {
+        assert!(squeezed.contains(row), "{row}\n{squeezed}");
+    }
 }

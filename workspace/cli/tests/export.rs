@@ -1,5 +1,7 @@
 //! The real binary's `export` and `show --plan`: files, plans, and refusals in one line.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -69,6 +71,39 @@ fn a_checkpoint_becomes_the_same_file_each_time() {
     let wrong = refused(export("model.safetensors", "c.onnx", &["--classes", "10"]));
     assert!(wrong.contains("--classes 10: the classifier of") && wrong.contains("has 12 outputs"), "{wrong}");
     assert_eq!(fs::read(path("a.onnx")).unwrap(), bytes);
+}
+
+/// Twelve maps, the classes as many as the file's heads have; what does not go together is one line.
+#[test]
+fn a_detector_becomes_its_heads_maps() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let weights = common::saved_detector(folder.path()).display().to_string();
+    let export = |more: &[&str], out: &str| {
+        let arguments = ["export", "ssdlite_mobilenetv2", "--width", "0.1", "--weights", &weights, "--onnx", out];
+        [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let run = |arguments: &[String]| sandglass(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    for (out, more) in [("a.onnx", vec!["--input", "64"]), ("b.onnx", vec!["--input", "64"]), ("c.onnx", vec![])] {
+        let output = run(&export(&more, &path(out)));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let bytes = fs::read(path("a.onnx")).unwrap();
+    assert_eq!(bytes, fs::read(path("b.onnx")).unwrap());
+    // Of the published input's side.
+    assert_ne!(bytes, fs::read(path("c.onnx")).unwrap());
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(has(b"ssdlite_mobilenetv2_w0.1") && has(b"box_head.predictor.reg_headers.5"));
+
+    let refused = |arguments: Vec<String>| refusal(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused(export(&["--same-padding"], &path("d.onnx"))).contains("--same-padding"));
+    assert!(refused(export(&["--input", "0"], &path("d.onnx"))).contains("input of 0 x 0"));
+    let other = ["export", "ssdlite_mobilenext", "--width", "0.1", "--weights", &weights, "--onnx", &path("d.onnx")];
+    assert!(refusal(&other).contains("detector.safetensors") || refusal(&other).contains("ssdlite_mobilenext"));
+    let quantise =
+        ["quantise", "ssdlite_mobilenetv2", "--weights", &weights, "--calibration", "embedded", "--out", "q"];
+    assert!(refusal(&quantise).contains("detectors are not quantised here"));
+    assert!(!Path::new(&path("d.onnx")).exists());
 }
 
 #[test]

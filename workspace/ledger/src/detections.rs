@@ -161,8 +161,8 @@ fn image(frame: &DataFrame, at: usize) -> Result<DetectedImage, String> {
     let found = found_class.into_iter().zip(found_bounds).zip(scores);
     let crop = match (numbers("crop")?.as_slice(), Option::<Vec<u8>>::value(frame, "picture", at)?) {
         ([], None) => None,
-        (&[left, top, side], Some(picture)) => Some(Crop { left, top, side, picture }),
-        _ => return Err(format!("a picture without a place, or a place without one, in row {at}")),
+        (&[left, top, side], Some(picture)) if side > 0 => Some(Crop { left, top, side, picture }),
+        _ => return Err(format!("a picture without a place, or a place without one or without a side, in row {at}")),
     };
     Ok(DetectedImage {
         name,

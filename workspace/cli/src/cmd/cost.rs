@@ -5,7 +5,7 @@ mod rows;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use sandglass_models::{Cost, Counted, ModelError, NetworkConfig};
+use sandglass_models::{Cost, Counted, DetectorConfig, ModelError, NetworkConfig};
 use serde::Serialize;
 use tabled::builder::Builder;
 use tabled::settings::object::Columns;
@@ -32,11 +32,12 @@ pub struct NetworkArgs {
     /// Width multiplier
     #[arg(long, default_value_t = 1.0, value_name = "W")]
     pub width: f64,
-    /// Side of the input in pixels
-    #[arg(long, default_value_t = 224, value_name = "PX")]
-    pub input: usize,
-    #[arg(long, default_value_t = 1000, value_name = "K")]
-    pub classes: usize,
+    /// Side of the input in pixels; unset: 224, or the one that a detector was made for
+    #[arg(long, value_name = "PX")]
+    pub input: Option<usize>,
+    /// Unset: 1000, or those that a detector was made for
+    #[arg(long, value_name = "K")]
+    pub classes: Option<usize>,
     /// Stride of the first convolution, 1 or 2
     #[arg(long, default_value_t = 2, value_name = "S")]
     pub stem_stride: usize,
@@ -44,8 +45,32 @@ pub struct NetworkArgs {
 
 impl NetworkArgs {
     pub fn config(&self) -> Result<NetworkConfig, ModelError> {
-        let Self { width, classes, stem_stride, .. } = *self;
-        Ok(NetworkConfig { width, classes, stem_stride, ..self.network.parse()? })
+        let Self { width, stem_stride, .. } = *self;
+        Ok(NetworkConfig { width, classes: self.classes(), stem_stride, ..self.network.parse()? })
+    }
+
+    /// Where the name is a detector's.
+    ///
+    /// # Errors
+    /// A stride of the first convolution that detectors do not have.
+    pub fn detector(&self) -> Result<Option<DetectorConfig>, ModelError> {
+        let Some(published) = self.published() else { return Ok(None) };
+        match self.stem_stride {
+            2 => Ok(Some(DetectorConfig { width: self.width, classes: self.classes(), ..published })),
+            stride => Err(ModelError::StemStride { network: published.to_string(), stride }),
+        }
+    }
+
+    fn published(&self) -> Option<DetectorConfig> {
+        self.network.parse().ok()
+    }
+
+    pub fn input(&self) -> usize {
+        self.input.unwrap_or_else(|| self.published().map_or(224, |detector| detector.name.input()))
+    }
+
+    fn classes(&self) -> usize {
+        self.classes.unwrap_or_else(|| self.published().map_or(1000, |detector| detector.classes))
     }
 }
 
@@ -76,8 +101,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn row(args: &NetworkArgs) -> Result<Row, ModelError> {
-    let NetworkArgs { network, width, input, classes, stem_stride } = args;
-    let (width, input, num_classes, stem_stride) = (*width, *input, *classes, *stem_stride);
+    let (network, width, stem_stride) = (&args.network, args.width, args.stem_stride);
+    let (input, num_classes) = (args.input(), args.classes());
     let cost = network.parse::<Counted>()?.with(width, num_classes, stem_stride)?.cost(input, input)?;
     Ok(Row { network: network.clone(), width, input, num_classes, stem_stride, cost })
 }

@@ -1,24 +1,28 @@
 //! `sandglass export`: a network and its checkpoint as an ONNX file.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use sandglass_lab::Card;
-use sandglass_models::{NetworkConfig, PaddingRule};
+use sandglass_models::checkpoint::FittedDetector;
+use sandglass_models::{DetectorConfig, NetworkConfig, PaddingRule};
+use sandglass_study::tell;
 
+use super::detect::network::DetectorArgs;
 use super::protocol;
 use super::shape::{self, ShapeArgs};
 use super::weights::WeightsArgs;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Network, such as mobilenetv2 or mobilenext_div2
+    /// Network, such as mobilenetv2 or mobilenext_div2; or detector, such as ssdlite_mobilenext
     network: String,
     #[command(flatten)]
     shape: ShapeArgs,
-    /// Side of the input in pixels; unset: that of the card beside the checkpoint, or 224
+    /// Side of the input in pixels; unset: that of the card beside the checkpoint, or 224, or the one that a detector was made
+    /// for
     #[arg(long, value_name = "PX")]
     input: Option<usize>,
     /// Outputs of the classifier, which must be the checkpoint's; unset: as it has them
@@ -30,15 +34,23 @@ pub struct Args {
     #[arg(long)]
     same_padding: bool,
     /// The ONNX file to write: batch norms folded, images [batch, 3, height, width] in f32; a quantised checkpoint becomes a
-    /// QDQ file
+    /// QDQ file. A detector gives its heads' raw maps: class scores [batch, boxes x classes, rows, columns] of six levels, then
+    /// offsets [batch, boxes x 4, rows, columns], which are read against priors: those of SSD, of which ARCHITECTURE.md tells
     #[arg(long, value_name = "OUT")]
     onnx: PathBuf,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Args { network, shape, input, classes, weights, same_padding, onnx } = args;
+    super::keep_input("--onnx", &onnx, &weights.weights)?;
+    if let Ok(published) = network.parse::<DetectorConfig>() {
+        let Some(width) = shape.of_detector() else { bail!("{network} has the stem and the blocks it has") };
+        ensure!(!same_padding, "--same-padding: a detector knows its padding");
+        let (weights, state) = weights.of_detector()?;
+        let args = DetectorArgs { width, ..DetectorArgs::of(published, weights, state) };
+        return detector(&args, input, classes, &onnx);
+    }
     let file = &weights.weights;
-    super::keep_input("--onnx", &onnx, file)?;
     let card = Card::read(file)?;
     let config = shape.network(&network, file, card.as_ref())?;
     let side = input.or(card.as_ref().and_then(|card| card.input)).unwrap_or(224);
@@ -85,6 +97,45 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             None => format!("input {side} x {side}, to be fed as the weights were trained, which nothing here says"),
         },
         super::card_text(at.as_deref(), &assumed, &[]),
+    ];
+    writeln!(io::stdout(), "{}", told.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Its heads' maps, before scores and boxes are read off them.
+fn detector(
+    args: &DetectorArgs,
+    input: Option<usize>,
+    classes: Option<usize>,
+    onnx: &Path,
+) -> anyhow::Result<ExitCode> {
+    let place = args.weights.display();
+    ensure!(!sandglass_quant::is_quantised(&args.weights), "{place}: is a quantised classifier");
+    let card = Card::read(&args.weights)?;
+    let FittedDetector { config, weights, incomplete, .. } = args.fitted(card.as_ref())?;
+    let outputs = config.classes;
+    if let Some(classes) = classes.filter(|classes| *classes != outputs) {
+        bail!("--classes {classes}: the detector of {place} has {outputs}, with the background");
+    }
+    for state in &incomplete {
+        tell(format_args!("warning: {place}: not whole and not taken: {state}"));
+    }
+    let side = input.or(card.and_then(|card| card.input)).unwrap_or(config.name.input());
+    let name = format!("{config}_w{}", config.width);
+    let bytes = sandglass_onnx::encode(&name, &config.build()?.graph, &weights, (side, side));
+    let bytes = bytes.with_context(|| place.to_string())?;
+    sandglass_files::write(onnx, &bytes).with_context(|| onnx.display().to_string())?;
+    let card = Card::find(&args.weights);
+    let assumed = if card.is_none() && input.is_none() { vec!["input"] } else { Vec::new() };
+    let told = [
+        format!(
+            "{}: {} bytes, {config} {:?}, {outputs} classes with the background",
+            onnx.display(),
+            bytes.len(),
+            config.width
+        ),
+        format!("input {side} x {side}"),
+        super::card_text(card.as_deref(), &assumed, &[]),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use sandglass_data::{Part, Transform};
 use sandglass_lab::{Card, calibration_images, default_threads};
-use sandglass_models::PaddingRule;
 use sandglass_models::checkpoint::Checkpoint;
+use sandglass_models::{DetectorConfig, PaddingRule};
 use sandglass_ops::Runtime;
 use sandglass_quant::{Facts, Images, Model, Net, Scheme};
 use sandglass_study::tell;
@@ -55,6 +55,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let file = &args.weights.weights;
     super::keep_input("--out", &args.out, file)?;
     ensure!(!sandglass_quant::is_quantised(file), "{}: is quantised already", file.display());
+    if let Ok(detector) = args.network.parse::<DetectorConfig>() {
+        bail!("{detector}: detectors are not quantised here: networks in 8 bits give one map, a classifier's scores");
+    }
     let card = Card::read(file)?;
     let config = args.shape.network(&args.network, file, card.as_ref())?;
     let Chosen { input, protocol, padding, mut assumed, overruled } = args.protocol.chosen(card.clone())?;
@@ -103,7 +106,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         tell(format_args!("warning: {warning}"));
     }
     let Model::Integer(quantised) = model else {
-        anyhow::bail!("scheme {} leaves weights in f32: there is no file of it", args.scheme)
+        bail!("scheme {} leaves weights in f32: there is no file of it", args.scheme)
     };
     let bytes = sandglass_quant::save(&args.out, &quantised, &facts)?;
     own.write(&args.out)?;

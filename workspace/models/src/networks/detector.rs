@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 pub use name::DetectorName;
 
-use super::table::TableBuilder;
+use super::table::{Stage, TableBuilder};
 use super::{NetworkConfig, NetworkName, mobilenetv2, mobilenext};
 use crate::blocks::{BoxHead, ConvExtra, InvertedResidual, SandglassExtra};
 use crate::error::MAX_CHANNELS;
@@ -41,6 +41,8 @@ pub struct Detector {
     pub boxes: [usize; LEVELS],
     /// What the heads read, by level.
     pub taps: [MapId; LEVELS],
+    /// The lines of its table: the backbone's, the extra layers, the class heads by level and then the box heads.
+    pub stages: Vec<Stage>,
 }
 
 /// What the backbone is, and where it is tapped besides at its end.
@@ -160,13 +162,18 @@ impl DetectorConfig {
         if !(1..=MAX_CHANNELS / 6).contains(&self.classes) {
             return Err(ModelError::Classes(self.classes));
         }
-        let (mut g, end) = self.backbone(backbone)?;
+        let (mut g, end, mut stages) = self.backbone(backbone)?;
         let nodes = g.len();
         let [first, second] = backbone.taps();
         let mut taps = vec![g.find(first)?, g.find(second)?];
+        let stage = |g: &GraphBuilder, operator, s, x, start| -> Result<Stage, ModelError> {
+            Ok(Stage { operator, t: None, c: g.channels(x)?, n: 1, s, nodes: start..g.len() })
+        };
         let mut x = end;
         for k in 0..LEVELS - 2 {
+            let start = g.len();
             x = extras.build(&mut g, k, x)?;
+            stages.push(stage(&g, extras.operator(), 2, x, start)?);
             taps.push(x);
         }
         let mut maps = Vec::with_capacity(2 * LEVELS);
@@ -175,16 +182,19 @@ impl DetectorConfig {
                 let is_last = level == LEVELS - 1 && head == BoxHead::Ssdlite;
                 let head = if is_last { BoxHead::Pointwise } else { head };
                 let name = format!("box_head.predictor.{headers}.{level}");
-                maps.push(head.build(&mut g, &name, tap, boxes * values)?);
+                let start = g.len();
+                let map = head.build(&mut g, &name, tap, boxes * values)?;
+                stages.push(stage(&g, operator(head, headers), 1, map, start)?);
+                maps.push(map);
             }
         }
         let graph = g.finish(maps)?;
         let graph = if self.name.is_tf() { graph.with_padding(PaddingRule::Same) } else { graph };
         let taps = [taps[0], taps[1], taps[2], taps[3], taps[4], taps[5]];
-        Ok(Detector { graph, backbone: nodes, boxes, taps })
+        Ok(Detector { graph, backbone: nodes, boxes, taps, stages })
     }
 
-    fn backbone(&self, backbone: Backbone) -> Result<(GraphBuilder, MapId), ModelError> {
+    fn backbone(&self, backbone: Backbone) -> Result<(GraphBuilder, MapId, Vec<Stage>), ModelError> {
         let config = NetworkConfig { width: self.width, ..NetworkConfig::new(backbone.network()) };
         config.check().map_err(|error| match error {
             ModelError::Width { width, allowed, .. } => {
@@ -228,7 +238,29 @@ impl Detector {
     }
 }
 
+/// What a head is called in a table.
+fn operator(head: BoxHead, headers: &str) -> &'static str {
+    match (headers, head) {
+        ("cls_headers", BoxHead::Ssd) => "class scores, 3x3",
+        ("cls_headers", BoxHead::Pointwise) => "class scores, 1x1",
+        ("cls_headers", _) => "class scores, separable 3x3",
+        (_, BoxHead::Ssd) => "box offsets, 3x3",
+        (_, BoxHead::Pointwise) => "box offsets, 1x1",
+        _ => "box offsets, separable 3x3",
+    }
+}
+
 impl Extras {
+    /// What an extra layer is called in a table.
+    fn operator(self) -> &'static str {
+        match self {
+            Self::InvertedResidual => "extra layer, inverted residual",
+            Self::Sandglass => "extra layer, sandglass",
+            Self::Conv { separable: true } => "extra layer, separable 3x3",
+            Self::Conv { separable: false } => "extra layer, 3x3",
+        }
+    }
+
     /// The `k`th of four.
     fn build(self, g: &mut GraphBuilder, k: usize, x: MapId) -> Result<MapId, ModelError> {
         let (name, input) = (format!("backbone.extras.{k}"), g.channels(x)?);

@@ -165,9 +165,9 @@ impl TableBuilder {
         Ok(Table { stages: self.stages, graph: self.g.finish(vec![logits])? })
     }
 
-    /// What was written, and the map of the last stage.
-    pub fn into_parts(self) -> (GraphBuilder, MapId) {
-        (self.g, self.x)
+    /// What was written, the map of the last stage, and the stages.
+    pub fn into_parts(self) -> (GraphBuilder, MapId, Vec<Stage>) {
+        (self.g, self.x, self.stages)
     }
 
     fn next_name(&mut self) -> String {

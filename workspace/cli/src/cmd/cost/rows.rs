@@ -6,8 +6,8 @@ pub fn all() -> impl Iterator<Item = NetworkArgs> {
     ROWS.into_iter().map(|(network, width, input, classes, stem_stride)| NetworkArgs {
         network: network.to_owned(),
         width,
-        input,
-        classes,
+        input: Some(input),
+        classes: Some(classes),
         stem_stride,
     })
 }

@@ -85,6 +85,12 @@ pub struct LoadedDetector {
 const LARGEST: usize = 2048;
 
 impl DetectorArgs {
+    /// A checkpoint of this detector, on the engine and the input that are its own.
+    pub fn of(config: DetectorConfig, weights: PathBuf, state: Option<String>) -> Self {
+        let (model, width) = (Some(config.to_string()), Some(config.width));
+        Self { model, width, weights, state, input: None, engine: None, threads: None }
+    }
+
     /// # Errors
     /// A checkpoint that is no detector's, or not the one asked for; a size or an engine that it does not take.
     pub fn load(&self) -> anyhow::Result<LoadedDetector> {
@@ -110,7 +116,9 @@ impl DetectorArgs {
         Card::find(&self.weights).unwrap_or_else(|| Card::beside(&self.weights))
     }
 
-    fn fitted(&self, card: Option<&Card>) -> anyhow::Result<FittedDetector> {
+    /// # Errors
+    /// A checkpoint that is no detector's, or not the one asked for.
+    pub fn fitted(&self, card: Option<&Card>) -> anyhow::Result<FittedDetector> {
         let name = self.model.as_deref().or(card.map(|card| card.network.as_str()));
         let width = self.width.or(card.map(|card| card.width)).unwrap_or(1.0);
         let mut checkpoint = Checkpoint::open(&self.weights)?;
