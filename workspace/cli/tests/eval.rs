@@ -307,6 +307,9 @@ fn the_order_of_classes_that_are_numbers_is_asked_for() {
     assert!(refused.contains("its classes are called by numbers, and as text 10 comes before 2"), "{refused}");
     let right = |order: &str| json(&[&model[..], &["--class-order", order]].concat())["top1_count"].clone();
     assert_eq!((right("text"), right("number")), (1.into(), 2.into()), "output 2 is class 10, or class 2");
+    let numbers = fixtures.join("parquet/labels/int64.parquet");
+    let of = [&of[..], &["--data", numbers.to_str().unwrap(), "--class-order", "text"]].concat();
+    assert!(refusal(&of).contains("are not called by numbers, and its labels are taken by number"));
 }
 
 /// What a card says and the arguments do not follow is said.

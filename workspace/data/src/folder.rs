@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids};
+use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids, is_wnid};
 use crate::dataset::{Opened, Source};
 use crate::{DataError, Dataset, Part, repeats};
 
@@ -229,8 +229,10 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         true => Some(Annotations::read(&list_file)?),
         false => None,
     };
+    // ImageNet's classes in English are folders as others are, and find their places later.
+    let is_by_wnid = annotations.is_some() || folders.iter().any(|class| is_wnid(class));
     let (names, list): (Vec<String>, String) = match (&train, classes, &annotations) {
-        (_, Some(IMAGENET), _) => {
+        (_, Some(IMAGENET), _) if is_by_wnid => {
             (imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect(), "ImageNet's classes".to_owned())
         }
         (Some(train), ..) if found != Some(train) => {
@@ -240,7 +242,7 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         _ => (folders.clone(), String::new()),
     };
     let place = |class: &str| match classes {
-        Some(IMAGENET) => imagenet_label(class),
+        Some(IMAGENET) if is_by_wnid => imagenet_label(class),
         _ => names.binary_search_by(|name: &String| name.as_str().cmp(class)).ok().map(|place| place as u32),
     };
     let (mut files, mut labels, mut sizes, mut empty) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -301,7 +303,8 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
     }
     let name = folder.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
     let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels, opened)?;
-    Ok(set.with_passed_over(passed_over).with_origin(part, beside))
+    let set = set.with_passed_over(passed_over).with_origin(part, beside);
+    if classes == Some(IMAGENET) && !is_by_wnid { set.with_imagenet_labels() } else { Ok(set) }
 }
 
 /// Two classes that are one folder, by a link, would have the same images.

@@ -20,8 +20,35 @@ const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 
 /// Columns that may say which part each row is of, in any case of letters, and what they say then.
-const PART_COLUMNS: [&str; 6] = ["split", "set", "subset", "part", "partition", "fold"];
-const PART_NAMES: [&str; 9] = ["train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"];
+const PART_COLUMNS: [&str; 12] = [
+    "split",
+    "_split",
+    "set",
+    "subset",
+    "part",
+    "partition",
+    "fold",
+    "phase",
+    "mode",
+    "usage",
+    "data_split",
+    "dataset_split",
+];
+const PART_NAMES: [&str; 13] = [
+    "train",
+    "training",
+    "val",
+    "valid",
+    "validation",
+    "dev",
+    "test",
+    "testing",
+    "eval",
+    "publictest",
+    "privatetest",
+    "tr",
+    "va",
+];
 
 /// The key of a file's metadata under which the `datasets` library says what its columns hold.
 const METADATA: &str = "huggingface";
@@ -88,6 +115,7 @@ pub(crate) fn open(
     let mut parts = PartsNamed::default();
     let mut label_column = String::new();
     let mut names = class_names;
+    let mut named = None;
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
@@ -105,7 +133,17 @@ pub(crate) fn open(
         }
         unread.extend(header.unread);
         parts.extend(&header.parts).map_err(wrong)?;
+        unread.extend(header.parts.first().map(|part| format!("a column that says {part:?} of rows")));
+        if !label_column.is_empty() && label_column != header.label_column {
+            let (own, others) = (header.label_column, label_column);
+            return Err(wrong(format!("its labels are in the column {own}, and another shard's in {others}")));
+        }
         label_column = header.label_column;
+        // A file beside them names the classes of all.
+        let is_named = header.class_names.is_some();
+        if names.as_ref().is_none_or(|_| named.is_some()) && *named.get_or_insert(is_named) != is_named {
+            return Err(wrong("it names its classes and another shard does not, or the reverse".into()));
+        }
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
@@ -239,7 +277,12 @@ impl Source for Shards {
     }
 
     fn encoded(&self, index: usize) -> Result<Vec<u8>, DataError> {
-        self.row(index, |rows, at| rows.bytes.get(at).unwrap_or_default().to_vec())
+        self.row(index, |rows, at| rows.bytes.get(at).map(<[u8]>::to_vec))?.ok_or_else(|| {
+            let path = self.shards[self.groups[self.group(index)].shard].path.clone();
+            let row = self.shard_and_row(index);
+            let only = self.path(index).map_or_else(String::new, |path| format!(", only the path {path}"));
+            DataError::Parquet { path, reason: format!("{row} holds no bytes of an image{only}") }
+        })
     }
 
     fn total_bytes(&self) -> u64 {
@@ -461,7 +504,9 @@ fn holds_text(dtype: &ArrowDataType) -> bool {
 /// The names of parts among a column's texts, each once.
 fn parts_named(column: &Column) -> Vec<String> {
     let series = column.as_materialized_series();
-    let named = |text: AnyValue<'_>| text.get_str().filter(|text| is_one_of(text, &PART_NAMES)).map(str::to_lowercase);
+    let named = |text: AnyValue<'_>| {
+        text.get_str().map(str::trim).filter(|text| is_one_of(text, &PART_NAMES)).map(str::to_lowercase)
+    };
     series.iter().filter_map(named).collect::<BTreeSet<String>>().into_iter().collect()
 }
 

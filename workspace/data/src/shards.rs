@@ -1,6 +1,6 @@
 //! Which parquet files make up a part of a data set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::folder::is_resource_fork;
@@ -114,7 +114,7 @@ fn of_folders(folder: &Path) -> Result<Parts, DataError> {
     let is_known = |name: &str| name == TRAIN || name == TEST || VALIDATION.contains(&name);
     // Names first: the folder may be a class of a thousand images.
     for part in paths(folder, |path| is_known(&name(path)) && path.is_dir())? {
-        let shards: Vec<Shard> = parquet(&part)?.into_iter().map(in_part).collect();
+        let shards = in_part(parquet(&part)?);
         if !shards.is_empty() {
             parts.entry(name(&part)).or_default().extend(shards);
         }
@@ -122,16 +122,26 @@ fn of_folders(folder: &Path) -> Result<Parts, DataError> {
     Ok(parts)
 }
 
-/// A shard in a folder of its part.
-fn in_part(path: PathBuf) -> Shard {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match original(&stem).parse() {
+/// The shards in a folder of their part. Writers call them what they like, such as `part-00000-<id>` or `data_0`: where no name
+/// says its number, each is the next one, and a copy is the shard that it is a copy of.
+fn in_part(paths: Vec<PathBuf>) -> Vec<Shard> {
+    let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let stems: Vec<String> = paths.iter().map(|path| original(&stem(path)).to_owned()).collect();
+    let distinct: BTreeSet<&String> = stems.iter().collect();
+    let says = |stem: &String| stem.parse::<usize>().is_ok() || parse(stem).0 != stem;
+    let is_free = !stems.iter().any(says);
+    let shard = |(path, stem): (PathBuf, &String)| match stem.parse() {
         Ok(number) => Shard { number, of: None, revision: String::new(), path },
+        Err(_) if is_free => {
+            let number = distinct.iter().position(|other| *other == stem).unwrap_or(0);
+            Shard { number, of: None, revision: String::new(), path }
+        }
         Err(_) => {
-            let (_, number, of, revision) = parse(&stem);
+            let (_, number, of, revision) = parse(stem);
             Shard { number, of: Some(of), revision: revision.to_string(), path }
         }
-    }
+    };
+    paths.into_iter().zip(&stems).map(shard).collect()
 }
 
 /// None where there is no such folder.
@@ -180,7 +190,7 @@ pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
         let known =
             VALIDATION.iter().chain([&TEST]).find(|name| parts.contains_key(**name)).map(|name| (*name).to_owned());
         let whole = || match parts.keys().next() {
-            Some(name) if part == Part::Scored && parts.len() == 1 && name != TRAIN => Some(name.clone()),
+            Some(name) if part == Part::Scored && parts.len() == 1 && !is_training(name) => Some(name.clone()),
             _ => None,
         };
         known.or_else(whole)
@@ -222,6 +232,11 @@ fn check_files_differ(folder: &Path, files: &[PathBuf]) -> Result<(), DataError>
         }
     }
     Ok(())
+}
+
+/// Whether a word of a part's name says that it is trained on: `training`, `my-train`, `trainval`.
+fn is_training(name: &str) -> bool {
+    name.split(|letter: char| !letter.is_alphanumeric()).any(|word| word.starts_with(TRAIN))
 }
 
 /// A file of the scored part and one of the training part that is the same.

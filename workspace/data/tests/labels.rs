@@ -335,7 +335,12 @@ fn rows_that_are_said_to_be_of_two_parts_are_refused() {
     // All of one part, or of no part's name: a column that is not read, as others are.
     for parts in [["test"; 3], ["left", "right", "left"]] {
         write_more(&path, numbers(&[0, 1, 0]), vec![Series::new("split".into(), parts)], None);
-        assert_eq!(open().unwrap().beside(), ["column split"]);
+        let said = if parts[0] == "test" {
+            vec!["a column that says \"test\" of rows", "column split"]
+        } else {
+            vec!["column split"]
+        };
+        assert_eq!(open().unwrap().beside(), said);
     }
     write_more(&path, numbers(&[0, 1, 0]), vec![Series::new("fold".into(), [1_i64, 2, 3])], None);
     assert_eq!(open().unwrap().beside(), ["column fold"]);
@@ -354,4 +359,58 @@ fn what_is_not_read_of_a_file_is_said() {
     let empty = folder.path().join("none.parquet");
     write_more(&empty, numbers(&[]), vec![], None);
     assert!(message(sandglass_data::open(empty.to_str().unwrap(), Part::Scored, None)).ends_with("have no rows"));
+}
+
+/// Training and validation labels of different kinds, or of different columns, have nothing in common but their numbers.
+#[test]
+fn labels_of_both_parts_are_of_one_kind_and_column() {
+    let both = |training: Series, names: Option<&[String]>, validation: Series| {
+        let folder = tempfile::tempdir().unwrap();
+        write(&folder.path().join("train.parquet"), training, names);
+        write(&folder.path().join("validation.parquet"), validation, None);
+        let what = folder.path().to_str().unwrap();
+        let training = open(what, Part::Train, None).unwrap();
+        sandglass_data::open_validation(what, None, &training)
+            .map(|set| labels(&set))
+            .map_err(|error| error.to_string())
+    };
+    let animals = ["cow", "ant", "bee"];
+    assert_eq!(both(texts(&animals), None, texts(&["bee", "ant"])), Ok(vec![1, 0]));
+    let error = both(numbers(&[0, 1, 2]), None, texts(&animals)).unwrap_err();
+    assert!(error.ends_with("its labels are text, and those of the training images are numbers"), "{error}");
+    let error = both(texts(&animals), None, numbers(&[0, 1, 2])).unwrap_err();
+    assert!(error.ends_with("its labels are numbers, and those of the training images are text"), "{error}");
+    // A list of names that the training part has says what numbers mean.
+    assert_eq!(both(numbers(&[0, 1, 2]), Some(&strings(&animals)), numbers(&[2, 0, 1])), Ok(vec![2, 0, 1]));
+
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("train.parquet"), numbers(&[0, 1]), None);
+    fs::copy(fixtures().join("parquet/labels/fine_label.parquet"), folder.path().join("validation.parquet")).unwrap();
+    let what = folder.path().to_str().unwrap();
+    let training = open(what, Part::Train, None).unwrap();
+    let error = message(sandglass_data::open_validation(what, None, &training));
+    assert!(error.contains("in the column fine_label, and those of the training images in label"), "{error}");
+}
+
+#[test]
+fn shards_name_their_classes_all_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |number: usize| folder.path().join(format!("validation-0000{number}-of-00002.parquet"));
+    write(&place(0), numbers(&[0, 1]), Some(&strings(&["ant", "bee"])));
+    write(&place(1), numbers(&[1, 0, 1]), None);
+    let error = message(open(folder.path().to_str().unwrap(), Part::Scored, None));
+    assert!(error.ends_with("it names its classes and another shard does not, or the reverse"), "{error}");
+    fs::copy(fixtures().join("parquet/labels/fine_label.parquet"), place(1)).unwrap();
+    let error = message(open(folder.path().to_str().unwrap(), Part::Scored, None));
+    assert!(error.ends_with("in the column fine_label, and another shard's in label"), "{error}");
+}
+
+/// ImageNet's classes in English are folders as well as labels.
+#[test]
+fn folders_in_english_get_imagenets_places() {
+    let folder = folders(&["tench, Tinca tinca", "goldfish, Carassius auratus"]);
+    let set = open(folder.path().to_str().unwrap(), Part::Scored, Some(1000)).unwrap();
+    assert_eq!(labels(&set), [1, 0]);
+    let stray = folders(&["n01440764", "tench"]);
+    assert!(message(open(stray.path().to_str().unwrap(), Part::Scored, Some(1000))).contains("tench: is not among"));
 }

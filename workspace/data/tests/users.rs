@@ -59,6 +59,14 @@ fn a_missing_part_is_never_replaced_by_another() {
         assert!(matches!(open_path(set.path(), Part::Scored, None), Err(DataError::NoPart { .. })));
     }
     assert!(message(open_path(shards.path(), Part::Scored, None)).contains("train*.parquet alone"));
+    // Whatever a training part is called by its writer.
+    for name in ["training", "my-train-00000-of-00001", "imagenet_train", "trainval", "train[:10]", "Train-v2"] {
+        let set = folder(&[(&format!("{name}.parquet"), VALID)]);
+        let error = open_path(set.path(), Part::Scored, None).err().unwrap();
+        assert!(matches!(error, DataError::NoPart { .. }), "{name}: {error}");
+    }
+    let lone = folder(&[("strain.parquet", VALID)]);
+    assert_eq!(open_path(lone.path(), Part::Scored, None).unwrap().len(), 3);
     let lone = folder(&[("faces.parquet", VALID)]);
     assert_eq!(open_path(lone.path(), Part::Scored, None).unwrap().len(), 3);
     assert!(matches!(open_path(lone.path(), Part::Validation, None), Err(DataError::NoPart { .. })));
@@ -81,6 +89,20 @@ fn the_hubs_folders_and_pytorchs_names_of_parts_are_found() {
     for part in ["val", "valid", "validation"] {
         let set = folder(&[("train/a/1.png", "grey.png"), (&format!("{part}/a/2.png"), "grey.png")]);
         assert_eq!(names(&open_path(set.path(), Part::Validation, None).unwrap()), ["a/2.png"], "{part}");
+    }
+}
+
+/// As Spark, DuckDB and pyarrow name them.
+#[test]
+fn shards_of_any_name_in_a_folder_of_their_part_are_read() {
+    let second = "parquet/shards/train-00001-of-00002.parquet";
+    for [one, two] in [["part-00000-a1-c000.snappy", "part-00001-a1-c000.snappy"], ["data_0", "data_1"], ["a", "b"]] {
+        let [one, two] = [one, two].map(|name| format!("validation/{name}.parquet"));
+        let set = folder(&[(&one, VALID), (&two, second)]);
+        assert_eq!(open_path(set.path(), Part::Scored, None).unwrap().len(), 5, "{one}");
+        // A copy is still a copy.
+        let copy = folder(&[(&one, VALID), (&one.replace(".parquet", " (1).parquet"), second)]);
+        assert!(message(open_path(copy.path(), Part::Scored, None)).contains("the same shard twice"), "{one}");
     }
 }
 

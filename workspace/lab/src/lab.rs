@@ -147,6 +147,13 @@ impl Lab {
 
     fn train(&self, cell: &Classifier, recipe: &Recipe, folder: &Path) -> Result<Artefact, CellError> {
         let sets = self.sets(cell)?;
+        let shared = match sets.scored.knows_bytes() && sets.training.knows_bytes() {
+            true => sets.scored.shared_with(&sets.training).map_err(CellError::failed)?,
+            false => 0,
+        };
+        if shared > 0 {
+            tell(format_args!("{cell}: {shared} of the images that are scored are training images too"));
+        }
         if !sets.copies.is_empty() {
             tell(format_args!(
                 "{cell}: left out of training, for a validation image repeats them: {}",
@@ -336,6 +343,7 @@ impl Lab {
             // Some sets are there without a folder: drawn, or in the hub's cache.
             (_, None) => CellError::Skipped(format!("data set {name} is not {}", below())),
         })?;
+        tell(format_args!("{name}: {}; part: {}", set.listing(), set.part_listing()));
         self.opened.borrow_mut().insert(key, set.clone());
         Ok(set)
     }

@@ -121,7 +121,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
     let card = Card::find(&args.weights.weights);
-    let report = Report { score, subject, set, shared, labels, protocol, transform, engine, card, assumed, overruled };
+    let report = Report {
+        score,
+        subject,
+        background: args.weights.background,
+        set,
+        shared,
+        labels,
+        protocol,
+        transform,
+        engine,
+        card,
+        assumed,
+        overruled,
+    };
     if args.json {
         writeln!(io::stdout(), "{}", report.as_json())?;
     } else {
@@ -163,7 +176,12 @@ fn in_order(set: Dataset, order: Option<ClassOrder>, has_card: bool) -> anyhow::
             set.name()
         ),
         (_, Some(_)) if has_card => bail!("--class-order: the card beside the checkpoint lists its classes"),
-        (_, Some(ClassOrder::Text)) => Ok(set),
+        (_, Some(_)) if !set.is_called_by_numbers() => bail!(
+            "--class-order: the classes of {} are not called by numbers, and its labels are taken by {}",
+            set.name(),
+            set.labels_by()
+        ),
+        (_, Some(ClassOrder::Text)) => Ok(set.by_text()),
         (_, Some(ClassOrder::Number)) => Ok(set.by_number()),
     }
 }
@@ -268,6 +286,8 @@ impl Labels {
 struct Report {
     score: Score,
     subject: Subject,
+    /// The output that was left out.
+    background: Option<usize>,
     set: Dataset,
     /// Images of the set that are training images too.
     shared: Shared,
@@ -313,6 +333,7 @@ impl Report {
             "weights": subject.as_json(),
             "incomplete": subject.incomplete(),
             "card": card.as_ref().map(|card| card.display().to_string()),
+            "background": self.background,
             "assumed": assumed,
             "overruled": overruled,
             "engine": engine.to_string(),

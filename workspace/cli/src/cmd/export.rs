@@ -86,6 +86,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut assumed = if card.is_none() && !is_quantised { shape.assumed(&config) } else { Vec::new() };
     assumed.extend((card.is_none() && input.is_none()).then_some("input"));
     let at = Card::find(file);
+    let is_its_input = card.as_ref().is_none_or(|card| input.is_none() || card.input == input);
+    let overruled: &[&str] = if is_its_input { &[] } else { &["input"] };
     let told = [
         format!("{}: {kind}{} bytes, {config} {width:?}, {outputs} outputs", onnx.display(), bytes.len()),
         of,
@@ -96,7 +98,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             None => format!("input {side} x {side}, to be fed as the weights were trained, which nothing here says"),
         },
-        super::card_text(at.as_deref(), &assumed, &[]),
+        super::card_text(at.as_deref(), &assumed, overruled),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)

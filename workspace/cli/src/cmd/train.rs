@@ -96,6 +96,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let read = |what: &str, set: &Dataset| {
         note(&format!("{what}: {}", set.listing()));
         note(&format!("{what} part: {}", set.part_listing()));
+        if let Some(column) = set.label_column() {
+            note(&format!("{what} labels: by {} in column {column}", set.labels_by()));
+        }
     };
     read("training", &training);
     // Large sets are not read for this.

@@ -22,7 +22,7 @@ pub struct WeightsArgs {
     state: Option<String>,
     /// Output of the background class, which is left out: 0 in TensorFlow's networks of 1001 outputs
     #[arg(long, value_name = "OUTPUT")]
-    background: Option<usize>,
+    pub background: Option<usize>,
 }
 
 /// A checkpoint that `sandglass quantise` wrote; it knows its network, which must be that of `config`. With its convolutions'
@@ -59,6 +59,8 @@ pub struct Loaded {
     pub graph: Graph,
     pub weights: Weights,
     pub config: NetworkConfig,
+    /// The output that was left out.
+    background: Option<usize>,
     fit: Fit,
 }
 
@@ -75,7 +77,7 @@ impl WeightsArgs {
             leave_out(&mut weights, output);
             fit.config.classes -= 1;
         }
-        Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, fit })
+        Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, background: self.background, fit })
     }
 
     /// The file as a quantised checkpoint, with its padding; of what is asked of others nothing is passed over.
@@ -191,6 +193,9 @@ impl Loaded {
     pub fn as_text(&self) -> String {
         let state = if self.fit.state.is_empty() { String::new() } else { format!("state {}, ", self.fit.state) };
         let eps = self.norm_eps().map_or_else(String::new, |eps| format!(", batch norm eps {eps:e}"));
-        format!("weights: {state}{} names, {} padding{eps}", self.fit.names(), self.padding())
+        let background = self.background.map_or_else(String::new, |output| {
+            format!(", without output {output}, the background: labels that are numbers count without it")
+        });
+        format!("weights: {state}{} names, {} padding{eps}{background}", self.fit.names(), self.padding())
     }
 }

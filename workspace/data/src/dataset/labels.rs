@@ -6,9 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::{Dataset, Naming, Repeated, hasher};
 use crate::DataError;
-use crate::classes::{
-    IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_numbered, is_wnid, misnumbered, spelt_number,
-};
+use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_wnid, misnumbered, spelt_number};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -98,10 +96,22 @@ impl Dataset {
         self.placed(&places, names.to_vec())
     }
 
+    /// Whether each class is called by a number.
+    pub fn is_called_by_numbers(&self) -> bool {
+        self.names_classes() && self.classes.iter().all(|name| spelt_number(name).is_some())
+    }
+
     /// Whether each class is called by a number, and these do not ascend: sorted as text, as folders are, 10 comes before 2.
     pub fn is_out_of_number_order(&self) -> bool {
-        let numbers: Option<Vec<i128>> = self.classes.iter().map(|name| spelt_number(name)).collect();
-        self.names_classes() && numbers.is_some_and(|numbers| !numbers.is_sorted())
+        self.is_called_by_numbers() && !self.classes.iter().map(|name| spelt_number(name)).is_sorted()
+    }
+
+    /// With the classes sorted as text, as torchvision sorts folders.
+    #[must_use]
+    pub fn by_text(self) -> Self {
+        let mut names = self.classes.to_vec();
+        names.sort_unstable();
+        self.in_order_of(&names)
     }
 
     /// With the classes in the order of the numbers that they are called by.
@@ -142,6 +152,22 @@ impl Dataset {
     ///
     /// [`DataError::Labels`] with the first class that differs.
     pub fn check_same_classes(&self, training: &Dataset) -> Result<(), DataError> {
+        let wrong = |reason: String| Err(DataError::Labels { set: self.name.clone(), reason });
+        if let (Some(own), Some(theirs)) = (self.label_column(), training.label_column())
+            && own != theirs
+        {
+            return wrong(format!("its labels are in the column {own}, and those of the training images in {theirs}"));
+        }
+        // Places in alphabetical order say nothing to numbers.
+        match (self.naming, training.naming) {
+            (Naming::Numbers, Naming::Alphabetical) => {
+                return wrong("its labels are numbers, and those of the training images are text".to_owned());
+            }
+            (Naming::Alphabetical, Naming::Numbers) => {
+                return wrong("its labels are text, and those of the training images are numbers".to_owned());
+            }
+            _ => {}
+        }
         if !self.names_classes() || !training.names_classes() {
             if training.names_classes() {
                 self.check_numbers(training.classes())?;
@@ -211,7 +237,8 @@ impl Dataset {
     /// For a classifier of ImageNet's classes: where classes are wnids or their English names, a label becomes the place
     /// among ImageNet's. As many classes of other names are refused: their number alone says nothing.
     pub(crate) fn with_imagenet_labels(self) -> Result<Self, DataError> {
-        if !self.names_classes() || is_numbered(&self.classes) {
+        let are_numbers = self.classes.iter().all(|name| spelt_number(name).is_some());
+        if !self.names_classes() || are_numbers {
             return Ok(self);
         }
         let wrong = |reason: String| DataError::Labels { set: self.name.clone(), reason };
