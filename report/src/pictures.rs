@@ -63,13 +63,14 @@ fn draw(photo: &Photo, places: &[usize]) -> String {
                  stroke=\"{stroke}\" stroke-width=\"{width}\" stroke-dasharray=\"{dashes}\" stroke-linecap=\"round\"/>"
             );
         }
-        // One below the other, so that boxes of one place keep their labels.
-        let line = (LETTERS + 2.0) * (marked.series as f64 + 1.0);
-        let (x, y) = (left.clamp(0.0, SIDE - LETTERS) + 3.0, (top.max(0.0) + line).min(SIDE - 3.0));
+        // Each series in a corner of its own, so that boxes of one place keep their labels.
+        let (x, anchor) =
+            if marked.series == 2 { (right.min(SIDE) - 3.0, "end") } else { (left.max(0.0) + 3.0, "start") };
+        let y = if marked.series == 1 { bottom.min(SIDE) - 4.0 } else { top.max(0.0) + LETTERS + 1.0 };
         let _ = write!(
             svg,
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-family=\"sans-serif\" font-size=\"{LETTERS}\" fill=\"{hue}\" \
-             stroke=\"#000000\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>",
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-family=\"sans-serif\" \
+             font-size=\"{LETTERS}\" fill=\"{hue}\" stroke=\"#000000\" stroke-width=\"3\" paint-order=\"stroke\">{}</text>",
             escape(&marked.label)
         );
     }
