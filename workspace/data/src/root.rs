@@ -118,8 +118,8 @@ pub enum Shared {
 ///
 /// # Errors
 ///
-/// [`DataError::NoPart`] where both parts are the same images, whatever they are called and however they are packed: their
-/// score says nothing. Folders that cannot be read.
+/// [`DataError::NoPart`] where the one part is the other by a link, or a copy of its files by name: its score says nothing.
+/// Folders that cannot be read.
 pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, DataError> {
     // Embedded sets are drawn, whatever lies here.
     let Some(path) = place(what).filter(|path| what != "embedded" && path.is_dir()) else {
@@ -131,12 +131,9 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
     }
     // Files that are the same need not be unpacked, and a large set's are found so at least.
     let repeated = if is_parquet { shards::repeated(&path)? } else { folder::repeated(&path)? };
-    let same = |part: &str, of: &str| {
-        let reason = format!("{part} is {of} once more: its validation images are its training images");
-        DataError::no_part(&path, &reason)
-    };
     if let Some([part, of]) = repeated {
-        return Err(same(&part, &of));
+        let reason = format!("{part} is {of} once more: its validation images are its training images");
+        return Err(DataError::no_part(&path, &reason));
     }
     let training = match open_any(what, Part::Train, None, None, Opened::ForBytes) {
         Ok(training) => training,
@@ -146,12 +143,8 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
     if !scored.knows_bytes() || training.encoded_bytes().is_none_or(|bytes| bytes > SMALL) {
         return Ok(Shared::Unknown("the set is large".to_owned()));
     }
-    let counts = scored.shared_with(&training).and_then(|count| Ok((count, training.shared_with(scored)?)));
-    match counts {
-        Ok((count, back)) if (count, back) == (scored.len(), training.len()) => {
-            Err(same(scored.part(), training.part()))
-        }
-        Ok((count, _)) => Ok(Shared::Images(count)),
+    match scored.shared_with(&training) {
+        Ok(count) => Ok(Shared::Images(count)),
         Err(error) => Ok(Shared::Unknown(error.to_string())),
     }
 }

@@ -132,7 +132,10 @@ fn unknown_classes_are_refused() {
     let error = message(open_path(folder.path(), Part::Validation, None));
     assert!(error.contains("val/b: is not among the classes in train/"), "{error}");
     let error = message(open_path(folder.path(), Part::Train, Some(1000)));
-    assert!(error.contains("train/a: is not among ImageNet's classes"), "{error}");
+    assert!(error.contains("its 1 class (a) is not the classifier's 1000"), "{error}");
+    let stray = image_folder(&[("train/n01440764/1.jpg", "grey.jpg"), ("train/b/1.jpg", "grey.jpg")]);
+    let error = message(open_path(stray.path(), Part::Train, Some(1000)));
+    assert!(error.contains("train/b: is not among ImageNet's classes"), "{error}");
 }
 
 #[test]
