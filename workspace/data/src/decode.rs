@@ -15,7 +15,7 @@ use crate::Picture;
 const MAX_PIXELS: usize = 178_956_970;
 
 /// Bytes that decoding one image may take at once: what its decoder holds, the image as it is stored, and as RGB. Enough for
-/// 96 megapixels in every format and 8 bits.
+/// 96 megapixels in 8 bits in every format, but for inks (CMYK) in several scans.
 const MAX_MEMORY: usize = 1 << 30;
 
 /// Images that take more bytes than this are decoded one after another, whatever the number of threads.
