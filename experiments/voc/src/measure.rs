@@ -116,6 +116,7 @@ fn unfolded(
 /// What a checkpoint must be scored with.
 fn card(cell: &Cell, set: &DetectionSet) -> Card {
     Card {
+        sha256: None,
         network: cell.network.clone(),
         width: cell.width,
         stem_stride: 2,
@@ -151,7 +152,7 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact) -> Result<Measure
         Work::Score(_) => (found(file, config)?, None),
         Work::Train { .. } => {
             let there = Card::read(&file.path).map_err(CellError::failed)?;
-            if there.is_some_and(|there| there != card(cell, &set)) {
+            if there.is_some_and(|there| !there.agrees(&card(cell, &set))) {
                 let path = Card::beside(&file.path);
                 return Err(CellError::Failed(format!("{}: is not the card of {cell}", path.display())));
             }

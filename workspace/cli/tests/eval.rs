@@ -323,9 +323,21 @@ fn what_overrules_the_card_is_said() {
     let model = ["--model", "mobilenetv2", "--data", "embedded", "--weights", path.to_str().unwrap()];
     assert_eq!(json(&model)["overruled"], serde_json::json!([]));
     let preset = [&model[..], &["--preset", "tensorflow", "--input", "64"]].concat();
-    assert_eq!(json(&preset)["overruled"], serde_json::json!(["input", "resize", "mean", "std"]));
+    assert_eq!(json(&preset)["overruled"], serde_json::json!(["input", "resize", "mean", "std", "padding"]));
     let text = String::from_utf8(eval(&preset).stdout).unwrap();
-    assert!(text.ends_with("/model.toml; not as it says: input, resize, mean, std\n"), "{text}");
+    let whose = "/model.toml, which does not say by SHA-256 of which file it is";
+    assert!(text.ends_with(&format!("{whose}; not as it says: input, resize, mean, std, padding\n")), "{text}");
+    // The names imply symmetric padding, by which it was trained.
+    let same = json(&[&model[..], &["--padding", "same"]].concat());
+    assert_eq!(same["overruled"], serde_json::json!(["padding"]));
+    assert_eq!(json(&[&model[..], &["--padding", "symmetric"]].concat())["overruled"], serde_json::json!([]));
+    let refused = refusal(&[&model[..], &["--background", "0"]].concat());
+    assert!(refused.ends_with("has 9 outputs when --background 0 has left one out\n"), "{refused}");
+    // Weights that do not fit what the card says may be sound.
+    let wide = facts.replace("0.1", "0.2");
+    fs::write(path.with_extension("toml"), format!("{wide}classes = {classes:?}\n[evaluation]\n")).unwrap();
+    let refused = refusal(&model);
+    assert!(refused.contains("shaped as ") && refused.contains("/model.toml says: "), "{refused}");
 }
 
 /// Two classes of images that are all of one size or not, a network of two outputs.
@@ -482,7 +494,10 @@ fn what_is_assumed_is_said() {
         let (score, text) = said(&link, &[]);
         assert_eq!((&score["stem_stride"], &score["assumed"]), (&1.into(), &serde_json::json!([])));
         assert!(score["card"].as_str().unwrap().ends_with("/model.toml"), "{score}");
-        assert!(text.contains("network: stem stride 1\ncard: ") && text.ends_with("/model.toml\n"), "{text}");
+        assert!(
+            text.contains("network: stem stride 1\ncard: ") && text.contains("/model.toml, which does not say"),
+            "{text}"
+        );
     }
 
     // Only MobileNeXt has an identity divisor, and its name may say it.

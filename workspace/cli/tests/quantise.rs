@@ -23,6 +23,7 @@ fn with_card(folder: &Path) -> PathBuf {
     let model = folder.join("model.safetensors");
     fs::copy(weights(), &model).unwrap();
     let card = Card {
+        sha256: None,
         network: "mobilenetv2".to_owned(),
         width: 0.35,
         stem_stride: 1,
@@ -153,6 +154,33 @@ fn what_it_was_calibrated_by_is_kept_and_said() {
     Card { classes, ..card }.write(&model).unwrap();
     let (done, told) = quantise(&model, "embedded", &folder.path().join("r.safetensors"), &[]);
     assert!(!done && told.lines().count() == 1 && told.contains("output 3 is \"cow\""), "{told}");
+}
+
+/// Many a folder has a `model.toml`: one of another checkpoint of the same shape would give a wrong score and no error.
+#[test]
+fn a_card_is_of_one_file() {
+    let folder = TempDir::new().unwrap();
+    let model = with_card(folder.path());
+    let score =
+        |key: &str| serde_json::from_slice::<Value>(&eval(&model, &["mobilenetv2"]).stdout).unwrap()[key].clone();
+    let top1 = score("top1_count");
+    assert_eq!(score("card_names_its_file"), Value::Bool(true));
+    let mut other = fs::read(&model).unwrap();
+    // A sign of the last weight.
+    *other.last_mut().unwrap() ^= 0x80;
+    fs::write(&model, other).unwrap();
+    let refused = eval(&model, &["mobilenetv2"]);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && told.lines().count() == 1, "{told}");
+    assert!(
+        told.contains("model.toml: is of a checkpoint of SHA-256 ") && told.contains("model.safetensors has "),
+        "{told}"
+    );
+    let card = folder.path().join("model.toml");
+    let text = fs::read_to_string(&card).unwrap();
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("sha256")).collect();
+    fs::write(&card, without.join("\n")).unwrap();
+    assert_eq!((score("top1_count"), score("card_names_its_file")), (top1, Value::Bool(false)));
 }
 
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sandglass_data::{Dataset, Protocol, is_numbered, misnumbered};
-use sandglass_files::{TomlError, from_toml};
+use sandglass_files::{TomlError, from_toml, sha256_file};
 use sandglass_models::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
+    /// SHA-256 of the checkpoint's file, set by [`Card::write`]: many a folder has a `model.toml`. None in cards of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     pub network: String,
     pub width: f64,
     pub stem_stride: usize,
@@ -28,6 +31,12 @@ pub enum CardError {
     Io { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
     Toml { path: PathBuf, source: TomlError },
+    #[error(
+        "{}: is of a checkpoint of SHA-256 {of}, and {} has {is}: where that is the same network in another form, take \
+         the line sha256 out of the card",
+        path.display(), checkpoint.display()
+    )]
+    Checkpoint { path: PathBuf, of: String, checkpoint: PathBuf, is: String },
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: toml::ser::Error },
     #[error("{}: two outputs are called {class:?}", path.display())]
@@ -57,29 +66,46 @@ impl Card {
     /// The card of a checkpoint; None where there is none.
     ///
     /// # Errors
-    /// One that cannot be read or parsed, or that gives two outputs one name.
+    /// One that cannot be read or parsed, that gives two outputs one name, or that says to be of another file.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let Some(path) = Self::find(checkpoint) else { return Ok(None) };
-        match sandglass_files::read_text(&path) {
-            Ok(text) => {
-                let card: Self = from_toml(&text).map_err(|source| CardError::Toml { path: path.clone(), source })?;
-                let mut once = BTreeSet::new();
-                match card.classes.iter().find(|class| !once.insert(*class)) {
-                    Some(class) => Err(CardError::Twice { path, class: class.clone() }),
-                    None => Ok(Some(card)),
-                }
-            }
-            Err(source) => Err(CardError::Io { path, source }),
+        let card = Self::read_at(&path)?;
+        let Some(of) = &card.sha256 else { return Ok(Some(card)) };
+        let is = sha256_file(checkpoint).map_err(|source| CardError::Io { path: checkpoint.into(), source })?;
+        match of.eq_ignore_ascii_case(&is) {
+            true => Ok(Some(card)),
+            false => Err(CardError::Checkpoint { path, of: of.clone(), checkpoint: checkpoint.into(), is }),
         }
     }
 
-    /// Writes it beside a checkpoint and returns its path.
+    /// What a file holds, of whatever checkpoint.
     ///
     /// # Errors
-    /// A failed write.
+    /// As [`Card::read`].
+    pub fn read_at(path: &Path) -> Result<Self, CardError> {
+        let text = sandglass_files::read_text(path).map_err(|source| CardError::Io { path: path.into(), source })?;
+        let card: Self = from_toml(&text).map_err(|source| CardError::Toml { path: path.into(), source })?;
+        let mut once = BTreeSet::new();
+        match card.classes.iter().find(|class| !once.insert(*class)) {
+            Some(class) => Err(CardError::Twice { path: path.into(), class: class.clone() }),
+            None => Ok(card),
+        }
+    }
+
+    /// Whether it says the same as another, of whatever file.
+    pub fn agrees(&self, other: &Self) -> bool {
+        Self { sha256: None, ..self.clone() } == Self { sha256: None, ..other.clone() }
+    }
+
+    /// Writes it beside a checkpoint, whose SHA-256 it takes, and returns its path.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read, or a failed write.
     pub fn write(&self, checkpoint: &Path) -> Result<PathBuf, CardError> {
         let path = Self::beside(checkpoint);
-        let text = toml::to_string(self).map_err(|source| CardError::Unwritable { path: path.clone(), source })?;
+        let sha256 = sha256_file(checkpoint).map_err(|source| CardError::Io { path: checkpoint.into(), source })?;
+        let card = Self { sha256: Some(sha256), ..self.clone() };
+        let text = toml::to_string(&card).map_err(|source| CardError::Unwritable { path: path.clone(), source })?;
         let text = format!("# What {} must be scored with.\n{text}", name(checkpoint));
         sandglass_files::write(&path, text.as_bytes())
             .map_err(|source| CardError::Io { path: path.clone(), source })?;

@@ -240,7 +240,7 @@ impl Lab {
         };
         // A card that says otherwise would have `eval` print another number.
         if let Some(there) = Card::read(&file.path).map_err(CellError::failed)?
-            && there != card(cell, set)
+            && !there.agrees(&card(cell, set))
         {
             let path = Card::beside(&file.path);
             return Err(CellError::Failed(format!("{}: is not the card of {cell} on {}", path.display(), set.name())));
@@ -379,6 +379,7 @@ fn once(metric: &'static str, unit: &'static str, value: f64, n: u64) -> Value {
 /// What a checkpoint of the cell must be scored with; the set's classes are the classifier's.
 fn card(cell: &Classifier, set: &Dataset) -> Card {
     Card {
+        sha256: None,
         network: cell.network.to_string(),
         width: cell.network.width,
         stem_stride: cell.network.stem_stride,

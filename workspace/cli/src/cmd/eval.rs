@@ -3,7 +3,6 @@
 mod detector;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use sandglass_quant::Model;
 use sandglass_train::{Score, TrainError, evaluate};
 use serde_json::{Value, json};
 
+use super::PlacedCard;
 use super::detect::network::{DetectorArgs, DetectorEngine};
 use super::protocol::{self, Chosen, ProtocolArgs};
 use super::shape::{self, ShapeArgs};
@@ -78,28 +78,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return detector(args)?.run();
     }
     ensure!(args.split.is_none(), "--split is of a detector's data");
-    let card = Card::read(&args.weights.weights)?;
-    let config = args.shape.network(&args.model, &args.weights.weights, card.as_ref())?;
-    let Chosen { input, protocol, padding, mut assumed, overruled } = args.protocol.chosen(card.clone())?;
+    let placed = PlacedCard::of(&args.weights.weights)?;
+    let card = placed.as_ref().map(|of| &of.card);
+    let config = args.shape.network(&args.model, &args.weights.weights, card)?;
+    let Chosen { input, protocol, padding, mut assumed, mut overruled } = args.protocol.chosen(card)?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
         true => {
-            let (network, config, padding) = args.weights.quantised(config, padding)?;
+            let (network, config, padding) =
+                PlacedCard::shaped(placed.as_ref(), args.weights.quantised(config, padding))?;
             Subject::Quantised(config, Model::Integer(network), padding)
         }
-        false => Subject::Float(args.weights.load(config, padding)?),
+        false => Subject::Float(PlacedCard::shaped(placed.as_ref(), args.weights.load(config, padding))?),
     };
+    if let (Some(_), Subject::Float(loaded)) = (card, &subject) {
+        overruled.extend(loaded.overruled());
+    }
     if card.is_none() && matches!(subject, Subject::Float(_)) {
         assumed.splice(0..0, args.shape.assumed(subject.config()));
     }
     let engine = subject.engine(args.engine)?;
     let classes = subject.config().classes;
-    if let Some(card) = &card {
-        card.check_outputs(&args.weights.weights, classes)?;
-    }
-    let set = args.weights.open(&args.data, Part::Scored, card.as_ref(), classes)?;
+    args.weights.check_outputs(card, classes)?;
+    let set = args.weights.open(&args.data, Part::Scored, card, classes)?;
     let shared = sandglass_data::shared_with_training(&args.data, &set)?;
     let set = in_order(set, args.class_order, card.is_some())?;
-    let labels = Labels::of(&set, card.as_ref(), classes);
+    let labels = Labels::of(&set, card, classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
     let runtime = Arc::new(Runtime::new(threads)?);
@@ -120,7 +123,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
-    let card = Card::find(&args.weights.weights);
     let report = Report {
         score,
         subject,
@@ -131,7 +133,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         protocol,
         transform,
         engine,
-        card,
+        card: placed,
         assumed,
         overruled,
     };
@@ -295,8 +297,8 @@ struct Report {
     protocol: Protocol,
     transform: Transform,
     engine: EngineName,
-    /// Where the checkpoint's card lies.
-    card: Option<PathBuf>,
+    /// The checkpoint's.
+    card: Option<PlacedCard>,
     /// What is at its default, for neither arguments, card nor weights say it.
     assumed: Vec<&'static str>,
     /// What the arguments say otherwise than the card.
@@ -332,13 +334,13 @@ impl Report {
             "synthetic": set.synthetic(),
             "weights": subject.as_json(),
             "incomplete": subject.incomplete(),
-            "card": card.as_ref().map(|card| card.display().to_string()),
             "background": self.background,
             "assumed": assumed,
             "overruled": overruled,
             "engine": engine.to_string(),
             "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
         });
+        super::extend(&mut json, PlacedCard::as_json(card.as_ref()));
         super::extend(&mut json, super::remarks_json(set));
         json
     }
@@ -368,7 +370,7 @@ impl Report {
     /// What was taken that no tensor tells, and from where.
     fn taken(&self) -> String {
         let network = shape::as_text(self.subject.config());
-        let card = super::card_text(self.card.as_deref(), &self.assumed, &self.overruled);
+        let card = super::card_text(self.card.as_ref(), &self.assumed, &self.overruled);
         match self.subject.incomplete().as_slice() {
             [] => format!("{network}\n{card}\n"),
             beside => {

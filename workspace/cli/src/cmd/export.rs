@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use sandglass_lab::Card;
 use sandglass_models::checkpoint::FittedDetector;
 use sandglass_models::{DetectorConfig, NetworkConfig, PaddingRule};
 use sandglass_study::tell;
 
+use super::PlacedCard;
 use super::detect::network::DetectorArgs;
 use super::protocol;
 use super::shape::{self, ShapeArgs};
@@ -51,9 +51,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return detector(&args, input, classes, &onnx);
     }
     let file = &weights.weights;
-    let card = Card::read(file)?;
-    let config = shape.network(&network, file, card.as_ref())?;
-    let side = input.or(card.as_ref().and_then(|card| card.input)).unwrap_or(224);
+    let placed = PlacedCard::of(file)?;
+    let card = placed.as_ref().map(|of| &of.card);
+    let config = shape.network(&network, file, card)?;
+    let side = input.or(card.and_then(|card| card.input)).unwrap_or(224);
     let padding = same_padding.then_some(PaddingRule::Same);
     let check = |config: &NetworkConfig| -> anyhow::Result<()> {
         let outputs = config.classes;
@@ -63,19 +64,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             classes.unwrap_or_default(),
             file.display()
         );
-        Ok(card.as_ref().map_or(Ok(()), |card| card.check_outputs(file, outputs))?)
+        weights.check_outputs(card, outputs)
     };
     let is_quantised = sandglass_quant::is_quantised(file);
+    let mut overruled = Vec::new();
     let (config, bytes, of) = if is_quantised {
-        let (quantised, config, padding) = weights.quantised(config, padding)?;
+        let (quantised, config, padding) = PlacedCard::shaped(placed.as_ref(), weights.quantised(config, padding))?;
         check(&config)?;
         let name = format!("{config}_w{}_int8", config.width);
         let bytes = sandglass_onnx::encode_int8(&name, &quantised, (side, side));
         (config, bytes.with_context(|| file.display().to_string())?, format!("weights: quantised, {padding} padding"))
     } else {
-        let loaded = weights.load(config, padding)?;
+        let loaded = PlacedCard::shaped(placed.as_ref(), weights.load(config, padding))?;
         check(&loaded.config)?;
         loaded.warn(file);
+        overruled.extend(loaded.overruled());
         let name = format!("{}_w{}", loaded.config, loaded.config.width);
         let bytes = sandglass_onnx::encode(&name, &loaded.graph, &loaded.weights, (side, side));
         (loaded.config, bytes.with_context(|| file.display().to_string())?, loaded.as_text())
@@ -85,20 +88,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (kind, width, outputs) = (if is_quantised { "QDQ, " } else { "" }, config.width, config.classes);
     let mut assumed = if card.is_none() && !is_quantised { shape.assumed(&config) } else { Vec::new() };
     assumed.extend((card.is_none() && input.is_none()).then_some("input"));
-    let at = Card::find(file);
-    let is_its_input = card.as_ref().is_none_or(|card| input.is_none() || card.input == input);
-    let overruled: &[&str] = if is_its_input { &[] } else { &["input"] };
+    let is_its_input = card.is_none_or(|card| input.is_none() || card.input == input);
+    overruled.extend((!is_its_input).then_some("input"));
     let told = [
         format!("{}: {kind}{} bytes, {config} {width:?}, {outputs} outputs", onnx.display(), bytes.len()),
         of,
         shape::as_text(&config),
-        match &card {
+        match card {
             Some(card) => {
                 format!("to be fed by its card's {}", protocol::as_text(&card.evaluation, (side, side), None))
             }
             None => format!("input {side} x {side}, to be fed as the weights were trained, which nothing here says"),
         },
-        super::card_text(at.as_deref(), &assumed, overruled),
+        super::card_text(placed.as_ref(), &assumed, &overruled),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -113,8 +115,9 @@ fn detector(
 ) -> anyhow::Result<ExitCode> {
     let place = args.weights.display();
     ensure!(!sandglass_quant::is_quantised(&args.weights), "{place}: is a quantised classifier");
-    let card = Card::read(&args.weights)?;
-    let FittedDetector { config, weights, incomplete, .. } = args.fitted(card.as_ref())?;
+    let placed = PlacedCard::of(&args.weights)?;
+    let card = placed.as_ref().map(|of| &of.card);
+    let FittedDetector { config, weights, incomplete, .. } = args.fitted(card)?;
     let outputs = config.classes;
     if let Some(classes) = classes.filter(|classes| *classes != outputs) {
         bail!("--classes {classes}: the detector of {place} has {outputs}, with the background");
@@ -127,7 +130,6 @@ fn detector(
     let bytes = sandglass_onnx::encode(&name, &config.build()?.graph, &weights, (side, side));
     let bytes = bytes.with_context(|| place.to_string())?;
     sandglass_files::write(onnx, &bytes).with_context(|| onnx.display().to_string())?;
-    let card = Card::find(&args.weights);
     let assumed = if card.is_none() && input.is_none() { vec!["input"] } else { Vec::new() };
     let told = [
         format!(
@@ -137,7 +139,7 @@ fn detector(
             config.width
         ),
         format!("input {side} x {side}"),
-        super::card_text(card.as_deref(), &assumed, &[]),
+        super::card_text(placed.as_ref(), &assumed, &[]),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)

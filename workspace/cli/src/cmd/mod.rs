@@ -16,9 +16,9 @@ pub mod table;
 pub mod train;
 mod weights;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use sandglass_data::{Dataset, Repeated};
 use sandglass_lab::Card;
 use sandglass_study::{Build, Shelf, StudyEntry};
@@ -59,12 +59,50 @@ fn keep_input(option: &str, out: &Path, weights: &Path) -> anyhow::Result<()> {
 }
 
 /// The card beside a checkpoint, or that there is none and what is assumed therefore; and what of the card was overruled.
-fn card_text(card: Option<&Path>, assumed: &[&str], overruled: &[&str]) -> String {
-    match (card, assumed, overruled) {
-        (Some(card), _, []) => format!("card: {}", card.display()),
-        (Some(card), _, overruled) => format!("card: {}; not as it says: {}", card.display(), overruled.join(", ")),
-        (None, [], _) => "no card beside the weights".to_owned(),
-        (None, assumed, _) => format!("no card beside the weights: at their defaults are {}", assumed.join(", ")),
+fn card_text(card: Option<&PlacedCard>, assumed: &[&str], overruled: &[&str]) -> String {
+    let mut text = match (card, assumed) {
+        (Some(card), _) => card.as_text(),
+        (None, []) => "no card beside the weights".to_owned(),
+        (None, assumed) => format!("no card beside the weights: at their defaults are {}", assumed.join(", ")),
+    };
+    if card.is_some() && !overruled.is_empty() {
+        text += &format!("; not as it says: {}", overruled.join(", "));
+    }
+    text
+}
+
+/// A checkpoint's card and where it lies.
+#[derive(Clone, Debug)]
+struct PlacedCard {
+    place: PathBuf,
+    card: Card,
+}
+
+impl PlacedCard {
+    fn of(weights: &Path) -> anyhow::Result<Option<Self>> {
+        let card = Card::read(weights)?;
+        Ok(Card::find(weights).zip(card).map(|(place, card)| Self { place, card }))
+    }
+
+    /// A network that the card shaped and the weights do not fit may be the card's fault.
+    fn shaped<T>(card: Option<&Self>, network: anyhow::Result<T>) -> anyhow::Result<T> {
+        match card {
+            Some(of) => network.with_context(|| format!("shaped as {} says", of.place.display())),
+            None => network,
+        }
+    }
+
+    /// Cards of before name no file, and one of another checkpoint's looks the same.
+    fn as_text(&self) -> String {
+        let whose = if self.card.sha256.is_some() { "" } else { ", which does not say by SHA-256 of which file it is" };
+        format!("card: {}{whose}", self.place.display())
+    }
+
+    fn as_json(card: Option<&Self>) -> Value {
+        json!({
+            "card": card.map(|of| of.place.display().to_string()),
+            "card_names_its_file": card.map(|of| of.card.sha256.is_some()),
+        })
     }
 }
 

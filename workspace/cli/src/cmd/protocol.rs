@@ -76,11 +76,11 @@ impl ProtocolArgs {
         Ok(*input)
     }
 
-    pub fn chosen(&self, card: Option<Card>) -> anyhow::Result<Chosen> {
+    pub fn chosen(&self, card: Option<&Card>) -> anyhow::Result<Chosen> {
         let has_card = card.is_some();
         let input = self.input.or(match self.preset {
             Some(_) => Some(224),
-            None => card.as_ref().and_then(|card| card.input),
+            None => card.and_then(|card| card.input),
         });
         let base = match self.preset {
             Some(preset) => {
@@ -93,7 +93,7 @@ impl ProtocolArgs {
             }
             // What was trained here is scored as its study scores it, unless asked otherwise.
             // Mean, standard deviation and filter belong to the weights; the resize to the input that it was stated for.
-            None => card.as_ref().map_or_else(Protocol::default, |card| match card.input == input {
+            None => card.map_or_else(Protocol::default, |card| match card.input == input {
                 true => card.evaluation.clone(),
                 false => Protocol { resize: None, ..card.evaluation.clone() },
             }),
@@ -122,7 +122,7 @@ impl ProtocolArgs {
         ];
         let is_assumed = |&(_, is_said): &(_, bool)| !is_said && self.preset.is_none() && !has_card;
         let assumed = said.into_iter().filter(is_assumed).map(|(what, _)| what).collect();
-        let overruled = card.map_or_else(Vec::new, |card| differences(&card, input, &protocol));
+        let overruled = card.map_or_else(Vec::new, |card| differences(card, input, &protocol));
         Ok(Chosen { input, protocol, padding, assumed, overruled })
     }
 }

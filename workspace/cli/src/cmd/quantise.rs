@@ -13,6 +13,7 @@ use sandglass_ops::Runtime;
 use sandglass_quant::{Facts, Images, Model, Net, Scheme};
 use sandglass_study::tell;
 
+use super::PlacedCard;
 use super::protocol::{self, Chosen, ProtocolArgs};
 use super::shape::{self, ShapeArgs};
 use super::weights::WeightsArgs;
@@ -58,29 +59,32 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Ok(detector) = args.network.parse::<DetectorConfig>() {
         bail!("{detector}: detectors are not quantised here: networks in 8 bits give one map, a classifier's scores");
     }
-    let card = Card::read(file)?;
-    let config = args.shape.network(&args.network, file, card.as_ref())?;
-    let Chosen { input, protocol, padding, mut assumed, overruled } = args.protocol.chosen(card.clone())?;
+    let placed = PlacedCard::of(file)?;
+    let card = placed.as_ref().map(|of| &of.card);
+    let config = args.shape.network(&args.network, file, card)?;
+    let Chosen { input, protocol, padding, mut assumed, mut overruled } = args.protocol.chosen(card)?;
     let padding = if args.same_padding { Some(PaddingRule::Same) } else { padding };
-    let loaded = args.weights.load(config, padding)?;
+    let loaded = PlacedCard::shaped(placed.as_ref(), args.weights.load(config, padding))?;
     loaded.warn(file);
     let config = &loaded.config;
-    if let Some(card) = &card {
-        card.check_outputs(file, config.classes)?;
+    if card.is_some() {
+        overruled.extend(loaded.overruled());
     }
-    let set = args.weights.open(&args.calibration, Part::Train, card.as_ref(), config.classes)?;
+    args.weights.check_outputs(card, config.classes)?;
+    let set = args.weights.open(&args.calibration, Part::Train, card, config.classes)?;
     let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let (height, width) = transform.size();
     // What it is calibrated by it must be scored with: where there was no card to say it, one is begun.
     let own = Card {
+        sha256: None,
         network: config.to_string(),
         width: config.width,
         stem_stride: config.stem_stride,
         input: input.or((height == width).then_some(height)),
-        classes: card.as_ref().map_or_else(|| numbered(config.classes), |card| card.classes.clone()),
+        classes: card.map_or_else(|| numbered(config.classes), |card| card.classes.clone()),
         evaluation: protocol.clone(),
     };
-    check_card_place(&args.out, &own)?;
+    check_card_place(&args.out)?;
     let mut facts = Facts {
         network: config.to_string(),
         width: config.width,
@@ -122,7 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         loaded.as_text(),
         protocol::as_text(&protocol, (height, width), transform.short()),
         shape::as_text(config),
-        super::card_text(Card::find(file).as_deref(), &assumed, &overruled),
+        super::card_text(placed.as_ref(), &assumed, &overruled),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -133,11 +137,12 @@ fn numbered(classes: usize) -> Vec<String> {
     (0..classes).map(|class| class.to_string()).collect()
 }
 
-/// A card belongs to every checkpoint beside it that has its name, whatever the ending: none of another's is written or taken.
-fn check_card_place(out: &Path, card: &Card) -> anyhow::Result<()> {
+/// A card lies beside every checkpoint that has its name, whatever the ending: none of another's is written over, nor any other
+/// file that is called so.
+fn check_card_place(out: &Path) -> anyhow::Result<()> {
     let place = Card::beside(out);
-    if Card::read(out)?.as_ref() == Some(card) {
-        return Ok(());
+    if place.symlink_metadata().is_ok() {
+        Card::read_at(&place)?;
     }
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.exists() {

@@ -172,6 +172,7 @@ fn keep_data(data: &str, out: &Path) -> anyhow::Result<()> {
 fn card(task: &Classification, training: &Dataset) -> Card {
     let network = &task.network;
     Card {
+        sha256: None,
         network: network.to_string(),
         width: network.width,
         stem_stride: network.stem_stride,

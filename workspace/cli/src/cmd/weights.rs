@@ -61,6 +61,8 @@ pub struct Loaded {
     pub config: NetworkConfig,
     /// The output that was left out.
     background: Option<usize>,
+    /// Of the convolutions, as the tensors' names imply.
+    implied_padding: &'static str,
     fit: Fit,
 }
 
@@ -77,7 +79,9 @@ impl WeightsArgs {
             leave_out(&mut weights, output);
             fit.config.classes -= 1;
         }
-        Ok(Loaded { graph: fit.graph(padding)?, weights, config: fit.config, background: self.background, fit })
+        let implied_padding = self::padding(&fit.graph(None)?);
+        let graph = fit.graph(padding)?;
+        Ok(Loaded { graph, weights, config: fit.config, background: self.background, implied_padding, fit })
     }
 
     /// The file as a quantised checkpoint, with its padding; of what is asked of others nothing is passed over.
@@ -129,6 +133,16 @@ impl WeightsArgs {
         Ok(set)
     }
 
+    /// # Errors
+    /// A card that lists another number of classes than the classifier has outputs.
+    pub fn check_outputs(&self, card: Option<&Card>, outputs: usize) -> anyhow::Result<()> {
+        let Some(card) = card else { return Ok(()) };
+        card.check_outputs(&self.weights, outputs).map_err(|error| match self.background {
+            Some(output) => anyhow::anyhow!("{error} when --background {output} has left one out"),
+            None => error.into(),
+        })
+    }
+
     fn check_background(&self, outputs: usize, set_names_classes: bool) -> anyhow::Result<()> {
         match self.background_hint(outputs) {
             Some(hint) if !set_names_classes => bail!("{}: {hint}", self.place()),
@@ -158,6 +172,11 @@ fn leave_out(weights: &mut Weights, output: usize) {
 impl Loaded {
     pub fn padding(&self) -> &'static str {
         padding(&self.graph)
+    }
+
+    /// What was asked for otherwise than it was trained: here, all is padded as the tensors' names imply.
+    pub fn overruled(&self) -> Option<&'static str> {
+        (self.padding() != self.implied_padding).then_some("padding")
     }
 
     /// All batch norms of a network have one.

@@ -17,6 +17,8 @@ use sandglass_ops::Runtime;
 use sandglass_reference as reference;
 use serde_json::{Value, json};
 
+use crate::cmd::{PlacedCard, extend};
+
 #[derive(clap::Args)]
 pub struct DetectorArgs {
     /// Detector, such as ssdlite_mobilenext; unset: that of the card beside the checkpoint, or the one that its tensors fit
@@ -77,7 +79,7 @@ pub struct LoadedDetector {
     /// The keys that lead to its tensors, and what lies beside of the same detector.
     state: String,
     incomplete: Vec<String>,
-    card: Option<PathBuf>,
+    card: Option<PlacedCard>,
     pub classes: ClassNames,
 }
 
@@ -94,21 +96,21 @@ impl DetectorArgs {
     /// # Errors
     /// A checkpoint that is no detector's, or not the one asked for; a size or an engine that it does not take.
     pub fn load(&self) -> anyhow::Result<LoadedDetector> {
-        let card = Card::read(&self.weights)?;
-        let FittedDetector { config, weights, names, state, incomplete } = self.fitted(card.as_ref())?;
+        let placed = PlacedCard::of(&self.weights)?;
+        let card = placed.as_ref().map(|of| &of.card);
+        let FittedDetector { config, weights, names, state, incomplete } = self.fitted(card)?;
         let side = |card: Option<usize>| self.input.or(card).unwrap_or(config.name.input());
-        let side = side(card.as_ref().and_then(|card| card.input));
+        let side = side(card.and_then(|card| card.input));
         ensure!((1..=LARGEST).contains(&side), "an input of {side} pixels: use 1 to {LARGEST}");
         let size = (side, side);
-        let eye = Eye::new(config.name, side, card.as_ref().map(|card| &card.evaluation))?;
-        let classes = ClassNames::new(config, card.map_or_else(Vec::new, |card| card.classes))
+        let eye = Eye::new(config.name, side, card.map(|card| &card.evaluation))?;
+        let classes = ClassNames::new(config, card.map_or_else(Vec::new, |card| card.classes.clone()))
             .with_context(|| self.card_place().display().to_string())?;
         let graph = config.build()?.graph;
         let reading = Reading::new(&config, size)?;
         let engine = self.engine(&graph, &weights, size)?;
         let incomplete = incomplete.iter().map(ToString::to_string).collect();
-        let card = Card::find(&self.weights);
-        Ok(LoadedDetector { config, size, eye, reading, engine, names, state, incomplete, card, classes })
+        Ok(LoadedDetector { config, size, eye, reading, engine, names, state, incomplete, card: placed, classes })
     }
 
     /// For errors.
@@ -223,17 +225,18 @@ impl LoadedDetector {
 
     pub fn as_json(&self) -> Value {
         let (height, width) = self.size;
-        json!({
+        let mut json = json!({
             "network": self.config.to_string(),
             "width": self.config.width,
             "classes": self.config.classes,
             "names": self.names,
             "state": self.state,
             "incomplete": self.incomplete,
-            "card": self.card.as_ref().map(|card| card.display().to_string()),
             "input": [height, width],
             "engine": self.engine_name().to_string(),
-        })
+        });
+        extend(&mut json, PlacedCard::as_json(self.card.as_ref()));
+        json
     }
 
     /// One line, and another of what lies beside the weights.
@@ -241,7 +244,7 @@ impl LoadedDetector {
         let (height, width) = self.size;
         let state = if self.state.is_empty() { String::new() } else { format!("state {}, ", self.state) };
         let card = match &self.card {
-            Some(card) => format!("card: {}", card.display()),
+            Some(card) => card.as_text(),
             None => "no card beside the weights: input and values are as published".to_owned(),
         };
         let beside = match self.incomplete.as_slice() {
