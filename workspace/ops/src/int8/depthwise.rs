@@ -5,6 +5,8 @@
 //! for either line, (a, b, c, 0) and (0, a, b, c). Words are put together where they are used, and never stored: with the few
 //! outputs of a tile that share their columns, that takes fewer instructions than to read them back.
 
+use std::hint::select_unpredictable;
+
 use super::finish::{self, LANES, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
 use super::{Call, channels};
@@ -22,9 +24,8 @@ macro_rules! each_column {
 
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
 const TASKS: usize = 8;
-/// Pixels that are finished together, of two lines at most [`PART`] each: few enough for their sums to stay in the first cache.
-const PIXELS: usize = 2 * PART;
-const PART: usize = 32;
+/// Pixels from which on lines are finished, so that a few short ones are finished together.
+const PIXELS: usize = 64;
 /// Rows that words are made of, at most: of a window of five and the one below it, whole groups of four.
 const ROWS: usize = 8;
 
@@ -70,9 +71,21 @@ impl Cut {
     }
 }
 
-/// Words of a task's scratch: the sums of pixels that are finished together, and of a few that are read with the last ones.
-pub(super) fn scratch<V: ByteLanes>() -> usize {
-    (PIXELS + finish::OVER) * 2 * V::N
+/// Words of a task's scratch: sums, then copies of rows.
+pub(super) fn scratch<V: ByteLanes>(shape: &ConvShape) -> usize {
+    sums::<V>(shape) + copies::<V>(shape)
+}
+
+/// Sums of the pixels that are finished together, of the lines that made them too many, and of a few pixels that are read with
+/// the last ones.
+fn sums<V: ByteLanes>(shape: &ConvShape) -> usize {
+    (PIXELS + lines(shape.stride) * shape.out_width() + finish::OVER) * 2 * V::N
+}
+
+/// Words of copies of rows: of a map with fewer channels than a block.
+fn copies<V: ByteLanes>(shape: &ConvShape) -> usize {
+    let row = shape.width * shape.output + 2 * V::N;
+    if shape.output < 2 * V::N { (ROWS * row).div_ceil(4) } else { 0 }
 }
 
 /// The first channel of a block. The last block has as many channels as the others, if there are so many, and makes some again
@@ -132,34 +145,12 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usiz
     let Call { conv, shape, to, .. } = call;
     let (channels, block, out_height, out_width) = (shape.output, 2 * V::N, shape.out_height(), shape.out_width());
     let cut = Cut::new::<V>(shape);
-    let sums = scratch.as_mut_ptr();
+    let (sums, copies) = scratch.split_at_mut(sums::<V>(shape));
+    let (sums, copies) = (sums.as_mut_ptr(), copies.as_mut_ptr().cast());
     let outside = [conv.zero; LANES];
     let (lines, blocks) = (task / cut.along_blocks * cut.lines, task % cut.along_blocks * cut.blocks);
     let lines = lines..(lines + cut.lines).min(shape.images * cut.groups);
     let blocks = blocks..(blocks + cut.blocks).min(channels.div_ceil(block));
-    if out_width > PART {
-        // A part of the lines at a time, so that all blocks of channels find its rows in the first cache.
-        let parts = out_width.div_ceil(PART);
-        let part = out_width.div_ceil(parts);
-        for (at, x) in lines.flat_map(|at| (0..parts).map(move |index| (at, (index * part).min(out_width - part)))) {
-            let (image, line) = (at / cut.groups, at % cut.groups * L);
-            for index in blocks.clone() {
-                let b = Block::new::<V, K, S, L>(call, outside.as_ptr(), (image, line), index);
-                for more in 0..L.min(out_height - line) {
-                    let pixel = (image * out_height + line + more) * out_width + x;
-                    // SAFETY: the caller's; the scratch holds the sums of a part of each line.
-                    unsafe {
-                        if more == 0 {
-                            micros::<V, K, S, L>(&b, x, part, sums);
-                        }
-                        let rows = Rows { pixel, count: part, channels, c: b.c, n: b.n };
-                        finish::write::<V, 2>(to, sums.add(more * part * block), rows);
-                    }
-                }
-            }
-        }
-        return;
-    }
     for index in blocks {
         // The first pixel that is not finished, and how many sums of pixels there are from it on.
         let (mut pixel, mut count) = (0, 0);
@@ -168,11 +159,20 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usiz
             if count == 0 {
                 pixel = (image * out_height + line) * out_width;
             }
-            let b = Block::new::<V, K, S, L>(call, outside.as_ptr(), (image, line), index);
-            // SAFETY: the caller's; the scratch holds the sums of so many pixels more.
-            unsafe { micros::<V, K, S, L>(&b, 0, out_width, sums.add(count * block)) };
+            // SAFETY: the caller's; the scratch holds the sums of so many pixels, of the lines that come to them here, and copies.
+            let b = unsafe {
+                let b = Block::new::<V, K, S, L>(call, (outside.as_ptr(), copies), (image, line), index);
+                let sums = sums.add(count * block);
+                // As many sums as there are registers for: 16 of 32, or 8 of 16.
+                match (out_width, V::N, L) {
+                    (..4, ..) => micros::<V, K, S, L, 1>(&b, out_width, sums),
+                    (_, 8, 2) => micros::<V, K, S, L, 2>(&b, out_width, sums),
+                    _ => micros::<V, K, S, L, 4>(&b, out_width, sums),
+                }
+                b
+            };
             count += L.min(out_height - line) * out_width;
-            if count + L * out_width > PIXELS || at + 1 == lines.end {
+            if count >= PIXELS || at + 1 == lines.end {
                 let rows = Rows { pixel, count, channels, c: b.c, n: b.n };
                 // SAFETY: as above.
                 unsafe { finish::write::<V, 2>(to, sums, rows) };
@@ -195,8 +195,6 @@ struct Block {
     /// Columns to the left of the map, and the map's.
     left: usize,
     width: usize,
-    /// Columns of the map whose pixels have enough bytes behind them for whole vectors.
-    plain: usize,
     /// The block's first channel, and how many it has.
     c: usize,
     n: usize,
@@ -206,11 +204,14 @@ struct Block {
 }
 
 impl Block {
-    /// Of the windows of an image's lines from `line` on; `outside` is a pixel of zeros.
+    /// Of the windows of an image's lines from `line` on; `outside` is a pixel of zeros, `copies` has room for copies of rows.
+    ///
+    /// # Safety
+    /// As for `forward`.
     #[inline(always)]
-    fn new<V: ByteLanes, const K: usize, const S: usize, const L: usize>(
+    unsafe fn new<V: ByteLanes, const K: usize, const S: usize, const L: usize>(
         call: &Call<'_>,
-        outside: *const u8,
+        (outside, copies): (*const u8, *mut u8),
         (image, line): (usize, usize),
         index: usize,
     ) -> Self {
@@ -224,7 +225,6 @@ impl Block {
             channels,
             left: shape.left(),
             width,
-            plain: width,
             c,
             n: block.min(channels - c),
             taps: conv.words.as_ptr().wrapping_add(index * L * groups * K * block),
@@ -234,45 +234,36 @@ impl Block {
             // Rows that have no weights may be any.
             let y = (line * S + row.min(K + L - 2)).checked_sub(shape.above()).filter(|y| *y < height);
             if let Some(y) = y {
-                let from = (image * height + y) * width * channels + c;
+                let (from, len) = ((image * height + y) * width * channels + c, (width - 1) * channels);
                 b.rows[row] = x.as_ptr().wrapping_add(from);
                 b.masks[row] = usize::MAX;
-                // A narrow block's last pixels are copied to where others follow them.
-                b.plain = b.plain.min((x.len() - from + channels).saturating_sub(block) / channels);
+                if from + len + block > x.len() {
+                    // A narrow block's last rows are copied to where others follow them.
+                    let copy = copies.wrapping_add(row * (len + block));
+                    // SAFETY: the row is the map's, and there is room for as many as words are made of.
+                    unsafe { std::ptr::copy_nonoverlapping(b.rows[row], copy, len + b.n) };
+                    b.rows[row] = copy;
+                }
             }
         }
         b
     }
 }
 
-/// The sums of lines of `width` outputs from column `first` on. The last tile may compute again what the one before it did.
+/// The sums of lines of at least `M` outputs. The last tile may compute again what the one before it did.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micros<V: ByteLanes, const K: usize, const S: usize, const L: usize>(
+unsafe fn micros<V: ByteLanes, const K: usize, const S: usize, const L: usize, const M: usize>(
     b: &Block,
-    first: usize,
     width: usize,
     sums: *mut i32,
 ) {
-    // As many sums as there are registers for: 16 of 32, or 8 of 16.
-    let tile = match (width, V::N, L) {
-        (..4, ..) => 1,
-        (_, 8, 2) => 2,
-        _ => 4,
-    };
-    for x in (0..width).step_by(tile) {
-        let x = x.min(width - tile);
+    for x in (0..width).step_by(M) {
+        let x = x.min(width - M);
         // SAFETY: the caller's.
-        unsafe {
-            let (x, to, pitch) = (first + x, sums.add(x * 2 * V::N), width * 2 * V::N);
-            match tile {
-                1 => micro::<V, K, S, L, 1>(b, x, to, pitch),
-                2 => micro::<V, K, S, L, 2>(b, x, to, pitch),
-                _ => micro::<V, K, S, L, 4>(b, x, to, pitch),
-            }
-        }
+        unsafe { micro::<V, K, S, L, M>(b, x, sums.add(x * 2 * V::N), width * 2 * V::N) };
     }
 }
 
@@ -326,30 +317,11 @@ unsafe fn micro<V: ByteLanes, const K: usize, const S: usize, const L: usize, co
 unsafe fn words<V: ByteLanes>(b: &Block, group: usize, column: usize) -> [V; 2] {
     let (first, distance) = (group * V::GROUP, column.wrapping_mul(b.channels));
     let mut rows = [b.outside; 4];
-    let mut narrow = [[0; LANES]; 4];
-    if column < b.plain {
-        for at in 0..V::GROUP {
-            rows[at] = b.rows[first + at].wrapping_add(distance & b.masks[first + at]);
-        }
-    } else if column < b.width {
-        for at in 0..V::GROUP {
-            let from = b.rows[first + at].wrapping_add(distance & b.masks[first + at]);
-            // SAFETY: the caller's: the pixel is the map's, or one of zeros.
-            unsafe { copy(from, &mut narrow[at], b.n) };
-            rows[at] = narrow[at].as_ptr();
-        }
+    for at in 0..V::GROUP {
+        // No branch: with one at each column the words of all of them are made first, and wait in memory.
+        let from = b.rows[first + at].wrapping_add(distance & b.masks[first + at]);
+        rows[at] = select_unpredictable(column < b.width, from, b.outside);
     }
     // SAFETY: the caller's; what is read beyond a narrow block's channels is the map's, or a copy's.
     unsafe { V::interleave(rows) }
-}
-
-/// The first `n` bytes, to where others follow them.
-///
-/// # Safety
-/// They can be read.
-#[cold]
-#[inline(never)]
-unsafe fn copy(from: *const u8, to: &mut [u8; LANES], n: usize) {
-    // SAFETY: the caller's, and no more than the array.
-    unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), n.min(LANES)) };
 }

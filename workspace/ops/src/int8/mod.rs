@@ -206,7 +206,7 @@ fn channels<V: ByteLanes>(filter: &ConvShape, first: usize) -> impl Iterator<Ite
 /// Tasks of a call, and words of scratch of each.
 fn needs<V: ByteLanes>(shape: &ConvShape) -> (usize, usize) {
     if shape.depthwise {
-        return (depthwise::Cut::new::<V>(shape).tasks(), depthwise::scratch::<V>());
+        return (depthwise::Cut::new::<V>(shape).tasks(), depthwise::scratch::<V>(shape));
     }
     let cut = dense::Cut::new::<V>(shape);
     (cut.tasks(), cut.scratch::<V>(shape))
