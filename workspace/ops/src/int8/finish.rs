@@ -160,33 +160,38 @@ impl Estimate {
         let step = f64::from(1 << FRACTION);
         let factor = |grid: Grid| (f64::from(grid.scale) / f64::from(output.scale) * step).round();
         let (a, b) = (factor(main), factor(skip));
-        // Each product, and all together, whatever the bytes are.
-        if !(255.0 * (a + b) + 256.0 * step < f64::from(i32::MAX)) {
+        // No sum is more, whatever the bytes are.
+        let reach = 255.0 * (a + b) + 256.0 * step;
+        if reach.is_nan() || reach >= f64::from(i32::MAX) {
             return None;
         }
         let (a, b) = (a as i32, b as i32);
         let middle = (i32::from(output.zero) << FRACTION) + (1 << (FRACTION - 1));
         let middle = middle - a * i32::from(main.zero) - b * i32::from(skip.zero);
         let right: Vec<u8> = (0..=u16::MAX).map(|pair| sum.apply(pair as u8, Some((pair >> 8) as u8))).collect();
-        (0..FRACTION - 6).find_map(|near| {
+        let near = (0..FRACTION - 6).find(|near| {
             let start = middle + (1 << near >> 1);
-            let sure = (1 << FRACTION) - (1 << near);
-            let is_right = |(pair, &right): (usize, &u8)| {
+            right.iter().enumerate().all(|(pair, &right)| {
                 let at = a * (pair & 0xFF) as i32 + b * (pair >> 8) as i32 + start;
-                at & sure == 0 || (at >> FRACTION).min(sum.high).max(sum.low) as u8 == right
-            };
-            let halves = |a: i32, b: i32| a & 0xFFFF | b << 16;
-            // What is left lies from -2^11 to 2^11 - 1.
-            let (upper, half) = (|x: i32| (x + (1 << (COARSE - 1))) >> COARSE, 1 << COARSE);
-            let (fine_a, fine_b) = (a - upper(a) * half, b - upper(b) * half);
-            right.iter().enumerate().all(is_right).then(|| Self {
-                coarse: halves(upper(a), upper(b)),
-                fine: halves(fine_a, fine_b),
-                start,
-                sure,
+                at & above(*near) == 0 || (at >> FRACTION).min(sum.high).max(sum.low) as u8 == right
             })
+        })?;
+        // What is left of a factor lies from -2^11 to 2^11 - 1.
+        let coarse = |x: i32| (x + (1 << (COARSE - 1))) >> COARSE;
+        let fine = |x: i32| x - (coarse(x) << COARSE);
+        let halves = |a: i32, b: i32| a & 0xFFFF | b << 16;
+        Some(Self {
+            coarse: halves(coarse(a), coarse(b)),
+            fine: halves(fine(a), fine(b)),
+            start: middle + (1 << near >> 1),
+            sure: above(near),
         })
     }
+}
+
+/// The bits below a step above the lowest `near`: all 0 where a sum, moved up by half of that, is near the middle.
+fn above(near: i32) -> i32 {
+    (1 << FRACTION) - (1 << near)
 }
 
 /// What a convolution's sums become.
