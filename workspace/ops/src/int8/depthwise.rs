@@ -290,7 +290,7 @@ unsafe fn micro<V: ByteLanes, const K: usize, const S: usize, const L: usize, co
                     let words = words::<V>(b, group, (x * S + COLUMN).wrapping_sub(b.left));
                     for line in 0..L {
                         for m in 0..M {
-                            if COLUMN >= m * S && COLUMN < m * S + K {
+                            if (m * S..m * S + K).contains(&COLUMN) {
                                 let tap = b.taps.add(((line * groups + group) * K + COLUMN - m * S) * block);
                                 sums[line][m][0] = sums[line][m][0].dot(words[0], V::load(tap));
                                 sums[line][m][1] = sums[line][m][1].dot(words[1], V::load(tap.add(V::N)));
