@@ -1,8 +1,10 @@
 //! Convolutions whose outputs read every input: a matrix product over panels of pixels.
 //!
-//! A task copies the words of a few dozen pixels into a panel: bytes widened, window by window, the map's zero where a window
-//! reaches outside. Then each block of outputs, whose weights stay in the first cache, passes over the panel, a tile of pixels
-//! at a time.
+//! A task takes a few dozen pixels. Where windows are one pixel, their words lie one after the other, in the map itself or
+//! widened in a panel. Where they are larger, or pixels are skipped, the panel has the map's rows that whole lines of output read,
+//! each once, the map's zero on both sides: a window's row is a run of words in one of them, the last of which reaches beyond it
+//! where it has no weights. Then each block of outputs, whose weights stay in the first cache, passes over the panel, a tile of
+//! pixels at a time.
 
 use super::finish::{self, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
@@ -24,25 +26,45 @@ const TASKS: usize = 8;
 
 /// How a convolution is cut into tasks, by its shape alone.
 pub(super) struct Cut {
-    /// Words of a pixel's window.
-    pub words: usize,
-    /// Pixels of a task.
-    pub pixels: usize,
+    /// Words of a window's row.
+    words: usize,
+    /// Pixels of a task, or whole lines of output of an image.
+    unit: Unit,
     /// Blocks of outputs of a task.
-    pub blocks: usize,
-    pub panels: usize,
-    pub parts: usize,
+    blocks: usize,
+    panels: usize,
+    parts: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Pixels(usize),
+    Lines {
+        count: usize,
+        /// Words of a row of the panel.
+        row: usize,
+    },
 }
 
 impl Cut {
     pub fn new<V: ByteLanes>(shape: &ConvShape) -> Self {
-        let words = terms(shape).div_ceil(V::GROUP);
-        let all = shape.images * shape.out_height() * shape.out_width();
-        let pixels = (PANEL / words / TILE * TILE).clamp(TILE, PIXELS).min(all);
-        let panels = all.div_ceil(pixels);
+        let ConvShape { images, input, kernel, stride, .. } = *shape;
+        let words = (kernel * input).div_ceil(V::GROUP);
+        let (out_height, out_width) = (shape.out_height(), shape.out_width());
+        let (unit, panels) = if (kernel, stride) == (1, 1) {
+            let all = images * out_height * out_width;
+            let pixels = (PANEL / words / TILE * TILE).clamp(TILE, PIXELS).min(all);
+            (Unit::Pixels(pixels), all.div_ceil(pixels))
+        } else {
+            // A word more: the last window's reach.
+            let row = (columns(shape) * input).div_ceil(V::GROUP) + 1;
+            let fit = (PANEL / row).saturating_sub(kernel) / stride + 1;
+            let count = (PIXELS / out_width).clamp(1, fit).min(out_height);
+            (Unit::Lines { count, row }, images * out_height.div_ceil(count))
+        };
         let blocks = shape.output.div_ceil(2 * V::N);
         let of_task = blocks.div_ceil(TASKS.div_ceil(panels).min(blocks));
-        Self { words, pixels, blocks: of_task, panels, parts: blocks.div_ceil(of_task) }
+        Self { words, unit, blocks: of_task, panels, parts: blocks.div_ceil(of_task) }
     }
 
     pub fn tasks(&self) -> usize {
@@ -50,33 +72,42 @@ impl Cut {
     }
 
     /// Words of a panel.
-    fn panel(&self) -> usize {
-        self.pixels * self.words + OVER
+    fn panel(&self, shape: &ConvShape) -> usize {
+        OVER + match self.unit {
+            Unit::Pixels(pixels) => pixels * self.words,
+            Unit::Lines { count, row } => ((count - 1) * shape.stride + shape.kernel) * row,
+        }
     }
 
-    /// Words of a task's scratch: a panel, and a block's sums of its pixels.
-    pub fn scratch<V: ByteLanes>(&self) -> usize {
-        self.panel() + self.pixels * 2 * V::N
+    /// Words of a task's scratch: a panel, and a block's sums of its pixels and of a few that are read with the last ones.
+    pub fn scratch<V: ByteLanes>(&self, shape: &ConvShape) -> usize {
+        let pixels = match self.unit {
+            Unit::Pixels(pixels) => pixels,
+            Unit::Lines { count, .. } => count * shape.out_width(),
+        };
+        self.panel(shape) + (pixels + finish::OVER) * 2 * V::N
     }
 }
 
-fn terms(shape: &ConvShape) -> usize {
-    shape.kernel * shape.kernel * shape.input
+/// Columns that a line of output reads.
+fn columns(shape: &ConvShape) -> usize {
+    (shape.out_width() - 1) * shape.stride + shape.kernel
 }
 
-/// Weights [output, input, kernel, kernel] as words: blocks of outputs, in each the words of its sums in order, in each of
-/// those a word for every output.
+/// Weights [output, input, kernel, kernel] as words: blocks of outputs, in each the rows of a window, in each the words of its
+/// columns and inputs, in each of those a word for every output.
 pub(super) fn pack<V: ByteLanes>(shape: &ConvShape, weights: &[i8]) -> Vec<i32> {
     let ConvShape { input, output, kernel, .. } = *shape;
-    let (terms, area, block) = (terms(shape), kernel * kernel, 2 * V::N);
+    let (terms, area, block) = (kernel * input, kernel * kernel, 2 * V::N);
     let words = terms.div_ceil(V::GROUP);
-    let mut packed = Vec::with_capacity(output.div_ceil(block) * words * block);
+    let mut packed = Vec::with_capacity(output.div_ceil(block) * kernel * words * block);
     for first in (0..output).step_by(block) {
-        for word in 0..words {
+        for (ky, word) in (0..kernel).flat_map(|ky| (0..words).map(move |word| (ky, word))) {
             packed.extend(channels::<V>(shape, first).map(|o| {
                 V::word(|at| match (word * V::GROUP + at, o) {
-                    // The panel's order is kh, kw, c.
-                    (term, Some(o)) if term < terms => weights[(o * input + term % input) * area + term / input],
+                    (term, Some(o)) if term < terms => {
+                        weights[(o * input + term % input) * area + ky * kernel + term / input]
+                    }
                     _ => 0,
                 })
             }));
@@ -91,30 +122,51 @@ byte_kernel! {
     /// scratch this is.
     pub(super) unsafe fn forward<V>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
         let Call { conv, shape, to, .. } = call;
-        let cut = Cut::new::<V>(shape);
+        let (cut, block) = (Cut::new::<V>(shape), 2 * V::N);
         let (panel, part) = (task / cut.parts, task % cut.parts);
-        let all = shape.images * shape.out_height() * shape.out_width();
-        let start = panel * cut.pixels;
-        let rows = cut.pixels.min(all - start);
-        let (panel, sums) = scratch.split_at_mut(cut.panel());
+        let blocks = part * cut.blocks..((part + 1) * cut.blocks).min(shape.output.div_ceil(block));
+        let (scratch, sums) = scratch.split_at_mut(cut.panel(shape));
+        let cell = size_of::<V::Cell>();
         // SAFETY: the caller's.
         unsafe {
-            // Where a word is four bytes of the map as they lie, the map is its own panel.
-            let is_panel = V::GROUP == 4 && (shape.kernel, shape.stride) == (1, 1) && shape.input % V::GROUP == 0;
-            let panel = if is_panel {
-                call.x.as_ptr().add(start * shape.input).cast()
-            } else {
-                fill::<V>(call, start, rows, cut.words, panel);
-                panel.as_ptr()
-            };
-            let block = 2 * V::N;
-            for index in part * cut.blocks..((part + 1) * cut.blocks).min(shape.output.div_ceil(block)) {
+            // The panel, from a pixel to the next and from a row to the next, in bytes; the task's first pixel, and its lines.
+            let (a, pitch, row, pixel, lines, width);
+            match cut.unit {
+                Unit::Pixels(pixels) => {
+                    let all = shape.images * shape.out_height() * shape.out_width();
+                    pixel = panel * pixels;
+                    (lines, width) = (1, pixels.min(all - pixel));
+                    (pitch, row) = (4 * cut.words, 0);
+                    // Where a word is four bytes of the map as they lie, the map is its own panel.
+                    a = if V::GROUP == 4 && shape.input % V::GROUP == 0 {
+                        call.x.as_ptr().add(pixel * shape.input)
+                    } else {
+                        fill_pixels::<V>(call, pixel, width, cut.words, scratch);
+                        scratch.as_ptr().cast()
+                    };
+                }
+                Unit::Lines { count, row: words } => {
+                    let of_image = shape.out_height().div_ceil(count);
+                    let (image, line) = (panel / of_image, panel % of_image * count);
+                    width = shape.out_width();
+                    lines = count.min(shape.out_height() - line);
+                    pixel = (image * shape.out_height() + line) * width;
+                    (pitch, row) = (shape.stride * shape.input * cell, 4 * words);
+                    fill_rows::<V>(call, image, line * shape.stride, (lines - 1) * shape.stride + shape.kernel, words, scratch);
+                    a = scratch.as_ptr().cast();
+                }
+            }
+            for index in blocks {
                 let c = index * block;
                 let n = block.min(shape.output - c);
-                let (words, begin) = (conv.words.as_ptr().add(c * cut.words), conv.start.as_ptr().add(c));
-                let b = Block { words, start: begin, depth: cut.words };
-                tiles::<V>(panel, rows, b, n > V::N, sums.as_mut_ptr());
-                let rows = Rows { pixel: start, count: rows, channels: shape.output, c, n };
+                let words = conv.words.as_ptr().add(c * shape.kernel * cut.words);
+                let start = conv.start.as_ptr().add(c);
+                let b = Block { words, start, rows: shape.kernel, depth: cut.words, pitch, row };
+                for line in 0..lines {
+                    let (a, sums) = (a.add(line * shape.stride * row), sums.as_mut_ptr().add(line * width * block));
+                    tiles::<V>(a, width, b, n > V::N, sums);
+                }
+                let rows = Rows { pixel, count: lines * width, channels: shape.output, c, n };
                 if n > V::N {
                     finish::write::<V, 2>(to, sums.as_ptr(), rows);
                 } else {
@@ -125,31 +177,35 @@ byte_kernel! {
     }
 }
 
-/// A block of outputs.
+/// A block of outputs, and how it passes over a panel.
 #[derive(Clone, Copy)]
 struct Block {
     words: *const i32,
     /// What sums begin with.
     start: *const i32,
-    /// Words of a sum.
+    /// Rows of a window, and words of each.
+    rows: usize,
     depth: usize,
+    /// Bytes of the panel from a pixel to the next, and from a row to the next.
+    pitch: usize,
+    row: usize,
 }
 
-/// The sums of all pixels of a panel, in tiles of sizes that differ by at most one pixel: 49 pixels are four tiles of 6 and five
+/// The sums of a line of pixels of a panel, in tiles of sizes that differ by at most one pixel: 49 pixels are four tiles of 6 and five
 /// of 5, rather than eight of 6 and one of a single pixel, which costs half as much as six. `both`: of two vectors of outputs,
 /// else of one.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn tiles<V: ByteLanes>(panel: *const i32, rows: usize, b: Block, both: bool, sums: *mut i32) {
+unsafe fn tiles<V: ByteLanes>(panel: *const u8, rows: usize, b: Block, both: bool, sums: *mut i32) {
     let count = rows.div_ceil(TILE);
     let mut row = 0;
     for tile in 0..count {
         let size = (rows - row).div_ceil(count - tile);
         // SAFETY: the caller's; the tile's rows are the panel's.
         unsafe {
-            let (a, sums) = (panel.add(row * b.depth), sums.add(row * 2 * V::N));
+            let (a, sums) = (panel.add(row * b.pitch), sums.add(row * 2 * V::N));
             match (size, both) {
                 (6, true) => micro::<V, 6, 2>(a, b, sums),
                 (5, true) => micro::<V, 5, 2>(a, b, sums),
@@ -174,7 +230,7 @@ unsafe fn tiles<V: ByteLanes>(panel: *const i32, rows: usize, b: Block, both: bo
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const i32, b: Block, to: *mut i32) {
+unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const u8, b: Block, to: *mut i32) {
     // SAFETY: the caller's.
     unsafe {
         let mut sums = [[V::splat(0); NV]; MR];
@@ -184,20 +240,23 @@ unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const i32, b
                 sums[r][v] = start;
             }
         }
-        let (mut a_at, mut b_at) = (a, b.words);
-        for _ in 0..b.depth {
-            let mut words = [V::splat(0); NV];
-            for v in 0..NV {
-                words[v] = V::load(b_at.add(v * V::N));
-            }
-            for r in 0..MR {
-                let x = V::splat(a_at.add(r * b.depth).read_unaligned());
+        let mut b_at = b.words;
+        for row in 0..b.rows {
+            let mut a_at = a.add(row * b.row);
+            for _ in 0..b.depth {
+                let mut words = [V::splat(0); NV];
                 for v in 0..NV {
-                    sums[r][v] = sums[r][v].dot(x, words[v]);
+                    words[v] = V::load(b_at.add(v * V::N));
                 }
+                for r in 0..MR {
+                    let x = V::splat(a_at.add(r * b.pitch).cast::<i32>().read_unaligned());
+                    for v in 0..NV {
+                        sums[r][v] = sums[r][v].dot(x, words[v]);
+                    }
+                }
+                a_at = a_at.add(4);
+                b_at = b_at.add(2 * V::N);
             }
-            a_at = a_at.add(1);
-            b_at = b_at.add(2 * V::N);
         }
         for r in 0..MR {
             for v in 0..NV {
@@ -207,72 +266,62 @@ unsafe fn micro<V: ByteLanes, const MR: usize, const NV: usize>(a: *const i32, b
     }
 }
 
-/// The words of `rows` pixels from output pixel `start` on.
+/// The words of `count` pixels from pixel `start` on.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn fill<V: ByteLanes>(call: &Call<'_>, start: usize, rows: usize, words: usize, panel: &mut [i32]) {
-    let Call { conv, shape, x, .. } = *call;
-    let ConvShape { height, width, input, kernel, stride, .. } = *shape;
-    let (terms, cells) = (terms(shape), words * V::GROUP);
+unsafe fn fill_pixels<V: ByteLanes>(call: &Call<'_>, start: usize, count: usize, words: usize, panel: &mut [i32]) {
+    let Call { shape: ConvShape { input, .. }, x, .. } = *call;
+    let (input, cells) = (*input, words * V::GROUP);
     let panel = panel.as_mut_ptr().cast::<V::Cell>();
-    // SAFETY: rows of the panel are `cells` long; what is read is within the map.
+    // SAFETY: pixels of the panel are `cells` long; what is read is within the map.
     unsafe {
-        if kernel == 1 && stride == 1 && cells == terms {
-            return put::<V>(x, start * input, rows * input, panel);
+        if cells == input {
+            return put::<V>(x, start * input, count * input, panel);
         }
-        let (out_height, out_width) = (shape.out_height(), shape.out_width());
-        // Image, line and column, counted on: a division at every pixel costs as much as a small window.
-        let (mut image, mut y, mut ox) =
-            (start / (out_height * out_width), start / out_width % out_height, start % out_width);
-        let line = kernel * input;
-        for row in 0..rows {
-            let to = panel.add(row * cells);
-            let (left, top) = (ox * stride, y * stride);
-            // The window's columns that lie within the map: neighbours in memory, for each of its rows.
-            let first = shape.left().saturating_sub(left).min(kernel);
-            let end = (width + shape.left()).saturating_sub(left).clamp(first, kernel);
-            // A small window inside the map, the stem's: what a line writes too much, the next one overwrites.
-            let corner = (top.checked_sub(shape.above()), left.checked_sub(shape.left()));
-            if let (1..=SMALL, (Some(iy), Some(ix))) = (line, corner)
-                && ix + kernel <= width
-                && iy + kernel <= height
-                && (((image * height + iy + kernel - 1) * width) + ix) * input + SMALL <= x.len()
-            {
-                let from = x.as_ptr().add(((image * height + iy) * width + ix) * input);
-                for ky in 0..kernel {
-                    V::widen(from.add(ky * width * input), to.add(ky * line));
-                }
-            } else {
-                for ky in 0..kernel {
-                    let to = to.add(ky * line);
-                    let inside = (top + ky).checked_sub(shape.above()).filter(|iy| *iy < height);
-                    let (first, end) = if inside.is_some() { (first, end) } else { (kernel, kernel) };
-                    for cell in 0..first * input {
-                        *to.add(cell) = V::Cell::from(conv.zero);
-                    }
-                    if let Some(iy) = inside
-                        && first < end
-                    {
-                        let column = left + first - shape.left();
-                        let from = ((image * height + iy) * width + column) * input;
-                        put::<V>(x, from, (end - first) * input, to.add(first * input));
-                    }
-                    for cell in end * input..line {
-                        *to.add(cell) = V::Cell::from(conv.zero);
-                    }
-                }
-            }
-            for cell in terms..cells {
+        for pixel in 0..count {
+            let to = panel.add(pixel * cells);
+            put::<V>(x, (start + pixel) * input, input, to);
+            for cell in input..cells {
                 *to.add(cell) = V::Cell::from(0);
             }
-            ox += 1;
-            if ox == out_width {
-                (y, ox) = (y + 1, 0);
+        }
+    }
+}
+
+/// `count` rows of an image, `words` apart, from row `top` on, counted with those above it, and of each as many columns as are read.
+///
+/// # Safety
+/// As for `forward`.
+#[inline(always)]
+unsafe fn fill_rows<V: ByteLanes>(
+    call: &Call<'_>,
+    image: usize,
+    top: usize,
+    count: usize,
+    words: usize,
+    panel: &mut [i32],
+) {
+    let Call { conv, shape, x, .. } = *call;
+    let ConvShape { height, width, input, .. } = *shape;
+    let (columns, left) = (columns(shape), shape.left());
+    let end = columns.min(left + width);
+    let panel = panel.as_mut_ptr().cast::<V::Cell>();
+    // SAFETY: rows of the panel are longer than their columns; what is read is within the map.
+    unsafe {
+        for row in 0..count {
+            let to = panel.add(row * words * V::GROUP);
+            let y = (top + row).checked_sub(shape.above()).filter(|y| *y < height);
+            let (first, end) = if y.is_some() { (left, end) } else { (columns, columns) };
+            for cell in 0..first * input {
+                *to.add(cell) = V::Cell::from(conv.zero);
             }
-            if y == out_height {
-                (image, y) = (image + 1, 0);
+            if let Some(y) = y {
+                put::<V>(x, (image * height + y) * width * input, (end - first) * input, to.add(first * input));
+            }
+            for cell in end * input..columns * input {
+                *to.add(cell) = V::Cell::from(conv.zero);
             }
         }
     }

@@ -1,58 +1,111 @@
 //! Depthwise convolutions: lines of pixels through a window, a block of channels at a time.
 //!
-//! Neighbouring *rows* are the terms of a word, so that a lane is a channel here too. Rows are put together in groups that stay
-//! the same for all lines of output: with words of two rows, (0, 1), (2, 3) and so on. A window of three rows that begins at an
-//! even one takes its weights as (a, b), (c, 0), else as (0, a), (b, c): weights are packed for each *phase*. So each line
-//! of words is made once, whichever windows read it.
+//! Neighbouring *rows* are the terms of a word, so that a lane is a channel here too. At stride 1 two lines of output read the
+//! same words: a window of three rows and the one below it are four rows, one word of four or two of two, and weights are packed
+//! for either line, (a, b, c, 0) and (0, a, b, c). Words are put together where they are used, and never stored: with the few
+//! outputs of a tile that share their columns, that takes fewer instructions than to read them back.
+
+use std::hint::select_unpredictable;
 
 use super::finish::{self, LANES, Rows};
 use super::lanes::{ByteLanes, byte_kernel};
 use super::{Call, channels};
 use crate::ConvShape;
 
+/// A block of code for each number of a column, which it knows as a constant.
+macro_rules! each_column {
+    ($($column:literal)*, $body:block) => {
+        $({
+            const COLUMN: usize = $column;
+            $body
+        })*
+    };
+}
+
 /// More than a few threads need, so that one which loses its core does not hold up a large part of a call.
 const TASKS: usize = 8;
-/// Outputs that are computed together at stride 1, where neighbours share two columns of three and a line is as long.
-const MANY: usize = 8;
-/// Outputs that are computed together elsewhere.
-const FEW: usize = 4;
+/// Pixels from which on lines are finished, so that a few short ones are finished together.
+const PIXELS: usize = 64;
+/// Rows that words are made of, at most: of a window of five and the one below it, whole groups of four.
+const ROWS: usize = 8;
 
-/// Lines of output of a task.
-fn lines(shape: &ConvShape) -> usize {
-    (shape.images * shape.out_height()).div_ceil(TASKS)
+/// Lines of output that share words.
+const fn lines(stride: usize) -> usize {
+    if stride == 1 { 2 } else { 1 }
 }
 
-pub(super) fn tasks(shape: &ConvShape) -> usize {
-    (shape.images * shape.out_height()).div_ceil(lines(shape))
+/// Groups of rows that such lines read.
+const fn groups<V: ByteLanes>(kernel: usize, stride: usize) -> usize {
+    (kernel + lines(stride) - 1).div_ceil(V::GROUP)
 }
 
-/// Columns that a line of output reads.
-fn columns(shape: &ConvShape) -> usize {
-    (shape.out_width() - 1) * shape.stride + shape.kernel
+/// How a convolution is cut into tasks, by its shape alone: along its lines, or where there are many channels, along those.
+pub(super) struct Cut {
+    /// Of an image, groups of lines that share words.
+    groups: usize,
+    /// Groups of lines of all images that a task has, and blocks of channels.
+    lines: usize,
+    blocks: usize,
+    /// Tasks along either.
+    along_lines: usize,
+    along_blocks: usize,
 }
 
-/// Groups of rows that a window reaches in any phase.
-const fn groups<V: ByteLanes>(kernel: usize) -> usize {
-    (V::GROUP - 1 + kernel).div_ceil(V::GROUP)
+impl Cut {
+    pub fn new<V: ByteLanes>(shape: &ConvShape) -> Self {
+        let groups = shape.out_height().div_ceil(lines(shape.stride));
+        let (all, blocks) = (shape.images * groups, shape.output.div_ceil(2 * V::N));
+        let (lines, of_task) =
+            if blocks >= 2 * TASKS { (all, blocks.div_ceil(TASKS)) } else { (all.div_ceil(TASKS), blocks) };
+        Self {
+            groups,
+            lines,
+            blocks: of_task,
+            along_lines: all.div_ceil(lines),
+            along_blocks: blocks.div_ceil(of_task),
+        }
+    }
+
+    pub fn tasks(&self) -> usize {
+        self.along_lines * self.along_blocks
+    }
 }
 
-/// Words of a task's scratch: a ring of lines, and the sums of a line of outputs.
+/// Words of a task's scratch: sums, then copies of rows.
 pub(super) fn scratch<V: ByteLanes>(shape: &ConvShape) -> usize {
-    (groups::<V>(shape.kernel) * columns(shape) + shape.out_width()) * 2 * V::N
+    sums::<V>(shape) + copies::<V>(shape)
 }
 
-/// Weights [channels, 1, kernel, kernel] as words: blocks of channels, in each the phases, in each the groups of rows, in each
-/// the columns, in each a word for every channel.
+/// Sums of the pixels that are finished together, of the lines that made them too many, and of a few pixels that are read with
+/// the last ones.
+fn sums<V: ByteLanes>(shape: &ConvShape) -> usize {
+    (PIXELS + lines(shape.stride) * shape.out_width() + finish::OVER) * 2 * V::N
+}
+
+/// Words of copies of rows: of a map with fewer channels than a block.
+fn copies<V: ByteLanes>(shape: &ConvShape) -> usize {
+    let row = shape.width * shape.output + 2 * V::N;
+    if shape.output < 2 * V::N { (ROWS * row).div_ceil(4) } else { 0 }
+}
+
+/// The first channel of a block. The last block has as many channels as the others, if there are so many, and makes some again
+/// that the one before it made: what is read and written is whole vectors then.
+pub(super) fn first_of<V: ByteLanes>(channels: usize, block: usize) -> usize {
+    (block * 2 * V::N).min(channels.saturating_sub(2 * V::N))
+}
+
+/// Weights [channels, 1, kernel, kernel] as words: blocks of channels, in each the lines that share words, in each the groups of
+/// rows, in each the columns, in each a word for every channel.
 pub(super) fn pack<V: ByteLanes>(shape: &ConvShape, weights: &[i8]) -> Vec<i32> {
-    let ConvShape { output, kernel, .. } = *shape;
-    let (area, block) = (kernel * kernel, 2 * V::N);
+    let ConvShape { output, kernel, stride, .. } = *shape;
+    let area = kernel * kernel;
     let mut packed = Vec::new();
-    for first in (0..output).step_by(block) {
-        for phase in 0..V::GROUP {
-            for group in 0..groups::<V>(kernel) {
+    for block in 0..output.div_ceil(2 * V::N) {
+        for line in 0..lines(stride) {
+            for group in 0..groups::<V>(kernel, stride) {
                 for kx in 0..kernel {
-                    packed.extend(channels::<V>(shape, first).map(|c| {
-                        V::word(|at| match ((group * V::GROUP + at).checked_sub(phase), c) {
+                    packed.extend(channels::<V>(shape, first_of::<V>(output, block)).map(|c| {
+                        V::word(|at| match ((group * V::GROUP + at).checked_sub(line), c) {
                             (Some(ky), Some(c)) if ky < kernel => weights[c * area + ky * kernel + kx],
                             _ => 0,
                         })
@@ -66,189 +119,209 @@ pub(super) fn pack<V: ByteLanes>(shape: &ConvShape, weights: &[i8]) -> Vec<i32> 
 
 byte_kernel! {
     /// # Safety
-    /// The CPU has the instructions of `path`; `call` is checked, and packed for it; the task is one of [`tasks`], and the
+    /// The CPU has the instructions of `path`; `call` is checked, and packed for it; the task is one of its [`Cut`]'s, and the
     /// scratch as long as [`scratch`] says.
     pub(super) unsafe fn forward<V>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
         // SAFETY: the caller's; `check` lets no other kernel pass.
         unsafe {
             match (call.shape.kernel, call.shape.stride) {
-                (3, 1) => forward_of::<V, 3, 1>(call, task, scratch),
-                (3, _) => forward_of::<V, 3, 2>(call, task, scratch),
-                (_, 1) => forward_of::<V, 5, 1>(call, task, scratch),
-                _ => forward_of::<V, 5, 2>(call, task, scratch),
+                (3, 1) => forward_of::<V, 3, 1, 2>(call, task, scratch),
+                (3, _) => forward_of::<V, 3, 2, 1>(call, task, scratch),
+                (_, 1) => forward_of::<V, 5, 1, 2>(call, task, scratch),
+                _ => forward_of::<V, 5, 2, 1>(call, task, scratch),
             }
         }
     }
 }
 
 /// # Safety
-/// As for `forward`, of a kernel `K` and a stride `S`.
+/// As for `forward`, of a kernel `K`, a stride `S` and as many lines `L` as share words at that.
 #[inline(always)]
-unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize>(call: &Call<'_>, task: usize, scratch: &mut [i32]) {
+unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usize>(
+    call: &Call<'_>,
+    task: usize,
+    scratch: &mut [i32],
+) {
     let Call { conv, shape, to, .. } = call;
-    let (channels, block, groups) = (shape.output, 2 * V::N, groups::<V>(K));
-    let (out_height, out_width) = (shape.out_height(), shape.out_width());
-    let line = columns(shape) * block;
-    let (ring, sums) = scratch.split_at_mut(groups * line);
-    let (ring, sums) = (ring.as_mut_ptr(), sums.as_mut_ptr());
-    let lines = task * lines(shape)..((task + 1) * lines(shape)).min(shape.images * out_height);
-    for c in (0..channels).step_by(block) {
-        let n = block.min(channels - c);
-        // The next group of rows to be made, of which image.
-        let (mut next, mut of) = (0, usize::MAX);
+    let (channels, block, out_height, out_width) = (shape.output, 2 * V::N, shape.out_height(), shape.out_width());
+    let cut = Cut::new::<V>(shape);
+    let (sums, copies) = scratch.split_at_mut(sums::<V>(shape));
+    let (sums, copies) = (sums.as_mut_ptr(), copies.as_mut_ptr().cast());
+    let outside = [conv.zero; LANES];
+    let (lines, blocks) = (task / cut.along_blocks * cut.lines, task % cut.along_blocks * cut.blocks);
+    let lines = lines..(lines + cut.lines).min(shape.images * cut.groups);
+    let blocks = blocks..(blocks + cut.blocks).min(channels.div_ceil(block));
+    for index in blocks {
+        // The first pixel that is not finished, and how many sums of pixels there are from it on.
+        let (mut pixel, mut count) = (0, 0);
         for at in lines.clone() {
-            let (image, top) = (at / out_height, at % out_height * S);
-            let (first, phase) = (top / V::GROUP, top % V::GROUP);
-            if image != of {
-                (next, of) = (first, image);
+            let (image, line) = (at / cut.groups, at % cut.groups * L);
+            if count == 0 {
+                pixel = (image * out_height + line) * out_width;
             }
-            // SAFETY: the caller's; the scratch is a ring of as many lines as a window reaches, and a line's sums.
-            unsafe {
-                while next < first + (phase + K).div_ceil(V::GROUP) {
-                    fill::<V>(call, image, next, c, n, ring.add(next % groups * line));
-                    next += 1;
+            // SAFETY: the caller's; the scratch holds the sums of so many pixels, of the lines that come to them here, and copies.
+            let b = unsafe {
+                let b = Block::new::<V, K, S, L>(call, (outside.as_ptr(), copies), (image, line), index);
+                let sums = sums.add(count * block);
+                // As many sums as there are registers for: 16 of 32, or 8 of 16.
+                match (out_width, V::N, L) {
+                    (..4, ..) => micros::<V, K, S, L, 1>(&b, out_width, sums),
+                    (_, 8, 2) => micros::<V, K, S, L, 2>(&b, out_width, sums),
+                    _ => micros::<V, K, S, L, 4>(&b, out_width, sums),
                 }
-                let b = Block {
-                    ring,
-                    line,
-                    first,
-                    count: (phase + K).div_ceil(V::GROUP),
-                    taps: conv.words.as_ptr().add((c * V::GROUP + phase * block) * groups * K),
-                    start: conv.start.as_ptr().add(c),
-                };
-                if S == 1 && out_width >= MANY {
-                    micros::<V, K, S, MANY>(b, out_width, sums);
-                } else if out_width >= FEW {
-                    micros::<V, K, S, FEW>(b, out_width, sums);
-                } else {
-                    micros::<V, K, S, 1>(b, out_width, sums);
-                }
-                let rows = Rows { pixel: at * out_width, count: out_width, channels, c, n };
-                finish::write::<V, 2>(to, sums, rows);
+                b
+            };
+            count += L.min(out_height - line) * out_width;
+            if count >= PIXELS || at + 1 == lines.end {
+                let rows = Rows { pixel, count, channels, c: b.c, n: b.n };
+                // SAFETY: as above.
+                unsafe { finish::write::<V, 2>(to, sums, rows) };
+                count = 0;
             }
         }
     }
 }
 
-/// A block of channels of a line of output.
-#[derive(Clone, Copy)]
+/// A block of channels of lines of output that share words.
 struct Block {
-    ring: *const i32,
-    /// Words of a line.
-    line: usize,
-    /// The first group of rows that the windows reach, and how many they do.
-    first: usize,
-    count: usize,
+    /// The first pixel of each row that words are made of; of those outside, a pixel of zeros.
+    rows: [*const u8; ROWS],
+    /// All bits, or none: what is left of a distance along a row.
+    masks: [usize; ROWS],
+    /// A pixel of zeros.
+    outside: *const u8,
+    /// Of a pixel.
+    channels: usize,
+    /// Columns to the left of the map, and the map's.
+    left: usize,
+    width: usize,
+    /// The block's first channel, and how many it has.
+    c: usize,
+    n: usize,
     taps: *const i32,
     /// What sums begin with.
     start: *const i32,
 }
 
-/// The sums of a line of at least `M` outputs. The last may compute again what the one before it did.
+impl Block {
+    /// Of the windows of an image's lines from `line` on; `outside` is a pixel of zeros, `copies` has room for copies of rows.
+    ///
+    /// # Safety
+    /// As for `forward`.
+    #[inline(always)]
+    unsafe fn new<V: ByteLanes, const K: usize, const S: usize, const L: usize>(
+        call: &Call<'_>,
+        (outside, copies): (*const u8, *mut u8),
+        (image, line): (usize, usize),
+        index: usize,
+    ) -> Self {
+        let Call { conv, shape, x, .. } = call;
+        let ConvShape { height, width, output: channels, .. } = **shape;
+        let (block, groups, c) = (2 * V::N, groups::<V>(K, S), first_of::<V>(channels, index));
+        let mut b = Self {
+            rows: [outside; ROWS],
+            masks: [0; ROWS],
+            outside,
+            channels,
+            left: shape.left(),
+            width,
+            c,
+            n: block.min(channels - c),
+            taps: conv.words.as_ptr().wrapping_add(index * L * groups * K * block),
+            start: conv.start.as_ptr().wrapping_add(index * block),
+        };
+        for row in 0..groups * V::GROUP {
+            // Rows that have no weights may be any.
+            let y = (line * S + row.min(K + L - 2)).checked_sub(shape.above()).filter(|y| *y < height);
+            if let Some(y) = y {
+                let (from, len) = ((image * height + y) * width * channels + c, (width - 1) * channels);
+                b.rows[row] = x.as_ptr().wrapping_add(from);
+                b.masks[row] = usize::MAX;
+                if from + len + block > x.len() {
+                    // A narrow block's last rows are copied to where others follow them.
+                    let copy = copies.wrapping_add(row * (len + block));
+                    // SAFETY: the row is the map's, and there is room for as many as words are made of.
+                    unsafe { std::ptr::copy_nonoverlapping(b.rows[row], copy, len + b.n) };
+                    b.rows[row] = copy;
+                }
+            }
+        }
+        b
+    }
+}
+
+/// The sums of lines of at least `M` outputs. The last tile may compute again what the one before it did.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micros<V: ByteLanes, const K: usize, const S: usize, const M: usize>(b: Block, width: usize, sums: *mut i32) {
+unsafe fn micros<V: ByteLanes, const K: usize, const S: usize, const L: usize, const M: usize>(
+    b: &Block,
+    width: usize,
+    sums: *mut i32,
+) {
     for x in (0..width).step_by(M) {
         let x = x.min(width - M);
         // SAFETY: the caller's.
-        unsafe { micro::<V, K, S, M>(b, x, sums.add(x * 2 * V::N)) };
+        unsafe { micro::<V, K, S, L, M>(b, x, sums.add(x * 2 * V::N), width * 2 * V::N) };
     }
 }
 
-/// The sums of `M` neighbouring outputs from column `x` on: a vector of channels at a time, each word loaded once for all
-/// outputs that read it.
+/// The sums of `M` neighbouring outputs of `L` lines from column `x` on; `pitch`: from a line's sums to the next one's.
 ///
 /// # Safety
 /// As for `forward`.
 #[inline(always)]
-unsafe fn micro<V: ByteLanes, const K: usize, const S: usize, const M: usize>(b: Block, x: usize, to: *mut i32) {
-    let block = 2 * V::N;
-    for lane in [0, V::N] {
-        // SAFETY: the caller's.
-        unsafe {
-            let mut sums = [V::load(b.start.add(lane)); M];
-            for group in 0..b.count {
-                let mut taps = [V::splat(0); K];
-                for kx in 0..K {
-                    taps[kx] = V::load(b.taps.add((group * K + kx) * block + lane));
-                }
-                let slot = (b.first + group) % groups::<V>(K);
-                let words = b.ring.add(slot * b.line + x * S * block + lane);
-                for column in 0..(M - 1) * S + K {
-                    let word = V::load(words.add(column * block));
-                    for m in 0..M {
-                        if column >= m * S && column < m * S + K {
-                            sums[m] = sums[m].dot(word, taps[column - m * S]);
+unsafe fn micro<V: ByteLanes, const K: usize, const S: usize, const L: usize, const M: usize>(
+    b: &Block,
+    x: usize,
+    to: *mut i32,
+    pitch: usize,
+) {
+    let (block, groups) = (2 * V::N, groups::<V>(K, S));
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [[[V::load(b.start), V::load(b.start.add(V::N))]; M]; L];
+        for group in 0..groups {
+            // Column by column, each a function of its own number: a loop is not unrolled that far, and asks at each column
+            // which of the outputs read it.
+            each_column!(0 1 2 3 4 5 6 7 8 9 10, {
+                if COLUMN < (M - 1) * S + K {
+                    let words = words::<V>(b, group, (x * S + COLUMN).wrapping_sub(b.left));
+                    for line in 0..L {
+                        for m in 0..M {
+                            if (m * S..m * S + K).contains(&COLUMN) {
+                                let tap = b.taps.add(((line * groups + group) * K + COLUMN - m * S) * block);
+                                sums[line][m][0] = sums[line][m][0].dot(words[0], V::load(tap));
+                                sums[line][m][1] = sums[line][m][1].dot(words[1], V::load(tap.add(V::N)));
+                            }
                         }
                     }
                 }
-            }
+            });
+        }
+        for line in 0..L {
             for m in 0..M {
-                sums[m].store(to.add(m * block + lane));
+                sums[line][m][0].store(to.add(line * pitch + m * block));
+                sums[line][m][1].store(to.add(line * pitch + m * block + V::N));
             }
         }
     }
 }
 
-/// The words of `n` channels from `c` on of a group of rows of an image, counted with those above it that are zeros.
+/// The words of a column of a group of rows; a column outside the map is one beyond its last.
 ///
 /// # Safety
-/// As for `forward`; `to` is a line.
+/// As for `forward`.
 #[inline(always)]
-unsafe fn fill<V: ByteLanes>(call: &Call<'_>, image: usize, group: usize, c: usize, n: usize, to: *mut i32) {
-    let Call { conv, shape, x, .. } = *call;
-    let ConvShape { height, width, input: channels, .. } = *shape;
-    let (block, columns, left) = (2 * V::N, columns(shape), shape.left());
-    let zeros = [conv.zero; LANES];
-    let outside = [zeros.as_ptr(); 4];
-    // Where each row's next column lies, and how far from it the one after; rows outside are one column of zeros.
-    let (mut rows, mut steps) = (outside, [0; 4]);
+unsafe fn words<V: ByteLanes>(b: &Block, group: usize, column: usize) -> [V; 2] {
+    let (first, distance) = (group * V::GROUP, column.wrapping_mul(b.channels));
+    let mut rows = [b.outside; 4];
     for at in 0..V::GROUP {
-        let row = (group * V::GROUP + at).checked_sub(shape.above()).filter(|y| *y < height);
-        if let Some(row) = row {
-            rows[at] = x.as_ptr().wrapping_add((image * height + row) * width * channels + c);
-            steps[at] = channels;
-        }
+        // No branch: with one at each column the words of all of them are made first, and wait in memory.
+        let from = b.rows[first + at].wrapping_add(distance & b.masks[first + at]);
+        rows[at] = select_unpredictable(column < b.width, from, b.outside);
     }
-    // SAFETY: the caller's; a narrow block's bytes are copied to where others follow them.
-    unsafe {
-        let mut column = 0;
-        let nothing = V::interleave(outside);
-        let end = columns.min(left + width);
-        while column < columns {
-            let at = to.add(column * block);
-            if column < left || column >= end {
-                nothing[0].store(at);
-                nothing[1].store(at.add(V::N));
-                column += 1;
-                continue;
-            }
-            if n == block {
-                for column in column..end {
-                    let at = to.add(column * block);
-                    let words = V::interleave(rows);
-                    words[0].store(at);
-                    words[1].store(at.add(V::N));
-                    for at in 0..V::GROUP {
-                        rows[at] = rows[at].wrapping_add(steps[at]);
-                    }
-                }
-            } else {
-                for column in column..end {
-                    let mut narrow = [[0; LANES]; 4];
-                    for at in 0..V::GROUP {
-                        std::ptr::copy_nonoverlapping(rows[at], narrow[at].as_mut_ptr(), n);
-                        rows[at] = rows[at].wrapping_add(steps[at]);
-                    }
-                    let at = to.add(column * block);
-                    let words = V::interleave(narrow.each_ref().map(|row| row.as_ptr()));
-                    words[0].store(at);
-                    words[1].store(at.add(V::N));
-                }
-            }
-            column = end;
-        }
-    }
+    // SAFETY: the caller's; what is read beyond a narrow block's channels is the map's, or a copy's.
+    unsafe { V::interleave(rows) }
 }

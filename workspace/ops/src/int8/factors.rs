@@ -55,11 +55,13 @@ impl Multiplier {
 /// With p = x * q and s = -shift, from 1 on, `apply` is `(((p + 2^30) >> 31) + 2^(s-1) - [below 0]) >> s`. Whole multiples of
 /// 2^31 may be added before the first shift as well as after it, so that half of 2^s goes there with 2^30. Whether the
 /// product's sign is asked or x's makes no difference: they differ where `p + 2^30 >> 31` is 0, and `2^(s-1) - 1 >> s` is 0
-/// too. All is doubled, so that the first shift is by 32 and takes an upper half as it lies; 2q does not fit 32 bits, but
+/// too.
+///
+/// Where the sign is not asked, the two shifts are one by 31 + s bits, which can be cut anywhere: by 32, which takes an upper
+/// half as it lies, and by s - 1. Where it is, all is doubled, so that the first shift is by 32; 2q does not fit 32 bits, but
 /// 2q - 2^32 does, and x on top of that upper half makes up for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Factors {
-    /// 2q - 2^32.
     q: Vec<i32>,
     /// s.
     shift: Vec<i32>,
@@ -76,7 +78,7 @@ impl Factors {
             let m = if m.q == 0 || m.shift < TINY.shift { TINY } else { *m };
             let half = (1i64 << (-m.shift).max(0)) >> 1;
             let fits = if m == TINY { largest < 1 << 29 } else { largest.saturating_add(half) < i64::from(i32::MAX) };
-            (m.shift < 0 && fits).then_some((m.q.wrapping_mul(2), -m.shift))
+            (m.shift < 0 && fits).then_some((m.q, -m.shift))
         };
         let (mut q, mut shift): (Vec<_>, Vec<_>) = multipliers.iter().map(ready).collect::<Option<_>>()?;
         q.resize(lanes, 0);
@@ -94,9 +96,9 @@ impl Factors {
     /// # Safety
     /// The CPU has the instructions of `V`, and the lanes are there.
     #[inline(always)]
-    pub unsafe fn at<V: ByteLanes>(&self, lane: usize) -> V::Factors {
+    pub unsafe fn at<V: ByteLanes, const ABOVE: bool>(&self, lane: usize) -> V::Factors {
         // SAFETY: the caller's.
-        unsafe { V::factors(V::load(self.q.as_ptr().add(lane)), V::load(self.shift.as_ptr().add(lane))) }
+        unsafe { V::factors::<ABOVE>(V::load(self.q.as_ptr().add(lane)), V::load(self.shift.as_ptr().add(lane))) }
     }
 
     /// Of a pair's.
@@ -104,13 +106,13 @@ impl Factors {
     /// # Safety
     /// As for `at`.
     #[inline(always)]
-    pub unsafe fn of_pair<V: ByteLanes>(&self, lane: usize) -> [V::Factors; 2] {
+    pub unsafe fn of_pair<V: ByteLanes, const ABOVE: bool>(&self, lane: usize) -> [V::Factors; 2] {
         // SAFETY: the caller's.
         unsafe {
             let (q, shift) = (self.q.as_ptr().add(lane), self.shift.as_ptr().add(lane));
             let q = V::paired([V::load(q), V::load(q.add(V::N))]);
             let shift = V::paired([V::load(shift), V::load(shift.add(V::N))]);
-            [V::factors(q[0], shift[0]), V::factors(q[1], shift[1])]
+            [V::factors::<ABOVE>(q[0], shift[0]), V::factors::<ABOVE>(q[1], shift[1])]
         }
     }
 }
@@ -157,7 +159,7 @@ mod tests {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
                 // SAFETY: the caller's.
-                unsafe { V::load(from).scale::<false>(&factors.at::<V>(at)).store(from) };
+                unsafe { V::load(from).scale::<false>(&factors.at::<V, false>(at)).store(from) };
             }
         }
     }
@@ -169,7 +171,7 @@ mod tests {
             for at in (0..x.len()).step_by(V::N) {
                 let from = x[at..].as_mut_ptr();
                 // SAFETY: the caller's.
-                unsafe { V::load(from).scale::<true>(&factors.at::<V>(at)).store(from) };
+                unsafe { V::load(from).scale::<true>(&factors.at::<V, true>(at)).store(from) };
             }
         }
     }

@@ -2,11 +2,14 @@
 
 use super::Skip;
 use super::factors::{Factors, Multiplier};
-use super::lanes::{ByteLanes, channel, place_of_one};
+use super::lanes::{ByteLanes, Span, channel};
 use crate::scratch::Shared;
 
 /// Lanes of a pair of vectors on the widest path: what outputs are padded to.
 pub(crate) const LANES: usize = 32;
+
+/// Pixels whose sums are read beyond the last, where four vectors at a time are more than there are.
+pub(super) const OVER: usize = 3;
 
 /// From accumulators to a map's bytes: a factor a channel, the zero point, and the clamp that an activation is. Bytes are
 /// `q + 128`.
@@ -15,10 +18,10 @@ pub struct Finish {
     multipliers: Vec<Multiplier>,
     /// None where vectors of 32 bits do not do.
     factors: Option<Factors>,
-    zero: i16,
-    low: i16,
+    zero: u8,
+    low: u8,
     /// One a channel, padded.
-    high: Vec<i16>,
+    high: Vec<u8>,
 }
 
 impl Finish {
@@ -26,8 +29,8 @@ impl Finish {
     pub fn new(multipliers: Vec<Multiplier>, largest: i64, zero: u8, low: u8, high: &[u8]) -> Self {
         let lanes = multipliers.len().next_multiple_of(LANES);
         let factors = Factors::new(&multipliers, lanes, largest);
-        let high = (0..lanes).map(|lane| high.get(lane).copied().map_or(0, i16::from)).collect();
-        Self { multipliers, factors, zero: zero.into(), low: low.into(), high }
+        let high = (0..lanes).map(|lane| high.get(lane).copied().unwrap_or(0)).collect();
+        Self { multipliers, factors, zero, low, high }
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -53,6 +56,7 @@ pub struct Sum {
     skip: Side,
     output: Multiplier,
     factors: Option<Factors>,
+    estimate: Option<Estimate>,
     zero: i32,
     low: i32,
     high: i32,
@@ -96,16 +100,21 @@ impl Sum {
     pub fn new(main: Grid, skip: Grid, output: Grid, added: usize, (low, high): (u8, u8)) -> Self {
         let twice = 2.0 * f64::from(main.scale.max(skip.scale));
         let back = Multiplier::of(twice / (f64::from(output.scale) * f64::from(1 << HEADROOM)));
-        Self {
+        let mut sum = Self {
             main: Side::new(main, twice),
             skip: Side::new(skip, twice),
             output: back,
             factors: Factors::splat(back, 256 << HEADROOM),
+            estimate: None,
             zero: output.zero.into(),
             low: low.into(),
             high: high.into(),
             added,
+        };
+        if sum.is_fast() {
+            sum.estimate = Estimate::new(&sum, main, skip, output);
         }
+        sum
     }
 
     /// The reference, for one value; none where the skip does not reach.
@@ -124,6 +133,65 @@ impl Sum {
         let is_fast = |side: &Side| side.is_half || side.factors.is_some();
         is_fast(&self.main) && is_fast(&self.skip) && self.factors.is_some()
     }
+}
+
+/// A residual sum in one fixed-point number: `a * main + b * skip + start`, in steps of the output with [`FRACTION`] bits below.
+///
+/// That is a rounding where the sum itself has five, and may differ from it where a sum lies near the middle between two
+/// steps. Such sums are known by the bits below a step, which are then near 0; they are then made as the sum says, and are so
+/// few that this costs nothing. How near is near enough has been tried for each of the 65,536 sums that there are.
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    /// `a` and `b` as halves of 16 bits: what lies above [`COARSE`] bits, and what is left, with its sign.
+    coarse: i32,
+    fine: i32,
+    start: i32,
+    /// The bits of which one is set where the estimate is right.
+    sure: i32,
+}
+
+/// Bits below a step.
+const FRACTION: i32 = 20;
+const COARSE: i32 = 12;
+
+impl Estimate {
+    /// None where 32 bits do not do, or where too many sums would be made anew.
+    fn new(sum: &Sum, main: Grid, skip: Grid, output: Grid) -> Option<Self> {
+        let step = f64::from(1 << FRACTION);
+        let factor = |grid: Grid| (f64::from(grid.scale) / f64::from(output.scale) * step).round();
+        let (a, b) = (factor(main), factor(skip));
+        // No sum is more, whatever the bytes are.
+        let reach = 255.0 * (a + b) + 256.0 * step;
+        if reach.is_nan() || reach >= f64::from(i32::MAX) {
+            return None;
+        }
+        let (a, b) = (a as i32, b as i32);
+        let middle = (i32::from(output.zero) << FRACTION) + (1 << (FRACTION - 1));
+        let middle = middle - a * i32::from(main.zero) - b * i32::from(skip.zero);
+        let right: Vec<u8> = (0..=u16::MAX).map(|pair| sum.apply(pair as u8, Some((pair >> 8) as u8))).collect();
+        let near = (0..FRACTION - 6).find(|near| {
+            let start = middle + (1 << near >> 1);
+            right.iter().enumerate().all(|(pair, &right)| {
+                let at = a * (pair & 0xFF) as i32 + b * (pair >> 8) as i32 + start;
+                at & above(*near) == 0 || (at >> FRACTION).min(sum.high).max(sum.low) as u8 == right
+            })
+        })?;
+        // What is left of a factor lies from -2^11 to 2^11 - 1.
+        let coarse = |x: i32| (x + (1 << (COARSE - 1))) >> COARSE;
+        let fine = |x: i32| x - (coarse(x) << COARSE);
+        let halves = |a: i32, b: i32| a & 0xFFFF | b << 16;
+        Some(Self {
+            coarse: halves(coarse(a), coarse(b)),
+            fine: halves(fine(a), fine(b)),
+            start: middle + (1 << near >> 1),
+            sure: above(near),
+        })
+    }
+}
+
+/// The bits below a step above the lowest `near`: all 0 where a sum, moved up by half of that, is near the middle.
+fn above(near: i32) -> i32 {
+    (1 << FRACTION) - (1 << near)
 }
 
 /// What a convolution's sums become.
@@ -152,7 +220,8 @@ pub(super) struct Rows {
 /// `VECTORS`: 2 where the sums are pairs, 1 where they are one vector in the order of channels.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; the pixels are the map's, this task's own and in the skip's map.
+/// The CPU has the instructions of `V`; sums can be read of [`OVER`] pixels more; the pixels are the map's, this task's own and in
+/// the skip's map.
 #[inline(always)]
 pub(super) unsafe fn write<V: ByteLanes, const VECTORS: usize>(to: &To<'_>, sums: *const i32, rows: Rows) {
     let block = 2 * V::N;
@@ -172,7 +241,12 @@ pub(super) unsafe fn write<V: ByteLanes, const VECTORS: usize>(to: &To<'_>, sums
             }
             To::Bytes(out, finish, skip) => {
                 let Some(factors) = &finish.factors else { return };
-                match (skip.as_ref().and_then(|skip| Added::<V>::new(skip)), finish.low >= finish.zero) {
+                // Nothing here is handed to a closure, which would not have the instructions.
+                let added = match skip {
+                    Some(skip) => Added::<V>::new(skip),
+                    None => None,
+                };
+                match (added, finish.low >= finish.zero) {
                     (Some(added), _) => bytes::<V, VECTORS, false>(out, finish, factors, Some(&added), sums, rows),
                     // What lies below 0 becomes the lower end, whatever it is.
                     (None, true) => bytes::<V, VECTORS, true>(out, finish, factors, None, sums, rows),
@@ -183,6 +257,8 @@ pub(super) unsafe fn write<V: ByteLanes, const VECTORS: usize>(to: &To<'_>, sums
     }
 }
 
+/// Four vectors of sums at a time, which become the bytes of one: of two pixels a pair each, or of four a vector.
+///
 /// # Safety
 /// As for [`write`].
 #[inline(always)]
@@ -195,33 +271,32 @@ unsafe fn bytes<V: ByteLanes, const VECTORS: usize, const ABOVE: bool>(
     rows: Rows,
 ) {
     let Rows { pixel, count, channels, c, n } = rows;
+    let step = 4 / VECTORS;
+    // From a vector of sums to the next.
+    let next = if VECTORS == 2 { V::N } else { 2 * V::N };
     // SAFETY: the caller's; factors and clamps are padded.
     unsafe {
         let [first, second] = match VECTORS {
-            2 => factors.of_pair::<V>(c),
-            _ => [factors.at::<V>(c); 2],
+            2 => factors.of_pair::<V, ABOVE>(c),
+            _ => [factors.at::<V, ABOVE>(c); 2],
         };
-        let high = finish.high.as_ptr().add(c);
-        let high = match VECTORS {
-            2 => V::load_short(high),
-            _ => {
-                let mut places = [0; LANES];
-                for lane in 0..V::N {
-                    places[place_of_one(lane)] = *high.add(lane);
-                }
-                V::load_short(places.as_ptr())
-            }
-        };
-        let (zero, low) = (V::splat_short(finish.zero), V::splat_short(finish.low));
-        for row in 0..count {
+        let span = Span { pitch: 0, count: step, n: VECTORS * V::N };
+        let (low, high) = (V::splat_bytes(finish.low), V::load_bytes::<VECTORS>(finish.high.as_ptr().add(c), span, 0));
+        let zero = V::splat_short(finish.zero.into());
+        for row in (0..count).step_by(step) {
             let sums = sums.add(row * 2 * V::N);
             let one = V::load(sums).scale::<ABOVE>(&first);
-            let other = if VECTORS == 2 { V::load(sums.add(V::N)).scale::<ABOVE>(&second) } else { one };
-            let mut short = V::clamp(V::pack([one, other]), zero, low, high);
+            let two = V::load(sums.add(next)).scale::<ABOVE>(&second);
+            let three = V::load(sums.add(2 * next)).scale::<ABOVE>(&first);
+            let four = V::load(sums.add(3 * next)).scale::<ABOVE>(&second);
+            let (one, two) = (V::pack([one, two]), V::pack([three, four]));
+            let shorts = [V::add_short(one, zero), V::add_short(two, zero)];
+            let mut bytes = V::clamp_bytes(V::bytes::<VECTORS>(shorts), low, high);
+            let span = Span { pitch: channels, count: (count - row).min(step), n };
             if let Some(added) = added {
-                short = added.to::<VECTORS>(short, pixel + row, c, n);
+                bytes = added.to::<VECTORS>(bytes, pixel + row, c, span);
             }
-            V::store_bytes::<VECTORS>(short, out.at((pixel + row) * channels + c), n);
+            V::store_bytes::<VECTORS>(bytes, out.at((pixel + row) * channels + c), span);
         }
     }
 }
@@ -233,13 +308,15 @@ struct Added<V: ByteLanes> {
     reached: usize,
     /// The skip's zero point, a byte.
     nothing: u8,
+    /// The estimate's coarse and fine factors, what it begins with, and the bits of which one is set where it is right.
+    estimate: Option<[V; 4]>,
     /// Of the main side and the skip; none is a half.
     sides: [Option<V::Factors>; 2],
     back: V::Factors,
     /// Of the main side, the skip and the output.
     zeros: [V::Short; 3],
-    low: V::Short,
-    high: V::Short,
+    low: V::Bytes,
+    high: V::Bytes,
 }
 
 impl<V: ByteLanes> Added<V> {
@@ -248,44 +325,65 @@ impl<V: ByteLanes> Added<V> {
     #[inline(always)]
     unsafe fn new(skip: &Skip<'_>) -> Option<Self> {
         let Skip { map, channels: pitch, sum } = *skip;
-        let back = sum.factors.as_ref().filter(|_| sum.is_fast())?;
-        let mut sides = [None; 2];
+        let Some(back) = &sum.factors else { return None };
+        let (mut sides, mut estimate) = ([None; 2], None);
         // SAFETY: the caller's; factors that are splat are as many as any vector has lanes.
         unsafe {
             for (to, side) in sides.iter_mut().zip([&sum.main, &sum.skip]) {
                 if let Some(factors) = &side.factors {
-                    *to = Some(factors.at::<V>(0));
+                    *to = Some(factors.at::<V, false>(0));
                 }
             }
-            let short = |x: i32| V::splat_short(x as i16);
-            let zeros = [short(sum.main.zero), short(sum.skip.zero), short(sum.zero)];
-            let (back, low, high) = (back.at::<V>(0), short(sum.low), short(sum.high));
+            if let Some(Estimate { coarse, fine, start, sure }) = sum.estimate {
+                estimate = Some([V::splat(coarse), V::splat(fine), V::splat(start), V::splat(sure)]);
+            }
+            let zeros = [sum.main.zero, sum.skip.zero, sum.zero];
+            let zeros =
+                [V::splat_short(zeros[0] as i16), V::splat_short(zeros[1] as i16), V::splat_short(zeros[2] as i16)];
+            let (low, high) = (V::splat_bytes(sum.low as u8), V::splat_bytes(sum.high as u8));
             let (skip, reached, nothing) = (map.as_ptr(), sum.added, sum.skip.zero as u8);
-            Some(Self { skip, pitch, reached, nothing, sides, back, zeros, low, high })
+            let back = back.at::<V, false>(0);
+            Some(Self { skip, pitch, reached, nothing, estimate, sides, back, zeros, low, high })
         }
     }
 
-    /// To channels from `c` on, `n` of a block, of a pixel.
+    /// To channels from `c` on of pixels from `pixel` on, as `span` has them.
     ///
     /// # Safety
-    /// The CPU has the instructions of `V`, and the skip has the pixel.
+    /// The CPU has the instructions of `V`, and the skip has the pixels.
     #[inline(always)]
-    unsafe fn to<const VECTORS: usize>(&self, main: V::Short, pixel: usize, c: usize, n: usize) -> V::Short {
+    unsafe fn to<const VECTORS: usize>(&self, main: V::Bytes, pixel: usize, c: usize, span: Span) -> V::Bytes {
         // Channels beyond those that are reached get the skip's zero, which adds 0.
-        let reached = self.reached.saturating_sub(c).min(n);
+        let reached = self.reached.saturating_sub(c).min(span.n);
         // SAFETY: the caller's; where the skip does not reach, nothing is read: its map may have ended.
         unsafe {
             let from = self.skip.wrapping_add(pixel * self.pitch + c);
-            let skip = V::load_bytes::<VECTORS>(from, reached, self.nothing);
-            let main = V::unpack(V::sub_short(main, self.zeros[0]));
-            let skip = V::unpack(V::sub_short(skip, self.zeros[1]));
-            let mut pair = [main[0]; 2];
-            for v in 0..VECTORS {
-                let sum = side(main[v], &self.sides[0]).add(side(skip[v], &self.sides[1]));
-                pair[v] = sum.scale::<false>(&self.back);
-            }
-            V::clamp(V::pack(pair), self.zeros[2], self.low, self.high)
+            let skip = V::load_bytes::<VECTORS>(from, Span { pitch: self.pitch, n: reached, ..span }, self.nothing);
+            let (main, skip) = (V::shorts::<VECTORS>(main), V::shorts::<VECTORS>(skip));
+            let shorts = [self.sum(main[0], skip[0]), self.sum(main[1], skip[1])];
+            V::clamp_bytes(V::bytes::<VECTORS>(shorts), self.low, self.high)
         }
+    }
+
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    unsafe fn sum(&self, main: V::Short, skip: V::Short) -> V::Short {
+        if let Some([coarse, fine, start, sure]) = self.estimate {
+            let [one, two] = V::zip(main, skip);
+            // SAFETY: the caller's.
+            let nothing = unsafe { V::splat(0) };
+            let one = start.dot_halves(one, fine).add(nothing.dot_halves(one, coarse).left(COARSE));
+            let two = start.dot_halves(two, fine).add(nothing.dot_halves(two, coarse).left(COARSE));
+            if !V::any_without([one, two], sure) {
+                return V::pack([one.right(FRACTION), two.right(FRACTION)]);
+            }
+        }
+        let main = V::unpack(V::sub_short(main, self.zeros[0]));
+        let skip = V::unpack(V::sub_short(skip, self.zeros[1]));
+        let one = side(main[0], &self.sides[0]).add(side(skip[0], &self.sides[1])).scale::<false>(&self.back);
+        let two = side(main[1], &self.sides[0]).add(side(skip[1], &self.sides[1])).scale::<false>(&self.back);
+        V::add_short(V::pack([one, two]), self.zeros[2])
     }
 }
 

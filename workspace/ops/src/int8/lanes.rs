@@ -23,6 +23,8 @@ pub(crate) trait ByteLanes: Copy {
     type Cell: Copy + From<u8>;
     /// `2 * N` numbers of 16 bits, in the order of channels.
     type Short: Copy;
+    /// `4 * N` bytes.
+    type Bytes: Copy;
 
     /// A word of weights.
     fn word(weights: impl Fn(usize) -> i8) -> i32;
@@ -53,9 +55,9 @@ pub(crate) trait ByteLanes: Copy {
     /// Bits to the left, by a number from 0 to 31 that is known when this is compiled.
     fn left(self, bits: i32) -> Self;
 
-    /// Factors of a vector's lanes: see [`super::factors::Factors`].
+    /// Factors of a vector's lanes: see [`super::factors::Factors`]. What is made for `ABOVE` serves `scale` for `ABOVE`.
     type Factors: Copy;
-    fn factors(q: Self, shift: Self) -> Self::Factors;
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors;
     /// What [`super::Multiplier::apply`] makes of each lane; where `ABOVE`, only of those above 0: what others become is then
     /// 0 or less.
     fn scale<const ABOVE: bool>(self, by: &Self::Factors) -> Self;
@@ -63,24 +65,51 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`.
     unsafe fn splat_short(x: i16) -> Self::Short;
-    /// # Safety
-    /// As for `splat`, and `2 * N` numbers can be read.
-    unsafe fn load_short(from: *const i16) -> Self::Short;
     /// Lanes of a pair, clamped to 16 bits.
     fn pack(pair: [Self; 2]) -> Self::Short;
     /// The upper halves of the lanes of a pair; their lower halves are 0.
     fn unpack(short: Self::Short) -> [Self; 2];
-    /// `(x + zero).min(high).max(low)`; the sum is clamped to 16 bits.
-    fn clamp(x: Self::Short, zero: Self::Short, low: Self::Short, high: Self::Short) -> Self::Short;
+    /// Lanes of a pair whose halves are `x` below and `y` above.
+    fn zip(x: Self::Short, y: Self::Short) -> [Self; 2];
+    /// Lanes plus the products of the signed halves of each lane of `x` and `w`.
+    fn dot_halves(self, x: Self, w: Self) -> Self;
+    /// Whether a lane of the pair has none of `bits`.
+    fn any_without(pair: [Self; 2], bits: Self) -> bool;
+    /// Bits to the right, signs coming in, by a number from 0 to 31 that is known when this is compiled.
+    fn right(self, bits: i32) -> Self;
+    /// The sum, clamped to 16 bits.
+    fn add_short(x: Self::Short, y: Self::Short) -> Self::Short;
     fn sub_short(x: Self::Short, y: Self::Short) -> Self::Short;
-    /// The first `n` bytes of a pair, or of one vector (`VECTORS`), each from 0 to 255, and `rest` beyond.
+
+    /// Two shorts clamped to bytes: of two pixels of a pair each, or (`VECTORS` is 1) of four of one vector, two in each short
+    /// as if they were a pair. Bytes are in the order of pixels, then channels.
+    fn bytes<const VECTORS: usize>(shorts: [Self::Short; 2]) -> Self::Bytes;
+    /// The inverse of `bytes`.
+    fn shorts<const VECTORS: usize>(bytes: Self::Bytes) -> [Self::Short; 2];
     /// # Safety
-    /// As for `splat`, and `n` bytes can be read.
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> Self::Short;
-    /// The first `n` numbers of a pair, or of one vector, as bytes; each is from 0 to 255.
+    /// As for `splat`.
+    unsafe fn splat_bytes(x: u8) -> Self::Bytes;
+    /// `x.min(high).max(low)`
+    fn clamp_bytes(x: Self::Bytes, low: Self::Bytes, high: Self::Bytes) -> Self::Bytes;
+    /// `n` channels, and `rest` beyond, of each of `count` pixels that lie `pitch` bytes apart; of those beyond them, anything.
     /// # Safety
-    /// As for `splat`, and `n` bytes can be written.
-    unsafe fn store_bytes<const VECTORS: usize>(x: Self::Short, to: *mut u8, n: usize);
+    /// As for `splat`; `count` is from 1 on, and the bytes can be read.
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> Self::Bytes;
+    /// What `load_bytes` would read.
+    /// # Safety
+    /// As for `splat`, and the bytes can be written.
+    unsafe fn store_bytes<const VECTORS: usize>(x: Self::Bytes, to: *mut u8, span: Span);
+}
+
+/// Where the bytes of four vectors lie in a map.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    /// Bytes from a pixel to the next.
+    pub pitch: usize,
+    /// Pixels.
+    pub count: usize,
+    /// Channels, from the first of a block.
+    pub n: usize,
 }
 
 /// The channel, from a block's first, of a lane of a pair of vectors of `n` lanes.
@@ -89,45 +118,67 @@ pub(crate) fn channel(lane: usize, n: usize) -> usize {
     lane / 4 * 8 + vector * 4 + lane % 4
 }
 
-/// Where among the numbers of a pair those of a single vector lie.
-pub(crate) fn place_of_one(lane: usize) -> usize {
-    channel(lane, usize::MAX)
+/// Where byte `at` of [`ByteLanes::bytes`] lies among shorts of `W` numbers.
+#[inline(always)]
+fn place<const VECTORS: usize, const W: usize>(at: usize) -> (usize, usize) {
+    if VECTORS == 2 {
+        return (at / W, at % W);
+    }
+    // A pair, of which the first vector is one pixel and the second the next.
+    let (pixel, lane) = (at / (W / 2), at % (W / 2));
+    (pixel / 2, lane / 4 * 8 + pixel % 2 * 4 + lane % 4)
 }
 
-/// The first `n` bytes at `from`, with `rest` beyond: `W` of a pair, or half as many of one vector.
+/// [`ByteLanes::bytes`], of arrays.
+#[inline(always)]
+pub(super) fn bytes_of<const VECTORS: usize, const W: usize, const B: usize>(shorts: [[i16; W]; 2]) -> [u8; B] {
+    std::array::from_fn(|at| {
+        let (short, place) = place::<VECTORS, W>(at);
+        shorts[short][place].clamp(0, 255) as u8
+    })
+}
+
+/// [`ByteLanes::shorts`], of arrays.
+#[inline(always)]
+pub(super) fn shorts_of<const VECTORS: usize, const W: usize, const B: usize>(bytes: [u8; B]) -> [[i16; W]; 2] {
+    let mut shorts = [[0; W]; 2];
+    for (at, byte) in bytes.into_iter().enumerate() {
+        let (short, place) = place::<VECTORS, W>(at);
+        shorts[short][place] = byte.into();
+    }
+    shorts
+}
+
+/// [`ByteLanes::load_bytes`], into an array.
 ///
 /// # Safety
-/// They can be read.
+/// As for that.
 #[inline(always)]
-pub(super) unsafe fn spread<const VECTORS: usize, const W: usize>(from: *const u8, n: usize, rest: u8) -> [u8; W] {
-    let mut bytes = [rest; W];
-    // SAFETY: the caller's, and no more than the array.
-    unsafe {
-        if VECTORS == 2 {
-            std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), n.min(W));
-        } else {
-            for lane in 0..n.min(W / 2) {
-                bytes[place_of_one(lane)] = *from.add(lane);
-            }
+pub(super) unsafe fn gather<const VECTORS: usize, const B: usize>(from: *const u8, span: Span, rest: u8) -> [u8; B] {
+    let of_pixel = B / 4 * VECTORS;
+    let mut bytes = [rest; B];
+    for pixel in 0..span.count.min(4 / VECTORS) {
+        // SAFETY: the caller's, and no more than the array's part for a pixel.
+        unsafe {
+            let to = bytes.as_mut_ptr().add(pixel * of_pixel);
+            std::ptr::copy_nonoverlapping(from.add(pixel * span.pitch), to, span.n.min(of_pixel));
         }
     }
     bytes
 }
 
-/// The inverse of [`spread`].
+/// The inverse of [`gather`].
 ///
 /// # Safety
-/// `n` bytes can be written.
+/// As for [`ByteLanes::store_bytes`].
 #[inline(always)]
-pub(super) unsafe fn gather<const VECTORS: usize, const W: usize>(bytes: [u8; W], to: *mut u8, n: usize) {
-    // SAFETY: the caller's, and no more than the array.
-    unsafe {
-        if VECTORS == 2 {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, n.min(W));
-        } else {
-            for lane in 0..n.min(W / 2) {
-                *to.add(lane) = bytes[place_of_one(lane)];
-            }
+pub(super) unsafe fn scatter<const VECTORS: usize, const B: usize>(bytes: [u8; B], to: *mut u8, span: Span) {
+    let of_pixel = B / 4 * VECTORS;
+    for pixel in 0..span.count.min(4 / VECTORS) {
+        // SAFETY: as in `gather`.
+        unsafe {
+            let from = bytes.as_ptr().add(pixel * of_pixel);
+            std::ptr::copy_nonoverlapping(from, to.add(pixel * span.pitch), span.n.min(of_pixel));
         }
     }
 }
@@ -138,7 +189,7 @@ pub(crate) struct Portable(pub(super) [i32; 8]);
 
 impl Portable {
     #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
+    fn zip_with(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 }
@@ -164,6 +215,7 @@ impl ByteLanes for Portable {
     const GROUP: usize = 2;
     type Cell = i16;
     type Short = [i16; 16];
+    type Bytes = [u8; 32];
     type Factors = ([i32; 8], [i32; 8]);
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
@@ -199,7 +251,7 @@ impl ByteLanes for Portable {
     }
     #[inline(always)]
     fn dot(self, x: Self, w: Self) -> Self {
-        let products = x.zip(w, |x, w| {
+        let products = x.zip_with(w, |x, w| {
             let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
             (x0 * w0).wrapping_add(x1 * w1)
         });
@@ -207,18 +259,18 @@ impl ByteLanes for Portable {
     }
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_add)
+        self.zip_with(other, i32::wrapping_add)
     }
     #[inline(always)]
     fn times_above(self, other: Self) -> Self {
-        self.zip(other, |x, y| (x >> 16) * (y >> 16))
+        self.zip_with(other, |x, y| (x >> 16) * (y >> 16))
     }
     #[inline(always)]
     fn left(self, bits: i32) -> Self {
         Self(self.0.map(|x| x << bits))
     }
     #[inline(always)]
-    fn factors(q: Self, shift: Self) -> Self::Factors {
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors {
         (q.0, shift.0)
     }
     #[inline(always)]
@@ -230,10 +282,6 @@ impl ByteLanes for Portable {
         [x; 16]
     }
     #[inline(always)]
-    unsafe fn load_short(from: *const i16) -> [i16; 16] {
-        unsafe { from.cast::<[i16; 16]>().read_unaligned() }
-    }
-    #[inline(always)]
     fn pack(pair: [Self; 2]) -> [i16; 16] {
         packed(&pair.map(|lanes| lanes.0))
     }
@@ -242,20 +290,53 @@ impl ByteLanes for Portable {
         pair_of(|c| i32::from(short[c]) << 16).map(Self)
     }
     #[inline(always)]
-    fn clamp(x: [i16; 16], zero: [i16; 16], low: [i16; 16], high: [i16; 16]) -> [i16; 16] {
-        std::array::from_fn(|i| x[i].saturating_add(zero[i]).min(high[i]).max(low[i]))
+    fn zip(x: [i16; 16], y: [i16; 16]) -> [Self; 2] {
+        pair_of(|c| i32::from(x[c].cast_unsigned()) | i32::from(y[c]) << 16).map(Self)
+    }
+    #[inline(always)]
+    fn dot_halves(self, x: Self, w: Self) -> Self {
+        // What a word is here anyway.
+        self.dot(x, w)
+    }
+    #[inline(always)]
+    fn any_without(pair: [Self; 2], bits: Self) -> bool {
+        pair.iter().any(|lanes| lanes.0.iter().zip(bits.0).any(|(x, bits)| x & bits == 0))
+    }
+    #[inline(always)]
+    fn right(self, bits: i32) -> Self {
+        Self(self.0.map(|x| x >> bits))
+    }
+    #[inline(always)]
+    fn add_short(x: [i16; 16], y: [i16; 16]) -> [i16; 16] {
+        std::array::from_fn(|i| x[i].saturating_add(y[i]))
     }
     #[inline(always)]
     fn sub_short(x: [i16; 16], y: [i16; 16]) -> [i16; 16] {
         std::array::from_fn(|i| x[i].wrapping_sub(y[i]))
     }
     #[inline(always)]
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> [i16; 16] {
-        unsafe { spread::<VECTORS, 16>(from, n, rest) }.map(i16::from)
+    fn bytes<const VECTORS: usize>(shorts: [[i16; 16]; 2]) -> [u8; 32] {
+        bytes_of::<VECTORS, 16, 32>(shorts)
     }
     #[inline(always)]
-    unsafe fn store_bytes<const VECTORS: usize>(x: [i16; 16], to: *mut u8, n: usize) {
-        unsafe { gather::<VECTORS, 16>(x.map(|x| x as u8), to, n) }
+    fn shorts<const VECTORS: usize>(bytes: [u8; 32]) -> [[i16; 16]; 2] {
+        shorts_of::<VECTORS, 16, 32>(bytes)
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(x: u8) -> [u8; 32] {
+        [x; 32]
+    }
+    #[inline(always)]
+    fn clamp_bytes(x: [u8; 32], low: [u8; 32], high: [u8; 32]) -> [u8; 32] {
+        std::array::from_fn(|i| x[i].min(high[i]).max(low[i]))
+    }
+    #[inline(always)]
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> [u8; 32] {
+        unsafe { gather::<VECTORS, 32>(from, span, rest) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes<const VECTORS: usize>(x: [u8; 32], to: *mut u8, span: Span) {
+        unsafe { scatter::<VECTORS, 32>(x, to, span) }
     }
 }
 
@@ -274,10 +355,9 @@ pub(super) fn packed<const N: usize, const W: usize>(pair: &[[i32; N]; 2]) -> [i
 /// One lane of [`ByteLanes::scale`].
 #[inline(always)]
 pub(super) fn scaled<const ABOVE: bool>(x: i32, q: i32, shift: i32) -> i32 {
-    let nudge = (1i64 << 31) + (1i64 << (31 + shift));
-    let high = (((i64::from(x) * i64::from(q)) + nudge) >> 32) as i32;
-    let below = if ABOVE { 0 } else { x >> 31 };
-    high.wrapping_add(x).wrapping_add(below) >> shift
+    let nudge = (1i64 << 30) + (1i64 << (30 + shift));
+    let below = if ABOVE || x >= 0 { 0 } else { 1i64 << 31 };
+    ((i64::from(x) * i64::from(q) + nudge - below) >> (31 + shift)) as i32
 }
 
 #[cfg(target_arch = "x86_64")]

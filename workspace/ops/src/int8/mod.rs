@@ -184,8 +184,11 @@ fn pack<V: ByteLanes>(filter: &ConvShape, weights: &[i8], start: &[i32]) -> (Vec
         true => depthwise::pack::<V>(filter, weights),
         false => dense::pack::<V>(filter, weights),
     };
-    let blocks = (0..start.len()).step_by(2 * V::N);
-    let start = blocks.flat_map(|first| channels::<V>(filter, first)).map(|c| c.map_or(0, |c| start[c])).collect();
+    let first =
+        |block| if filter.depthwise { depthwise::first_of::<V>(filter.output, block) } else { block * 2 * V::N };
+    let blocks = 0..filter.output.div_ceil(2 * V::N);
+    let start =
+        blocks.flat_map(|block| channels::<V>(filter, first(block))).map(|c| c.map_or(0, |c| start[c])).collect();
     (words, start)
 }
 
@@ -203,10 +206,10 @@ fn channels<V: ByteLanes>(filter: &ConvShape, first: usize) -> impl Iterator<Ite
 /// Tasks of a call, and words of scratch of each.
 fn needs<V: ByteLanes>(shape: &ConvShape) -> (usize, usize) {
     if shape.depthwise {
-        return (depthwise::tasks(shape), depthwise::scratch::<V>(shape));
+        return (depthwise::Cut::new::<V>(shape).tasks(), depthwise::scratch::<V>(shape));
     }
     let cut = dense::Cut::new::<V>(shape);
-    (cut.tasks(), cut.scratch::<V>())
+    (cut.tasks(), cut.scratch::<V>(shape))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What VNNI does, in plain Rust: all but the instructions themselves is tested on any machine.
 
-use super::lanes::{ByteLanes, gather, packed, pair_of, scaled, spread, word_of_bytes};
+use super::lanes::{ByteLanes, Span, bytes_of, gather, packed, pair_of, scaled, scatter, shorts_of, word_of_bytes};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Quads([i32; 16]);
 
 impl Quads {
-    fn zip(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
+    fn zip_with(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 }
@@ -17,6 +17,7 @@ impl ByteLanes for Quads {
     const GROUP: usize = 4;
     type Cell = u8;
     type Short = [i16; 32];
+    type Bytes = [u8; 64];
     type Factors = ([i32; 16], [i32; 16]);
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
@@ -41,22 +42,22 @@ impl ByteLanes for Quads {
         unsafe { std::ptr::copy_nonoverlapping(from, to, 16) }
     }
     fn dot(self, x: Self, w: Self) -> Self {
-        let products = x.zip(w, |x, w| {
+        let products = x.zip_with(w, |x, w| {
             let pairs = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
             pairs.map(|(x, w)| i32::from(x) * i32::from(w.cast_signed())).sum()
         });
         self.add(products)
     }
     fn add(self, other: Self) -> Self {
-        self.zip(other, i32::wrapping_add)
+        self.zip_with(other, i32::wrapping_add)
     }
     fn times_above(self, other: Self) -> Self {
-        self.zip(other, |x, y| (x >> 16) * (y >> 16))
+        self.zip_with(other, |x, y| (x >> 16) * (y >> 16))
     }
     fn left(self, bits: i32) -> Self {
         Self(self.0.map(|x| x << bits))
     }
-    fn factors(q: Self, shift: Self) -> Self::Factors {
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors {
         (q.0, shift.0)
     }
     fn scale<const ABOVE: bool>(self, (q, shift): &Self::Factors) -> Self {
@@ -65,25 +66,47 @@ impl ByteLanes for Quads {
     unsafe fn splat_short(x: i16) -> [i16; 32] {
         [x; 32]
     }
-    unsafe fn load_short(from: *const i16) -> [i16; 32] {
-        unsafe { from.cast::<[i16; 32]>().read_unaligned() }
-    }
     fn pack(pair: [Self; 2]) -> [i16; 32] {
         packed(&pair.map(|lanes| lanes.0))
     }
     fn unpack(short: [i16; 32]) -> [Self; 2] {
         pair_of(|c| i32::from(short[c]) << 16).map(Self)
     }
-    fn clamp(x: [i16; 32], zero: [i16; 32], low: [i16; 32], high: [i16; 32]) -> [i16; 32] {
-        std::array::from_fn(|i| x[i].saturating_add(zero[i]).min(high[i]).max(low[i]))
+    fn zip(x: [i16; 32], y: [i16; 32]) -> [Self; 2] {
+        pair_of(|c| i32::from(x[c].cast_unsigned()) | i32::from(y[c]) << 16).map(Self)
+    }
+    fn dot_halves(self, x: Self, w: Self) -> Self {
+        let products = x.zip_with(w, |x, w| i32::from(x as i16) * i32::from(w as i16) + (x >> 16) * (w >> 16));
+        self.add(products)
+    }
+    fn any_without(pair: [Self; 2], bits: Self) -> bool {
+        pair.iter().any(|lanes| lanes.0.iter().zip(bits.0).any(|(x, bits)| x & bits == 0))
+    }
+    fn right(self, bits: i32) -> Self {
+        Self(self.0.map(|x| x >> bits))
+    }
+    fn add_short(x: [i16; 32], y: [i16; 32]) -> [i16; 32] {
+        std::array::from_fn(|i| x[i].saturating_add(y[i]))
     }
     fn sub_short(x: [i16; 32], y: [i16; 32]) -> [i16; 32] {
         std::array::from_fn(|i| x[i].wrapping_sub(y[i]))
     }
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> [i16; 32] {
-        unsafe { spread::<VECTORS, 32>(from, n, rest) }.map(i16::from)
+    fn bytes<const VECTORS: usize>(shorts: [[i16; 32]; 2]) -> [u8; 64] {
+        bytes_of::<VECTORS, 32, 64>(shorts)
     }
-    unsafe fn store_bytes<const VECTORS: usize>(x: [i16; 32], to: *mut u8, n: usize) {
-        unsafe { gather::<VECTORS, 32>(x.map(|x| x as u8), to, n) }
+    fn shorts<const VECTORS: usize>(bytes: [u8; 64]) -> [[i16; 32]; 2] {
+        shorts_of::<VECTORS, 32, 64>(bytes)
+    }
+    unsafe fn splat_bytes(x: u8) -> [u8; 64] {
+        [x; 64]
+    }
+    fn clamp_bytes(x: [u8; 64], low: [u8; 64], high: [u8; 64]) -> [u8; 64] {
+        std::array::from_fn(|i| x[i].min(high[i]).max(low[i]))
+    }
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> [u8; 64] {
+        unsafe { gather::<VECTORS, 64>(from, span, rest) }
+    }
+    unsafe fn store_bytes<const VECTORS: usize>(x: [u8; 64], to: *mut u8, span: Span) {
+        unsafe { scatter::<VECTORS, 64>(x, to, span) }
     }
 }

@@ -1,7 +1,7 @@
 //! What networks in 8 bits do between convolutions, value by value. Maps are bytes `q + 128`.
 
 use super::factors::Factors;
-use super::lanes::byte_kernel;
+use super::lanes::{Span, byte_kernel};
 use super::look_up::Way;
 use super::{Grid, Multiplier, Path, Sum};
 use crate::pool::MaxPoolShape;
@@ -57,18 +57,17 @@ byte_kernel! {
     /// # Safety
     /// The CPU has the instructions of `path`.
     unsafe fn round<V>(x: &[f32], grid: Grid, out: &mut [u8]) {
-        let (scale, zero) = (f64::from(grid.scale), f64::from(grid.zero));
+        // A product instead of a quotient. What is no half is 2^-26 away from one at least, being a quotient of two numbers of
+        // 24 bits; a half must not fall below itself, and is moved away from 0 by more than f64's rounding. So the nearest is the
+        // one that is asked for, and there is no tie.
+        let factor = 1.0 / f64::from(grid.scale) * (1.0 + 2f64.powi(-48));
+        // From 2^52 on numbers are whole: to add this is to round, and what is below is the byte.
+        let whole = 1.5 * 2f64.powi(52);
+        let zero = whole + f64::from(grid.zero);
         for (out, &x) in out.iter_mut().zip(x) {
-            let steps = f64::from(x) / scale;
-            // What is beyond 300 steps is clamped anyway.
-            let steps = if steps.is_nan() { 0.0 } else { steps.max(-300.0).min(300.0) };
-            let whole = steps.trunc();
-            let rest = steps - whole;
-            let up = if rest >= 0.5 { 1.0 } else { 0.0 };
-            let down = if rest <= -0.5 { 1.0 } else { 0.0 };
-            let byte = (whole + up - down + zero).max(0.0).min(255.0);
-            // SAFETY: from 0 to 255; the checked cast is none that vectors have.
-            *out = unsafe { byte.to_int_unchecked::<i32>() } as u8;
+            let steps = f64::from(x) * factor;
+            let steps = if steps.is_nan() { 0.0 } else { steps };
+            *out = (steps + zero).max(whole).min(whole + 255.0).to_bits() as u8;
         }
     }
 }
@@ -132,18 +131,24 @@ byte_kernel! {
         let channels = by.len();
         // SAFETY: the caller's; factors that are splat are as many as any vector has lanes.
         unsafe {
-            let short = |x: u8| i16::from(x);
-            let (of_x, of_by) = (V::splat_short(short(zeros.0)), V::splat_short(short(zeros.1)));
-            let (zero, low, high) = (V::splat_short(short(to.1)), V::splat_short(0), V::splat_short(255));
-            let factors = to.0.at::<V>(0);
+            let (of_x, of_by) = (V::splat_short(zeros.0.into()), V::splat_short(zeros.1.into()));
+            let (zero, factors) = (V::splat_short(to.1.into()), to.0.at::<V, false>(0));
             for c in (0..channels).step_by(2 * V::N) {
                 let n = (channels - c).min(2 * V::N);
-                let by = V::unpack(V::sub_short(V::load_bytes::<2>(by.as_ptr().add(c), n, zeros.1), of_by));
-                for at in (c..x.len()).step_by(channels) {
-                    let x = V::unpack(V::sub_short(V::load_bytes::<2>(x.as_ptr().add(at), n, zeros.0), of_x));
-                    let one = x[0].times_above(by[0]).scale::<false>(&factors);
-                    let other = x[1].times_above(by[1]).scale::<false>(&factors);
-                    V::store_bytes::<2>(V::clamp(V::pack([one, other]), zero, low, high), out.as_mut_ptr().add(at), n);
+                // Two pixels at a time.
+                let by = V::load_bytes::<2>(by.as_ptr().add(c), Span { pitch: 0, count: 2, n }, zeros.1);
+                let by = V::unpack(V::sub_short(V::shorts::<2>(by)[0], of_by));
+                for at in (c..x.len()).step_by(2 * channels) {
+                    let count = if at + channels < x.len() { 2 } else { 1 };
+                    let span = Span { pitch: channels, count, n };
+                    let mut shorts = V::shorts::<2>(V::load_bytes::<2>(x.as_ptr().add(at), span, zeros.0));
+                    for pixel in 0..2 {
+                        let x = V::unpack(V::sub_short(shorts[pixel], of_x));
+                        let one = x[0].times_above(by[0]).scale::<false>(&factors);
+                        let other = x[1].times_above(by[1]).scale::<false>(&factors);
+                        shorts[pixel] = V::add_short(V::pack([one, other]), zero);
+                    }
+                    V::store_bytes::<2>(V::bytes::<2>(shorts), out.as_mut_ptr().add(at), span);
                 }
             }
         }

@@ -7,7 +7,7 @@
 use std::arch::asm;
 use std::arch::x86_64::*;
 
-use super::{ByteLanes, gather, spread};
+use super::{ByteLanes, Span, gather, scatter};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256i);
@@ -17,6 +17,7 @@ impl ByteLanes for Avx2 {
     const GROUP: usize = 2;
     type Cell = i16;
     type Short = __m256i;
+    type Bytes = __m256i;
     /// Of even and of odd lanes, what is added to products of either, and shifts.
     type Factors = [__m256i; 5];
 
@@ -72,15 +73,18 @@ impl ByteLanes for Avx2 {
         unsafe { Self(_mm256_sllv_epi32(self.0, _mm256_set1_epi32(bits))) }
     }
     #[inline(always)]
-    fn factors(q: Self, shift: Self) -> [__m256i; 5] {
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> [__m256i; 5] {
         unsafe {
-            let nudge = |shift| {
-                let half = _mm256_sllv_epi64(_mm256_set1_epi64x(1 << 31), shift);
-                _mm256_add_epi64(half, _mm256_set1_epi64x(1 << 31))
-            };
             let even = _mm256_and_si256(shift.0, _mm256_set1_epi64x(0xFFFF_FFFF));
             let odd = _mm256_srli_epi64::<32>(shift.0);
-            [q.0, _mm256_srli_epi64::<32>(q.0), nudge(even), nudge(odd), shift.0]
+            let one = _mm256_set1_epi64x(if ABOVE { 1 << 30 } else { 1 << 31 });
+            let even = _mm256_add_epi64(_mm256_sllv_epi64(one, even), one);
+            let odd = _mm256_add_epi64(_mm256_sllv_epi64(one, odd), one);
+            let (q, shift) = match ABOVE {
+                true => (q.0, _mm256_sub_epi32(shift.0, _mm256_set1_epi32(1))),
+                false => (_mm256_add_epi32(q.0, q.0), shift.0),
+            };
+            [q, _mm256_srli_epi64::<32>(q), even, odd, shift]
         }
     }
     /// Products of 64 bits are there for every other lane only.
@@ -89,21 +93,16 @@ impl ByteLanes for Avx2 {
         unsafe {
             let even = _mm256_add_epi64(products256(self.0, by[0]), by[2]);
             let odd = _mm256_add_epi64(products256(_mm256_srli_epi64::<32>(self.0), by[1]), by[3]);
-            let high = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
-            let mut sum = _mm256_add_epi32(high, self.0);
+            let mut high = _mm256_blend_epi32::<0b1010_1010>(_mm256_srli_epi64::<32>(even), odd);
             if !ABOVE {
-                sum = _mm256_add_epi32(sum, _mm256_srai_epi32::<31>(self.0));
+                high = _mm256_add_epi32(_mm256_add_epi32(high, self.0), _mm256_srai_epi32::<31>(self.0));
             }
-            Self(_mm256_srav_epi32(sum, by[4]))
+            Self(_mm256_srav_epi32(high, by[4]))
         }
     }
     #[inline(always)]
     unsafe fn splat_short(x: i16) -> __m256i {
         unsafe { _mm256_set1_epi16(x) }
-    }
-    #[inline(always)]
-    unsafe fn load_short(from: *const i16) -> __m256i {
-        unsafe { _mm256_loadu_si256(from.cast()) }
     }
     #[inline(always)]
     fn pack([a, b]: [Self; 2]) -> __m256i {
@@ -117,35 +116,86 @@ impl ByteLanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn clamp(x: __m256i, zero: __m256i, low: __m256i, high: __m256i) -> __m256i {
-        unsafe { _mm256_max_epi16(_mm256_min_epi16(_mm256_adds_epi16(x, zero), high), low) }
+    fn zip(x: __m256i, y: __m256i) -> [Self; 2] {
+        unsafe { [Self(_mm256_unpacklo_epi16(x, y)), Self(_mm256_unpackhi_epi16(x, y))] }
+    }
+    #[inline(always)]
+    fn dot_halves(self, x: Self, w: Self) -> Self {
+        // What a word is here anyway.
+        self.dot(x, w)
+    }
+    #[inline(always)]
+    fn any_without([a, b]: [Self; 2], bits: Self) -> bool {
+        unsafe {
+            let nothing = _mm256_setzero_si256();
+            let a = _mm256_cmpeq_epi32(_mm256_and_si256(a.0, bits.0), nothing);
+            let b = _mm256_cmpeq_epi32(_mm256_and_si256(b.0, bits.0), nothing);
+            let either = _mm256_or_si256(a, b);
+            _mm256_testz_si256(either, either) == 0
+        }
+    }
+    #[inline(always)]
+    fn right(self, bits: i32) -> Self {
+        unsafe { Self(_mm256_srav_epi32(self.0, _mm256_set1_epi32(bits))) }
+    }
+    #[inline(always)]
+    fn add_short(x: __m256i, y: __m256i) -> __m256i {
+        unsafe { _mm256_adds_epi16(x, y) }
     }
     #[inline(always)]
     fn sub_short(x: __m256i, y: __m256i) -> __m256i {
         unsafe { _mm256_sub_epi16(x, y) }
     }
+    /// What is packed has, in each part of 128 bits, 8 channels of one pixel and of the next; or 4 of each of four.
     #[inline(always)]
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> __m256i {
+    fn bytes<const VECTORS: usize>([a, b]: [__m256i; 2]) -> __m256i {
         unsafe {
-            match (VECTORS, n) {
-                (2, 16) => bytes_of_row(from),
-                _ => _mm256_cvtepu8_epi16(_mm_loadu_si128(spread::<VECTORS, 16>(from, n, rest).as_ptr().cast())),
+            let bytes = _mm256_packus_epi16(a, b);
+            match VECTORS {
+                2 => _mm256_permute4x64_epi64::<0b11_01_10_00>(bytes),
+                _ => _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)),
             }
         }
     }
     #[inline(always)]
-    unsafe fn store_bytes<const VECTORS: usize>(x: __m256i, to: *mut u8, n: usize) {
+    fn shorts<const VECTORS: usize>(bytes: __m256i) -> [__m256i; 2] {
         unsafe {
-            let bytes = _mm_packus_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            match (VECTORS, n) {
-                (2, 16) => _mm_storeu_si128(to.cast(), bytes),
-                (1, 8) => _mm_storel_epi64(to.cast(), _mm_shuffle_epi32::<0b10_00>(bytes)),
+            let (bytes, nothing) = match VECTORS {
+                2 => (_mm256_permute4x64_epi64::<0b11_01_10_00>(bytes), _mm256_setzero_si256()),
                 _ => {
-                    let mut all = [0; 16];
-                    _mm_storeu_si128(all.as_mut_ptr().cast(), bytes);
-                    gather::<VECTORS, 16>(all, to, n);
+                    let back = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+                    (_mm256_permutevar8x32_epi32(bytes, back), _mm256_setzero_si256())
                 }
+            };
+            [_mm256_unpacklo_epi8(bytes, nothing), _mm256_unpackhi_epi8(bytes, nothing)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(x: u8) -> __m256i {
+        unsafe { _mm256_set1_epi8(x.cast_signed()) }
+    }
+    #[inline(always)]
+    fn clamp_bytes(x: __m256i, low: __m256i, high: __m256i) -> __m256i {
+        unsafe { _mm256_max_epu8(_mm256_min_epu8(x, high), low) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> __m256i {
+        unsafe {
+            if let (2, Span { n: 16, count: 2.., pitch }) = (VECTORS, span) {
+                return _mm256_loadu2_m128i(from.add(pitch).cast(), from.cast());
             }
+            _mm256_loadu_si256(gather::<VECTORS, 32>(from, span, rest).as_ptr().cast())
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes<const VECTORS: usize>(x: __m256i, to: *mut u8, span: Span) {
+        unsafe {
+            if let (2, Span { n: 16, count: 2.., pitch }) = (VECTORS, span) {
+                return _mm256_storeu2_m128i(to.add(pitch).cast(), to.cast(), x);
+            }
+            let mut bytes = [0; 32];
+            _mm256_storeu_si256(bytes.as_mut_ptr().cast(), x);
+            scatter::<VECTORS, 32>(bytes, to, span);
         }
     }
 }
@@ -185,6 +235,24 @@ unsafe fn products512(x: __m512i, y: __m512i) -> __m512i {
     out
 }
 
+/// Of two vectors' lanes those that `by` numbers.
+///
+/// As an instruction: with the shuffle that follows it the compiler takes the intrinsic for one permutation of bytes, and makes
+/// a dozen instructions of that.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn chosen512(mut x: __m512i, by: __m512i, y: __m512i) -> __m512i {
+    // SAFETY: as in `products256`.
+    unsafe {
+        asm!("vpermt2d {}, {}, {}", inout(zmm_reg) x, in(zmm_reg) by, in(zmm_reg) y,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    x
+}
+
 /// 16 bytes as numbers of 16 bits.
 ///
 /// # Safety
@@ -204,6 +272,7 @@ impl ByteLanes for Vnni256 {
     const GROUP: usize = 4;
     type Cell = u8;
     type Short = __m256i;
+    type Bytes = __m256i;
     type Factors = <Avx2 as ByteLanes>::Factors;
 
     fn word(weights: impl Fn(usize) -> i8) -> i32 {
@@ -255,8 +324,8 @@ impl ByteLanes for Vnni256 {
         Self(self.0.left(bits))
     }
     #[inline(always)]
-    fn factors(q: Self, shift: Self) -> Self::Factors {
-        Avx2::factors(q.0, shift.0)
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors {
+        Avx2::factors::<ABOVE>(q.0, shift.0)
     }
     #[inline(always)]
     fn scale<const ABOVE: bool>(self, by: &Self::Factors) -> Self {
@@ -265,10 +334,6 @@ impl ByteLanes for Vnni256 {
     #[inline(always)]
     unsafe fn splat_short(x: i16) -> __m256i {
         unsafe { Avx2::splat_short(x) }
-    }
-    #[inline(always)]
-    unsafe fn load_short(from: *const i16) -> __m256i {
-        unsafe { Avx2::load_short(from) }
     }
     #[inline(always)]
     fn pack([a, b]: [Self; 2]) -> __m256i {
@@ -280,20 +345,53 @@ impl ByteLanes for Vnni256 {
         [Self(a), Self(b)]
     }
     #[inline(always)]
-    fn clamp(x: __m256i, zero: __m256i, low: __m256i, high: __m256i) -> __m256i {
-        Avx2::clamp(x, zero, low, high)
+    fn zip(x: __m256i, y: __m256i) -> [Self; 2] {
+        let [a, b] = Avx2::zip(x, y);
+        [Self(a), Self(b)]
+    }
+    #[inline(always)]
+    fn dot_halves(self, x: Self, w: Self) -> Self {
+        Self(self.0.dot_halves(x.0, w.0))
+    }
+    #[inline(always)]
+    fn any_without([a, b]: [Self; 2], bits: Self) -> bool {
+        Avx2::any_without([a.0, b.0], bits.0)
+    }
+    #[inline(always)]
+    fn right(self, bits: i32) -> Self {
+        Self(self.0.right(bits))
+    }
+    #[inline(always)]
+    fn add_short(x: __m256i, y: __m256i) -> __m256i {
+        Avx2::add_short(x, y)
     }
     #[inline(always)]
     fn sub_short(x: __m256i, y: __m256i) -> __m256i {
         Avx2::sub_short(x, y)
     }
     #[inline(always)]
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> __m256i {
-        unsafe { Avx2::load_bytes::<VECTORS>(from, n, rest) }
+    fn bytes<const VECTORS: usize>(shorts: [__m256i; 2]) -> __m256i {
+        Avx2::bytes::<VECTORS>(shorts)
     }
     #[inline(always)]
-    unsafe fn store_bytes<const VECTORS: usize>(x: __m256i, to: *mut u8, n: usize) {
-        unsafe { Avx2::store_bytes::<VECTORS>(x, to, n) }
+    fn shorts<const VECTORS: usize>(bytes: __m256i) -> [__m256i; 2] {
+        Avx2::shorts::<VECTORS>(bytes)
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(x: u8) -> __m256i {
+        unsafe { Avx2::splat_bytes(x) }
+    }
+    #[inline(always)]
+    fn clamp_bytes(x: __m256i, low: __m256i, high: __m256i) -> __m256i {
+        Avx2::clamp_bytes(x, low, high)
+    }
+    #[inline(always)]
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> __m256i {
+        unsafe { Avx2::load_bytes::<VECTORS>(from, span, rest) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes<const VECTORS: usize>(x: __m256i, to: *mut u8, span: Span) {
+        unsafe { Avx2::store_bytes::<VECTORS>(x, to, span) }
     }
 }
 
@@ -305,6 +403,7 @@ impl ByteLanes for Vnni {
     const GROUP: usize = 4;
     type Cell = u8;
     type Short = __m512i;
+    type Bytes = __m512i;
     /// Of even and of odd lanes, what is added to products of either, and shifts.
     type Factors = [__m512i; 5];
 
@@ -334,10 +433,14 @@ impl ByteLanes for Vnni {
     #[inline(always)]
     unsafe fn interleave(rows: [*const u8; 4]) -> [Self; 2] {
         unsafe {
-            let row = |at: usize| _mm512_cvtepu8_epi16(_mm256_loadu_si256(rows[at].cast()));
-            let top = _mm512_or_si512(row(0), _mm512_slli_epi16::<8>(row(1)));
-            let bottom = _mm512_or_si512(row(2), _mm512_slli_epi16::<8>(row(3)));
-            [Self(_mm512_unpacklo_epi16(top, bottom)), Self(_mm512_unpackhi_epi16(top, bottom))]
+            let (top, bottom) = (two_rows(rows[0], rows[1]), two_rows(rows[2], rows[3]));
+            // In each part of 128 bits the same four channels of each row; then, of each channel, its four rows.
+            let ours = _mm512_setr_epi32(0, 8, 16, 24, 2, 10, 18, 26, 4, 12, 20, 28, 6, 14, 22, 30);
+            let theirs = _mm512_add_epi32(ours, _mm512_set1_epi32(1));
+            let by_channel = _mm512_set4_epi32(0x0F0B_0703, 0x0E0A_0602, 0x0D09_0501, 0x0C08_0400);
+            let ours = _mm512_shuffle_epi8(chosen512(top, ours, bottom), by_channel);
+            let theirs = _mm512_shuffle_epi8(chosen512(top, theirs, bottom), by_channel);
+            [Self(ours), Self(theirs)]
         }
     }
     #[inline(always)]
@@ -361,14 +464,18 @@ impl ByteLanes for Vnni {
         unsafe { Self(_mm512_sllv_epi32(self.0, _mm512_set1_epi32(bits))) }
     }
     #[inline(always)]
-    fn factors(q: Self, shift: Self) -> [__m512i; 5] {
+    fn factors<const ABOVE: bool>(q: Self, shift: Self) -> [__m512i; 5] {
         unsafe {
-            let one = _mm512_set1_epi64(1 << 31);
             let even = _mm512_and_si512(shift.0, _mm512_set1_epi64(0xFFFF_FFFF));
             let odd = _mm512_srli_epi64::<32>(shift.0);
+            let one = _mm512_set1_epi64(if ABOVE { 1 << 30 } else { 1 << 31 });
             let even = _mm512_add_epi64(_mm512_sllv_epi64(one, even), one);
             let odd = _mm512_add_epi64(_mm512_sllv_epi64(one, odd), one);
-            [q.0, _mm512_srli_epi64::<32>(q.0), even, odd, shift.0]
+            let (q, shift) = match ABOVE {
+                true => (q.0, _mm512_sub_epi32(shift.0, _mm512_set1_epi32(1))),
+                false => (_mm512_add_epi32(q.0, q.0), shift.0),
+            };
+            [q, _mm512_srli_epi64::<32>(q), even, odd, shift]
         }
     }
     /// As AVX2's; the upper halves of the even lanes' products move down and join the others in one instruction.
@@ -377,21 +484,16 @@ impl ByteLanes for Vnni {
         unsafe {
             let even = _mm512_add_epi64(products512(self.0, by[0]), by[2]);
             let odd = _mm512_add_epi64(products512(_mm512_srli_epi64::<32>(self.0), by[1]), by[3]);
-            let high = _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0b0101_0101_0101_0101, even);
-            let mut sum = _mm512_add_epi32(high, self.0);
+            let mut high = _mm512_mask_shuffle_epi32::<0b11_11_01_01>(odd, 0b0101_0101_0101_0101, even);
             if !ABOVE {
-                sum = _mm512_add_epi32(sum, _mm512_srai_epi32::<31>(self.0));
+                high = _mm512_add_epi32(_mm512_add_epi32(high, self.0), _mm512_srai_epi32::<31>(self.0));
             }
-            Self(_mm512_srav_epi32(sum, by[4]))
+            Self(_mm512_srav_epi32(high, by[4]))
         }
     }
     #[inline(always)]
     unsafe fn splat_short(x: i16) -> __m512i {
         unsafe { _mm512_set1_epi16(x) }
-    }
-    #[inline(always)]
-    unsafe fn load_short(from: *const i16) -> __m512i {
-        unsafe { _mm512_loadu_si512(from.cast()) }
     }
     #[inline(always)]
     fn pack([a, b]: [Self; 2]) -> __m512i {
@@ -405,38 +507,126 @@ impl ByteLanes for Vnni {
         }
     }
     #[inline(always)]
-    fn clamp(x: __m512i, zero: __m512i, low: __m512i, high: __m512i) -> __m512i {
-        unsafe { _mm512_max_epi16(_mm512_min_epi16(_mm512_adds_epi16(x, zero), high), low) }
+    fn zip(x: __m512i, y: __m512i) -> [Self; 2] {
+        unsafe { [Self(_mm512_unpacklo_epi16(x, y)), Self(_mm512_unpackhi_epi16(x, y))] }
+    }
+    #[inline(always)]
+    fn dot_halves(self, x: Self, w: Self) -> Self {
+        unsafe { Self(_mm512_dpwssd_epi32(self.0, x.0, w.0)) }
+    }
+    #[inline(always)]
+    fn any_without([a, b]: [Self; 2], bits: Self) -> bool {
+        unsafe { _mm512_testn_epi32_mask(a.0, bits.0) | _mm512_testn_epi32_mask(b.0, bits.0) != 0 }
+    }
+    #[inline(always)]
+    fn right(self, bits: i32) -> Self {
+        unsafe { Self(_mm512_srav_epi32(self.0, _mm512_set1_epi32(bits))) }
+    }
+    #[inline(always)]
+    fn add_short(x: __m512i, y: __m512i) -> __m512i {
+        unsafe { _mm512_adds_epi16(x, y) }
     }
     #[inline(always)]
     fn sub_short(x: __m512i, y: __m512i) -> __m512i {
         unsafe { _mm512_sub_epi16(x, y) }
     }
+    /// As AVX2's.
     #[inline(always)]
-    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, n: usize, rest: u8) -> __m512i {
+    fn bytes<const VECTORS: usize>([a, b]: [__m512i; 2]) -> __m512i {
         unsafe {
-            let bytes = match VECTORS {
-                2 => _mm256_mask_loadu_epi8(_mm256_set1_epi8(rest.cast_signed()), first(n), from.cast()),
-                _ => {
-                    let rest = _mm_set1_epi8(rest.cast_signed());
-                    _mm256_cvtepu32_epi64(_mm_mask_loadu_epi8(rest, first(n) as u16, from.cast()))
-                }
-            };
-            _mm512_cvtepu8_epi16(bytes)
-        }
-    }
-    #[inline(always)]
-    unsafe fn store_bytes<const VECTORS: usize>(x: __m512i, to: *mut u8, n: usize) {
-        unsafe {
-            let bytes = _mm512_cvtepi16_epi8(x);
-            match (VECTORS, n) {
-                (2, 32) => _mm256_storeu_si256(to.cast(), bytes),
-                (2, _) => _mm256_mask_storeu_epi8(to.cast(), first(n), bytes),
-                (_, 16) => _mm_storeu_si128(to.cast(), _mm256_cvtepi64_epi32(bytes)),
-                _ => _mm_mask_storeu_epi8(to.cast(), first(n) as u16, _mm256_cvtepi64_epi32(bytes)),
+            let bytes = _mm512_packus_epi16(a, b);
+            match VECTORS {
+                2 => _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), bytes),
+                _ => _mm512_permutexvar_epi32(transposed(), bytes),
             }
         }
     }
+    #[inline(always)]
+    fn shorts<const VECTORS: usize>(bytes: __m512i) -> [__m512i; 2] {
+        unsafe {
+            let bytes = match VECTORS {
+                2 => _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7), bytes),
+                _ => _mm512_permutexvar_epi32(transposed(), bytes),
+            };
+            let nothing = _mm512_setzero_si512();
+            [_mm512_unpacklo_epi8(bytes, nothing), _mm512_unpackhi_epi8(bytes, nothing)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(x: u8) -> __m512i {
+        unsafe { _mm512_set1_epi8(x.cast_signed()) }
+    }
+    #[inline(always)]
+    fn clamp_bytes(x: __m512i, low: __m512i, high: __m512i) -> __m512i {
+        unsafe { _mm512_max_epu8(_mm512_min_epu8(x, high), low) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes<const VECTORS: usize>(from: *const u8, span: Span, rest: u8) -> __m512i {
+        let Span { pitch, count, n } = span;
+        unsafe {
+            if VECTORS == 1 {
+                return _mm512_loadu_si512(gather::<VECTORS, 64>(from, span, rest).as_ptr().cast());
+            }
+            let (rest, mask) = (_mm256_set1_epi8(rest.cast_signed()), first(n));
+            let one = _mm256_mask_loadu_epi8(rest, mask, from.cast());
+            let other = if count > 1 { _mm256_mask_loadu_epi8(rest, mask, from.add(pitch).cast()) } else { one };
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(one), other)
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes<const VECTORS: usize>(x: __m512i, to: *mut u8, span: Span) {
+        let Span { pitch, count, n } = span;
+        unsafe {
+            let (low, high) = (_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x));
+            match (VECTORS, n, count) {
+                (2, 32, 2..) => {
+                    _mm256_storeu_si256(to.cast(), low);
+                    _mm256_storeu_si256(to.add(pitch).cast(), high);
+                }
+                (2, ..) => {
+                    _mm256_mask_storeu_epi8(to.cast(), first(n), low);
+                    if count > 1 {
+                        _mm256_mask_storeu_epi8(to.add(pitch).cast(), first(n), high);
+                    }
+                }
+                (_, _, 4..) => {
+                    let mask = first(n) as u16;
+                    _mm_mask_storeu_epi8(to.cast(), mask, _mm256_castsi256_si128(low));
+                    _mm_mask_storeu_epi8(to.add(pitch).cast(), mask, _mm256_extracti128_si256::<1>(low));
+                    _mm_mask_storeu_epi8(to.add(2 * pitch).cast(), mask, _mm256_castsi256_si128(high));
+                    _mm_mask_storeu_epi8(to.add(3 * pitch).cast(), mask, _mm256_extracti128_si256::<1>(high));
+                }
+                _ => {
+                    let mut bytes = [0; 64];
+                    _mm512_storeu_si512(bytes.as_mut_ptr().cast(), x);
+                    scatter::<VECTORS, 64>(bytes, to, span);
+                }
+            }
+        }
+    }
+}
+
+/// 32 bytes and 32 more.
+///
+/// # Safety
+/// The CPU has AVX-512, and they can be read.
+#[inline(always)]
+unsafe fn two_rows(top: *const u8, bottom: *const u8) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let top = _mm512_castsi256_si512(_mm256_loadu_si256(top.cast()));
+        _mm512_inserti64x4::<1>(top, _mm256_loadu_si256(bottom.cast()))
+    }
+}
+
+/// Four channels of each of four pixels in each part of 128 bits, by pixel and the other way round.
+///
+/// # Safety
+/// The CPU has AVX-512.
+#[inline(always)]
+unsafe fn transposed() -> __m512i {
+    // SAFETY: the caller's.
+    unsafe { _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15) }
 }
 
 /// A mask of the first `n` of 32.
