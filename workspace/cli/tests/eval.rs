@@ -307,6 +307,12 @@ fn the_order_of_classes_that_are_numbers_is_asked_for() {
     assert!(refused.contains("its classes are called by numbers, and as text 10 comes before 2"), "{refused}");
     let right = |order: &str| json(&[&model[..], &["--class-order", order]].concat())["top1_count"].clone();
     assert_eq!((right("text"), right("number")), (1.into(), 2.into()), "output 2 is class 10, or class 2");
+    // Labels that spell the same numbers: of 2 there are two, of 10 one.
+    let digits = fixtures.join("parquet/labels/digits.parquet");
+    let digits = [&of[..], &["--data", digits.to_str().unwrap()]].concat();
+    let right = |order: &[&str]| json(&[&digits[..], order].concat())["top1_count"].clone();
+    assert_eq!(right(&["--class-order", "text"]), 1);
+    assert_eq!((right(&["--class-order", "number"]), right(&[])), (2.into(), 2.into()));
     let numbers = fixtures.join("parquet/labels/int64.parquet");
     let of = [&of[..], &["--data", numbers.to_str().unwrap(), "--class-order", "text"]].concat();
     assert!(refusal(&of).contains("are not called by numbers, and its labels are taken by number"));
@@ -445,6 +451,16 @@ fn labels_are_the_cards_by_name_and_the_part_is_said() {
 
     let numbers = fixtures.join("labels/int64.parquet");
     assert_eq!((&score(&numbers)["labels"], &by_card["beside"]), (&"by number".into(), &serde_json::json!([])));
+    // A dog and a frog, and no cat; outputs that no label has.
+    assert_eq!(by_card["classes_without_image"], serde_json::json!([1]));
+    let path = folder.path().join("five");
+    fs::create_dir(&path).unwrap();
+    let five = saved(&path, 5, |_| ());
+    let arguments = ["--width", "0.1", "--data", numbers.to_str().unwrap(), "--weights", five.to_str().unwrap()];
+    let arguments = [&["--model", "mobilenetv2"][..], &arguments].concat();
+    assert_eq!(json(&arguments)["classes_without_image"], serde_json::json!([3, 4]));
+    let said = String::from_utf8(eval(&arguments).stdout).unwrap();
+    assert!(said.contains("data: 3 images of 3 classes by number, 2 classes have no image (3, 4)"), "{said}");
     let scale = model(&hub).into_iter().chain(["--std".to_owned(), "58.4,57.1,57.4".to_owned()]).collect::<Vec<_>>();
     let scale: Vec<&str> = scale.iter().map(String::as_str).collect();
     assert!(refusal(&scale).contains("pixels are in 0..1"));

@@ -229,6 +229,8 @@ fn what_was_read_is_said_and_a_missing_part_too() {
     assert!(text.contains("training part: train/\n") && text.contains("validation part: val/\n"), "{text}");
     let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&said["training"]["images"], &said["training"]["passed_over"]["txt"]), (&64.into(), &1.into()));
+    let without = ["training", "evaluated"].map(|set| said[set]["classes_without_image"].clone());
+    assert_eq!(without, [serde_json::json!([]), serde_json::json!([])]);
     assert_eq!((&said["evaluated"]["images"], &said["evaluated"]["classes"]), (&8.into(), &2.into()));
     assert_eq!((&said["training"]["part"], &said["evaluated"]["part"]), (&"train/".into(), &"val/".into()));
 

@@ -2,9 +2,10 @@
 
 mod division;
 mod labels;
+mod told;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +14,9 @@ use rayon::prelude::*;
 use crate::decode::decode_and_tell;
 use crate::reading::{Reading, read_all, room};
 use crate::{DataError, Picture, Remarks};
+use told::Origin;
+
+pub use told::Repeated;
 
 /// Encoded images up to this many bytes are decoded once, when the set is opened.
 pub(crate) const SMALL: u64 = 512 << 20;
@@ -103,26 +107,6 @@ enum Naming {
     Numbers,
 }
 
-/// Images whose bytes a set has before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated {
-    /// How many there are beyond the first of each.
-    pub images: usize,
-    /// Those of them whose label is not the first one's: one of the two must be wrong.
-    pub elsewhere: usize,
-}
-
-/// Which of the files that lie there a set was read from.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    /// Such as `val/`, or the names of shards.
-    pub part: String,
-    /// Other parts and folders beside it, which were not read; those that are the other half of the set are no news.
-    pub beside: Vec<String>,
-    /// The column of labels, of parquet files.
-    pub label_column: Option<String>,
-}
-
 /// Images, labels and class names; clones share the images.
 #[derive(Clone)]
 pub struct Dataset {
@@ -130,8 +114,8 @@ pub struct Dataset {
     classes: Arc<[String]>,
     naming: Naming,
     origin: Arc<Origin>,
-    /// Files that lie among the images and are none, by kind.
-    passed_over: Arc<BTreeMap<String, u64>>,
+    /// Of labels that are numbers and were written as text, each text once.
+    spelt: Arc<[String]>,
     synthetic: bool,
     hash: String,
     images: Arc<Images>,
@@ -242,7 +226,7 @@ impl Dataset {
             classes: classes.into(),
             naming: Naming::Listed,
             origin: Arc::default(),
-            passed_over: Arc::default(),
+            spelt: [].into(),
             synthetic,
             hash: hasher.finalize().to_hex().to_string(),
             images: Arc::new(images),
@@ -257,30 +241,14 @@ impl Dataset {
         Ok(set)
     }
 
-    /// The classes are numbers: nobody says what they are called.
-    pub(crate) fn without_names(self) -> Self {
-        Self { naming: Naming::Numbers, ..self }
+    /// The classes are numbers: nobody says what they are called. `spelt`: what texts the labels were, where they were text.
+    pub(crate) fn without_names(self, spelt: Vec<String>) -> Self {
+        Self { naming: Naming::Numbers, spelt: spelt.into(), ..self }
     }
 
     /// The classes are the labels' own names: nobody lists them.
     pub(crate) fn alphabetical(self) -> Self {
         Self { naming: Naming::Alphabetical, ..self }
-    }
-
-    pub(crate) fn with_label_column(self, column: &str) -> Self {
-        let origin = Origin { label_column: Some(column.to_owned()), ..(*self.origin).clone() };
-        Self { origin: Arc::new(origin), ..self }
-    }
-
-    /// What lies beside joins what is known to.
-    pub(crate) fn with_origin(self, part: impl Into<String>, beside: Vec<String>) -> Self {
-        let beside = self.origin.beside.iter().cloned().chain(beside).collect();
-        let label_column = self.origin.label_column.clone();
-        Self { origin: Arc::new(Origin { part: part.into(), beside, label_column }), ..self }
-    }
-
-    pub(crate) fn with_passed_over(self, passed_over: BTreeMap<String, u64>) -> Self {
-        Self { passed_over: Arc::new(passed_over), ..self }
     }
 
     /// Calls the images by part and place, where they have no files of their own.
@@ -335,39 +303,6 @@ impl Dataset {
             Images::Encoded(source) => Some(source.total_bytes()),
             Images::Decoded { .. } => None,
         }
-    }
-
-    /// The column that labels were read from, of parquet files.
-    pub fn label_column(&self) -> Option<&str> {
-        self.origin.label_column.as_deref()
-    }
-
-    /// Which part was read: its folder or its files, below the set's own.
-    pub fn part(&self) -> &str {
-        &self.origin.part
-    }
-
-    /// What lies beside that part and was not read: other parts, folders of images, columns of labels. Of a training part the
-    /// validation part is left out, and the reverse.
-    pub fn beside(&self) -> &[String] {
-        &self.origin.beside
-    }
-
-    /// How many images have such a remark; None where they were not read when the set was opened.
-    pub fn remarked(&self, has: impl Fn(&Remarks) -> bool) -> Option<usize> {
-        let remarks = self.remarks.as_ref()?;
-        let of = |place: u32| remarks.binary_search_by_key(&place, |(place, _)| *place).ok().map(|at| &remarks[at].1);
-        Some((0..self.len()).filter_map(|index| of(self.place(index) as u32)).filter(|&remarks| has(remarks)).count())
-    }
-
-    /// Classes of which there is an image.
-    pub fn class_count(&self) -> usize {
-        (0..self.len()).map(|index| self.label(index)).collect::<BTreeSet<u32>>().len()
-    }
-
-    /// How many files among the images were passed over, by kind: an extension, or what else tells why.
-    pub fn passed_over(&self) -> &BTreeMap<String, u64> {
-        &self.passed_over
     }
 
     /// True where the images are drawn by code.

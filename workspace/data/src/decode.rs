@@ -80,7 +80,7 @@ pub enum DecodeError {
 ///
 /// # Errors
 ///
-/// Bytes that are no whole image: nothing is filled up with grey. An image without pixels. A TIFF whose bits lie in reverse. An
+/// Bytes that end before the image does: it is not filled up with grey. An image without pixels. A TIFF whose bits lie in reverse. An
 /// image of more pixels than Pillow takes (178,956,970), whose decoding would take more than 1 GiB, or whose scans visit more
 /// than 2^32 pixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
@@ -96,6 +96,8 @@ pub struct Remarks {
     pub transparent: bool,
     /// Others follow it in its file (frames, pages), which are not taken.
     pub followed: bool,
+    /// Its scans are damaged, and libjpeg went on with a warning: pixels may be grey, or of other places.
+    pub damaged: bool,
 }
 
 impl Remarks {

@@ -11,8 +11,9 @@ use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids, is_wnid};
 use crate::dataset::{Opened, Source};
 use crate::{DataError, Dataset, Part, repeats};
 
-/// Torchvision's list, and GIF and PBM.
-const EXTENSIONS: [&str; 11] = ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", "pbm", "pgm", "ppm"];
+/// Torchvision's list, and GIF and the other names of PNM.
+const EXTENSIONS: [&str; 13] =
+    ["jpeg", "jpg", "png", "bmp", "gif", "webp", "tif", "tiff", "pbm", "pgm", "ppm", "pnm", "pam"];
 
 /// What the folders of the parts are called, in any case of letters.
 const TRAIN: [&str; 1] = ["train"];
@@ -27,6 +28,10 @@ const MACOS_FILE: &str = "._";
 
 /// Beside Tiny-ImageNet's `images/`: a line for each, with its name, its class and a box.
 const ANNOTATIONS: &str = "val_annotations.txt";
+
+/// Where files lie that have no class.
+const BESIDE_CLASSES: &str = " beside the class folders";
+const BESIDE_PARTS: &str = " beside the parts";
 
 /// A class folder is walked down so far: links may lead in circles.
 const MAX_DEPTH: usize = 16;
@@ -140,6 +145,30 @@ fn holds_image(folder: &Path) -> Result<bool, DataError> {
     Ok(false)
 }
 
+/// Counts the files anywhere below a part that is not read, by kind. What cannot be looked at there is no reason to refuse
+/// another part.
+fn count_files(root: &Path, part: &str, passed_over: &mut BTreeMap<String, u64>) {
+    let mut pass = |kind: &str| *passed_over.entry(format!("{kind} in {part}/")).or_default() += 1;
+    let (mut seen, mut folders) = (BTreeSet::new(), vec![root.join(part)]);
+    while let Some(folder) = folders.pop() {
+        let (Ok(place), Ok(entries)) = (folder.canonicalize(), list(&folder)) else {
+            pass("unreadable folder");
+            continue;
+        };
+        if !seen.insert(place) {
+            continue;
+        }
+        for (name, kind) in entries {
+            match kind {
+                Kind::Folder if is_hidden(&name) || name == MACOS_FOLDER => {}
+                Kind::Folder => folders.push(folder.join(name)),
+                Kind::File(_) if is_resource_fork(&name) => {}
+                Kind::File(_) | Kind::Other => pass(&extension(&name)),
+            }
+        }
+    }
+}
+
 pub(crate) fn has_training(folder: &Path) -> Result<bool, DataError> {
     Ok(Parts::of(folder)?.train.is_some())
 }
@@ -235,9 +264,14 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         (_, Some(IMAGENET), _) if is_by_wnid => {
             (imagenet_wnids().iter().map(|wnid| wnid.to_string()).collect(), "ImageNet's classes".to_owned())
         }
-        (Some(train), ..) if found != Some(train) => {
-            (entries(&folder.join(train))?.folders, format!("the classes in {train}/"))
-        }
+        (Some(train), ..) if found != Some(train) => match entries(&folder.join(train))?.folders {
+            // No class of the validation part would be among its own.
+            none if none.is_empty() => {
+                let reason = "holds no class folders, which say what the classes of a set's other parts are";
+                return Err(DataError::layout(&folder.join(train), reason));
+            }
+            classes => (classes, format!("the classes in {train}/")),
+        },
         (_, _, Some(annotations)) => (annotations.classes(), String::new()),
         _ => (folders.clone(), String::new()),
     };
@@ -246,6 +280,7 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         _ => names.binary_search_by(|name: &String| name.as_str().cmp(class)).ok().map(|place| place as u32),
     };
     let (mut files, mut labels, mut sizes, mut empty) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut nested = Vec::new();
     if let Some(mut annotations) = annotations {
         annotations.is_read(&mut passed_over);
         for (file, size) in images(&root, Path::new("images"), &mut passed_over)? {
@@ -269,6 +304,7 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
             };
             let label = label.ok_or_else(unknown)?;
             let images = images(&root, Path::new(&class), &mut passed_over)?;
+            nested.extend(nested_folders(&class, &images, &names));
             if images.is_empty() {
                 empty.push(class);
             }
@@ -293,18 +329,35 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
     let part = found.map_or_else(|| "all of it".to_owned(), |part| format!("{part}/"));
     match found {
         Some(_) => {
-            beside.iter_mut().for_each(|name| name.push('/'));
-            if folder.join(MACOS_FOLDER).is_dir() {
-                *passed_over.entry(macos_folder()).or_default() += 1;
+            for (kind, count) in entries(folder)?.passed_over {
+                let kind = kind.replace(BESIDE_CLASSES, BESIDE_PARTS);
+                *passed_over.entry(kind).or_default() += count;
             }
+            for part in beside.iter().filter(|name| is_one_of(name, &OTHER_PARTS)) {
+                count_files(folder, part, &mut passed_over);
+            }
+            beside.iter_mut().for_each(|name| name.push('/'));
         }
         // These are its classes.
         None => beside.clear(),
     }
     let name = folder.file_name().map_or_else(|| "images".into(), |name| name.to_string_lossy());
     let set = Dataset::from_source(&name, names, Box::new(Files { root, files, sizes }), labels, opened)?;
-    let set = set.with_passed_over(passed_over).with_origin(part, beside);
+    let set = set.with_passed_over(passed_over).with_nested(nested).with_origin(part, beside);
     if classes == Some(IMAGENET) && !is_by_wnid { set.with_imagenet_labels() } else { Ok(set) }
+}
+
+/// The folders within a class that may be meant as classes: where its images do not all lie in one folder, and where a folder is
+/// called as a class is.
+fn nested_folders(class: &str, images: &[(PathBuf, u64)], classes: &[String]) -> Vec<String> {
+    let folders: BTreeSet<&Path> = images.iter().filter_map(|(file, _)| file.parent()).collect();
+    let is_class = |folder: &Path| {
+        let name = folder.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name != class && classes.binary_search_by(|other| other.as_str().cmp(name)).is_ok())
+    };
+    let is_one = folders.len() == 1;
+    let below = folders.into_iter().filter(|folder| *folder != Path::new(class));
+    below.filter(|folder| !is_one || is_class(folder)).map(|folder| format!("{}/", folder.display())).collect()
 }
 
 /// Two classes that are one folder, by a link, would have the same images.
@@ -436,7 +489,7 @@ fn entries(folder: &Path) -> Result<Entries, DataError> {
 fn beside_classes(name: &OsStr) -> String {
     match is_resource_fork(name) {
         true => resource_fork(),
-        false => format!("{} beside the class folders", extension(name)),
+        false => format!("{}{BESIDE_CLASSES}", extension(name)),
     }
 }
 

@@ -20,6 +20,7 @@ mod extents;
 mod folder;
 mod hub;
 mod loader;
+mod names;
 mod parquet;
 mod picture;
 mod protocol;

@@ -1,6 +1,9 @@
 //! Image parquet in the Hugging Face layout: a struct column `image` or `img` {bytes, path}, and a column of labels, which
 //! are numbers or names.
 
+mod labels;
+mod parts;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::Read;
@@ -11,47 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use polars::prelude::*;
 
 use crate::dataset::{Opened, Source, twice};
-use crate::folder::is_one_of;
 use crate::loader::WINDOW;
-use crate::texts::{ClassNames, Places, Texts, number, of_texts};
+use crate::names::{List, agreed};
+use crate::texts::{Places, Texts, of_texts};
 use crate::{DataError, Dataset, extents};
+use labels::Labels;
+use parts::PartColumns;
 
 const IMAGE_COLUMNS: [&str; 2] = ["image", "img"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
-
-/// Columns that may say which part each row is of, in any case of letters, and what they say then.
-const PART_COLUMNS: [&str; 12] = [
-    "split",
-    "_split",
-    "set",
-    "subset",
-    "part",
-    "partition",
-    "fold",
-    "phase",
-    "mode",
-    "usage",
-    "data_split",
-    "dataset_split",
-];
-const PART_NAMES: [&str; 13] = [
-    "train",
-    "training",
-    "val",
-    "valid",
-    "validation",
-    "dev",
-    "test",
-    "testing",
-    "eval",
-    "publictest",
-    "privatetest",
-    "tr",
-    "va",
-];
-
-/// The key of a file's metadata under which the `datasets` library says what its columns hold.
-const METADATA: &str = "huggingface";
 
 /// One row group: a run of images that are read together.
 struct Group {
@@ -93,29 +64,23 @@ struct Shards {
     recent: Mutex<Recent>,
 }
 
-/// What a column of labels holds.
-enum Labels {
-    Numbers(Vec<u32>),
-    Texts(Texts),
-}
-
-/// Opens the shards of one part, in order. `class_names`: those of a file beside it; where a shard has its own, they must be
-/// the same. Labels that are text are places among the class names, else among the `classifier`'s, else the numbers that they
-/// spell; where nobody lists names, places among their own, sorted.
+/// Opens the shards of one part, in order. `lists`: what lists class names beside them; where shards name their classes
+/// themselves, these must be the same. Labels that are text are places among the class names, else among the `classifier`'s,
+/// else the numbers that they spell; where nobody lists names, places among their own, sorted.
 pub(crate) fn open(
     name: &str,
     paths: &[PathBuf],
-    class_names: Option<ClassNames>,
+    lists: &[List],
     classifier: Option<&[String]>,
     opened: Opened,
 ) -> Result<Dataset, DataError> {
     let mut source = Shards { shards: vec![], groups: vec![], runs: vec![], recent: Mutex::new(VecDeque::new()) };
     let (mut numbers, mut texts) = (Vec::new(), Texts::default());
     let mut unread = BTreeSet::new();
-    let mut parts = PartsNamed::default();
+    let mut parts = PartColumns::default();
     let mut label_column = String::new();
-    let mut names = class_names;
-    let mut named = None;
+    // Of the first shard that names its classes, and of one that does not.
+    let (mut inside, mut unnamed) = (None, None);
     for path in paths {
         let wrong = |reason: String| DataError::Parquet { path: path.clone(), reason };
         let bytes = std::fs::metadata(path).map_err(DataError::io(path))?.len();
@@ -133,17 +98,11 @@ pub(crate) fn open(
         }
         unread.extend(header.unread);
         parts.extend(&header.parts).map_err(wrong)?;
-        unread.extend(header.parts.first().map(|part| format!("a column that says {part:?} of rows")));
         if !label_column.is_empty() && label_column != header.label_column {
             let (own, others) = (header.label_column, label_column);
             return Err(wrong(format!("its labels are in the column {own}, and another shard's in {others}")));
         }
         label_column = header.label_column;
-        // A file beside them names the classes of all.
-        let is_named = header.class_names.is_some();
-        if names.as_ref().is_none_or(|_| named.is_some()) && *named.get_or_insert(is_named) != is_named {
-            return Err(wrong("it names its classes and another shard does not, or the reverse".into()));
-        }
         source.shards.push(Shard { path: path.clone(), bytes, image_column: header.image_column });
         match header.labels {
             Labels::Numbers(labels) => numbers.extend(labels),
@@ -155,11 +114,12 @@ pub(crate) fn open(
         if let Some(class) = header.class_names.as_deref().and_then(twice) {
             return Err(wrong(format!("its list of classes names {class:?} twice")));
         }
-        match (&names, header.class_names) {
-            (None, Some(own)) => names = Some((path.clone(), own)),
+        match (&inside, header.class_names) {
+            (None, Some(own)) => inside = Some((path.clone(), own)),
             (Some((other, names)), Some(own)) if *names != own => {
                 return Err(wrong(format!("its class names are not those of {}", other.display())));
             }
+            (_, None) => unnamed = Some(path),
             _ => {}
         }
     }
@@ -176,6 +136,14 @@ pub(crate) fn open(
         set: name.to_string(),
         reason: format!("{}: {reason}", source.shard_and_row(index)),
     };
+    // A list beside them names the classes of all.
+    if let (Some(_), Some(path), (None, _)) = (&inside, unnamed, agreed(lists, &label_column, None)?) {
+        let reason = "it names its classes and another shard does not, or the reverse".to_owned();
+        return Err(DataError::Parquet { path: path.clone(), reason });
+    }
+    let (names, unreadable) = agreed(lists, &label_column, inside)?;
+    unread.extend(parts.told());
+    unread.extend(unreadable);
     let unread = unread.into_iter().collect();
     let Places { labels, names, is_alphabetical } = match texts.rows.is_empty() {
         true => Places { labels: numbers, names, is_alphabetical: false },
@@ -204,7 +172,7 @@ pub(crate) fn open(
             let names = (0..count).map(|label| label.to_string()).collect();
             let set =
                 Dataset::from_source(name, names, Box::new(source), labels, opened)?.with_origin(String::new(), unread);
-            Ok(set.with_label_column(&label_column).without_names())
+            Ok(set.with_label_column(&label_column).without_names(texts.distinct()))
         }
     }
 }
@@ -341,28 +309,11 @@ struct Header {
     label_column: String,
     /// What is there and not read, in words: other columns, class names that nobody can read.
     unread: Vec<String>,
-    /// The parts that its rows are said to be of, in a column of their own.
-    parts: Vec<String>,
+    /// The parts that its rows are said to be of, in columns of their own.
+    parts: PartColumns,
     group_rows: Vec<usize>,
     labels: Labels,
     class_names: Option<Vec<String>>,
-}
-
-/// Names of parts in a column of a part's files: one file, or one part's shards, can only be of one.
-#[derive(Default)]
-struct PartsNamed(BTreeSet<String>);
-
-impl PartsNamed {
-    fn extend(&mut self, parts: &[String]) -> Result<(), String> {
-        self.0.extend(parts.iter().cloned());
-        let mut named = self.0.iter();
-        match (named.next(), named.next()) {
-            (Some(a), Some(b)) => Err(format!(
-                "a column says that rows are of the part {a:?} and others of {b:?}: write a file for each part"
-            )),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Where the columns of each row group lie in the file.
@@ -384,7 +335,6 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     let others = schema.iter_names().map(|name| name.to_string());
     let others: Vec<String> = others.filter(|name| ![&image_column, &label_column].contains(&name)).collect();
     let mut unread: Vec<String> = others.iter().map(|name| format!("column {name}")).collect();
-    let part_column = others.into_iter().find(|name| is_one_of(name, &PART_COLUMNS));
     // Told here, once, and not image by image.
     let bytes_of = |field: &ArrowField| match &field.dtype {
         ArrowDataType::Struct(fields) => {
@@ -396,14 +346,14 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
         None => return Err(no_images(&image_column)),
         Some(ArrowDataType::Binary | ArrowDataType::LargeBinary | ArrowDataType::BinaryView) => {}
         Some(dtype) => {
-            let what = no_label(&dtype).unwrap_or_else(|| "text or numbers".to_owned());
+            let what = labels::unfit(&dtype).unwrap_or_else(|| "text or numbers".to_owned());
             return Err(Wrong::Content(format!(
                 "its column {image_column} holds {what} for bytes, and no encoded images"
             )));
         }
     }
-    if let Some(dtype) = schema.get(&label_column).and_then(|field| no_label(&field.dtype)) {
-        return Err(no_labels(&label_column, &dtype));
+    if let Some(dtype) = schema.get(&label_column).and_then(|field| labels::unfit(&field.dtype)) {
+        return Err(labels::no_labels(&label_column, &dtype));
     }
     let metadata = reader.get_metadata()?;
     let group_rows: Vec<usize> = metadata.row_groups.iter().map(|group| group.num_rows()).collect();
@@ -411,109 +361,22 @@ fn header(mut reader: ParquetReader<File>, bytes: u64) -> Result<Header, Wrong> 
     if group_rows.iter().fold(0_u64, |sum, rows| sum.saturating_add(*rows as u64)) > bytes {
         return Err(Wrong::Content("it says that it has more images than bytes".to_owned()));
     }
-    let said = metadata.key_value_metadata.iter().flatten().find(|pair| pair.key == METADATA);
-    let class_names = match said.map(|pair| serde_json::from_str(pair.value.as_deref().unwrap_or_default())) {
-        None => None,
-        Some(Ok(said)) => names(&said, &label_column),
-        Some(Err(_)) => {
-            unread.push(format!("metadata {METADATA}, which is no JSON and may name the classes"));
-            None
+    let of_file = metadata.key_value_metadata.iter().flatten();
+    let of_file = of_file.map(|pair| (pair.key.as_str(), pair.value.as_deref().unwrap_or_default()));
+    let (class_names, unreadable) = labels::names(of_file, schema.get(&label_column))?;
+    unread.extend(unreadable);
+    let mut columns = vec![label_column.clone()];
+    for name in others.into_iter().filter(|name| parts::may_say(name)) {
+        match schema.get(&name).and_then(|field| parts::unfit(&field.dtype)) {
+            None => columns.push(name),
+            Some(what) => unread.push(format!("column {name} holds {what}, and may say of which part rows are")),
         }
-    };
-    // Of what is no text nothing is asked: such a column says something else.
-    let is_text = |name: &String| schema.get(name).is_some_and(|field| holds_text(&field.dtype));
-    let part_column = part_column.filter(is_text);
-    let columns = [Some(label_column.clone()), part_column.clone()].into_iter().flatten().collect();
+    }
     let table = reader.with_columns(Some(columns)).finish()?;
-    let parts = part_column.map(|column| Ok::<_, Wrong>(parts_named(table.column(&column)?))).transpose()?;
-    let labels = labels(table.column(&label_column)?)?;
-    let parts = parts.unwrap_or_default();
+    let mut parts = PartColumns::default();
+    table.columns().iter().filter(|column| *column.name() != label_column).for_each(|column| parts.read(column));
+    let labels = labels::read(table.column(&label_column)?)?;
     Ok(Header { image_column, label_column, unread, parts, group_rows, labels, class_names })
-}
-
-fn labels(column: &Column) -> Result<Labels, Wrong> {
-    let at = |row: usize, reason: String| Wrong::Content(format!("row {row} {reason}"));
-    let missing = |row: usize| at(row, "has no label (null)".to_owned());
-    let dtype = column.dtype();
-    if dtype.is_integer() {
-        let label = |(row, label): (usize, Option<i128>)| {
-            let label = label.ok_or_else(|| missing(row))?;
-            number(Some(label), &label.to_string()).map_err(|reason| at(row, reason))
-        };
-        let numbers: Vec<Option<i128>> = match dtype {
-            DataType::UInt64 => column.u64()?.iter().map(|label| label.map(i128::from)).collect(),
-            _ => column.strict_cast(&DataType::Int64)?.i64()?.iter().map(|label| label.map(i128::from)).collect(),
-        };
-        return Ok(Labels::Numbers(numbers.into_iter().enumerate().map(label).collect::<Result<_, _>>()?));
-    }
-    if !(dtype.is_string() || dtype.is_categorical() || dtype.is_enum()) {
-        return Err(no_labels(column.name(), &dtype.to_string()));
-    }
-    let mut texts = Texts::default();
-    // Row by row: a cast of a dictionary writes its texts out as often as rows say them.
-    for (row, label) in column.as_materialized_series().iter().enumerate() {
-        match label.get_str().ok_or_else(|| missing(row))? {
-            label if label.len() > LONGEST => {
-                return Err(at(row, format!("has a label of {} bytes: no name of a class", label.len())));
-            }
-            label => texts.push(label),
-        }
-    }
-    Ok(Labels::Texts(texts))
-}
-
-fn no_labels(column: &str, dtype: &str) -> Wrong {
-    Wrong::Content(format!("its column {column} holds {dtype}: no numbers or names of classes, from row 0 on"))
-}
-
-/// What a column holds that holds no labels, in a word. Told before it is read: polars is built without most of these, and
-/// would take the file for damaged.
-fn no_label(dtype: &ArrowDataType) -> Option<String> {
-    use ArrowDataType as Arrow;
-    Some(match dtype {
-        Arrow::Int8 | Arrow::Int16 | Arrow::Int32 | Arrow::Int64 => return None,
-        Arrow::UInt8 | Arrow::UInt16 | Arrow::UInt32 | Arrow::UInt64 => return None,
-        Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View => return None,
-        Arrow::Dictionary(_, values, _) => return no_label(values),
-        Arrow::Null => "nothing but null".to_owned(),
-        Arrow::Boolean => "true and false".to_owned(),
-        Arrow::Float16 => "f16".to_owned(),
-        Arrow::Float32 => "f32".to_owned(),
-        Arrow::Float64 => "f64".to_owned(),
-        Arrow::Date32 | Arrow::Date64 => "dates".to_owned(),
-        Arrow::Timestamp(..) => "timestamps".to_owned(),
-        Arrow::Time32(_) | Arrow::Time64(_) | Arrow::Duration(_) | Arrow::Interval(_) => "times".to_owned(),
-        Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView | Arrow::FixedSizeBinary(_) => "bytes".to_owned(),
-        Arrow::Decimal(..) | Arrow::Decimal32(..) | Arrow::Decimal64(..) | Arrow::Decimal256(..) => {
-            "decimal numbers".to_owned()
-        }
-        Arrow::List(_) | Arrow::LargeList(_) | Arrow::FixedSizeList(..) => "lists".to_owned(),
-        Arrow::Struct(_) | Arrow::Map(..) => "structs".to_owned(),
-        other => format!("{other:?}"),
-    })
-}
-
-fn holds_text(dtype: &ArrowDataType) -> bool {
-    use ArrowDataType as Arrow;
-    match dtype {
-        Arrow::Dictionary(_, values, _) => holds_text(values),
-        dtype => matches!(dtype, Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View),
-    }
-}
-
-/// The names of parts among a column's texts, each once.
-fn parts_named(column: &Column) -> Vec<String> {
-    let series = column.as_materialized_series();
-    let named = |text: AnyValue<'_>| {
-        text.get_str().map(str::trim).filter(|text| is_one_of(text, &PART_NAMES)).map(str::to_lowercase)
-    };
-    series.iter().filter_map(named).collect::<BTreeSet<String>>().into_iter().collect()
-}
-
-/// Class names as the `datasets` library writes them into a file's metadata.
-fn names(json: &serde_json::Value, column: &str) -> Option<Vec<String>> {
-    let names = json.pointer(&format!("/info/features/{column}/names"))?.as_array()?;
-    names.iter().map(|name| name.as_str().map(String::from)).collect()
 }
 
 fn no_images(column: &str) -> Wrong {
@@ -535,7 +398,7 @@ mod tests {
     use super::*;
 
     fn reason(path: &Path) -> String {
-        open("set", &[path.to_path_buf()], None, None, Opened::ForUse).err().unwrap().to_string()
+        open("set", &[path.to_path_buf()], &[], None, Opened::ForUse).err().unwrap().to_string()
     }
 
     /// Three images, of which nothing is asked, and their labels.
@@ -556,7 +419,7 @@ mod tests {
         let column = |name: &str, labels: [i64; 3]| Column::new(name.into(), labels.to_vec());
         let columns = vec![column("fine_label", [5, 6, 7]), images.into(), column("label", [1, 0, 1])];
         ParquetWriter::new(File::create(&path).unwrap()).finish(&mut DataFrame::new(3, columns).unwrap()).unwrap();
-        let set = open("set", &[path], None, None, Opened::ForUse).unwrap();
+        let set = open("set", &[path], &[], None, Opened::ForUse).unwrap();
         assert_eq!((set.beside(), set.label(0)), (&["column fine_label".to_owned()][..], 1));
     }
 

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::classes::{imagenet_wnids, is_numbered, is_wnid};
-use crate::dataset::{Opened, SMALL, twice};
-use crate::texts::ClassNames;
-use crate::{DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, parquet, shards};
+use crate::classes::{imagenet_wnids, is_numbered};
+use crate::dataset::{Opened, SMALL};
+use crate::{
+    DataError, Dataset, Embedded, Hub, IMAGENET, Part, cifar10, cifar10_from_hub, folder, names, parquet, shards,
+};
 
 /// The folders below which data is looked for, in order: those of `SANDGLASS_DATA`, which lists them as `PATH` does;
 /// where it is unset, `data` in the repository and `../shared/data` beside it. What is fetched goes into the first.
@@ -149,12 +150,12 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
     }
 }
 
-/// `names`: the classifier's, for labels that are text.
+/// `classifier`: its classes' names, for labels that are text.
 fn open_any(
     what: &str,
     part: Part,
     classes: Option<usize>,
-    names: Option<&[String]>,
+    classifier: Option<&[String]>,
     opened: Opened,
 ) -> Result<Dataset, DataError> {
     match what {
@@ -162,7 +163,7 @@ fn open_any(
             let set = Embedded::default().open(part)?;
             Ok(set.with_origin(if part == Part::Train { "train, drawn" } else { "validation, drawn" }, Vec::new()))
         }
-        _ => open_path(what, part, classes, names, opened),
+        _ => open_path(what, part, classes, classifier, opened),
     }
 }
 
@@ -180,7 +181,7 @@ fn open_path(
     what: &str,
     part: Part,
     classes: Option<usize>,
-    names: Option<&[String]>,
+    classifier: Option<&[String]>,
     opened: Opened,
 ) -> Result<Dataset, DataError> {
     let found = place(what);
@@ -188,7 +189,7 @@ fn open_path(
         // Fetched before; this function opens no socket.
         let hub = Hub { offline: true, ..Hub::from_env() };
         let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
-        return open_shards(what, &folder, part, Vec::new(), names, opened);
+        return open_shards(what, &folder, part, Vec::new(), classifier, opened);
     }
     let path = found.ok_or_else(|| nowhere(what, ""))?;
     let name = path.canonicalize().ok();
@@ -198,7 +199,13 @@ fn open_path(
         return match part {
             Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
             Part::Train | Part::Scored => {
-                let set = parquet::open(&name, std::slice::from_ref(&path), None, names, opened)?;
+                let set = parquet::open(
+                    &name,
+                    std::slice::from_ref(&path),
+                    &names::beside(std::slice::from_ref(&path), &path)?,
+                    classifier,
+                    opened,
+                )?;
                 imagenet(set.with_origin(&*name, Vec::new()))
             }
         };
@@ -215,7 +222,7 @@ fn open_path(
         return cifar10::open(&path, part);
     }
     if is_parquet {
-        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, names, opened)?);
+        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, classifier, opened)?);
     }
     if folder::is_image_folder(&path)? {
         return folder::open(&path, part, classes, opened);
@@ -231,35 +238,12 @@ fn open_shards(
     folder: &Path,
     part: Part,
     folders_beside: Vec<String>,
-    names: Option<&[String]>,
+    classifier: Option<&[String]>,
     opened: Opened,
 ) -> Result<Dataset, DataError> {
     let shards::Found { files, part, mut beside } = shards::shards(folder, part)?;
     beside.extend(folders_beside);
-    Ok(parquet::open(name, &files, class_names(folder)?, names, opened)?.with_origin(part, beside))
-}
-
-/// From `wnids.txt` (in any order; a label is a place among the sorted wnids), if there is one.
-fn class_names(folder: &Path) -> Result<Option<ClassNames>, DataError> {
-    let path = folder.join("wnids.txt");
-    // A link to nothing is there, and cannot be read.
-    if path.symlink_metadata().is_err() {
-        return Ok(None);
-    }
-    let text = sandglass_files::read_text(&path).map_err(DataError::io(&path))?;
-    let mut names = Vec::new();
-    for (text, line) in text.lines().map(str::trim).zip(1..).filter(|(text, _)| !text.is_empty()) {
-        // Another word, or a mark before the first one, would move every label.
-        if !is_wnid(text) {
-            return Err(DataError::layout(&path, format!("line {line} is no wnid: {text:?}")));
-        }
-        names.push(text.to_owned());
-    }
-    names.sort_unstable();
-    match twice(&names) {
-        Some(wnid) => Err(DataError::layout(&path, format!("names {wnid} twice"))),
-        None => Ok(Some((path, names))),
-    }
+    Ok(parquet::open(name, &files, &names::beside(&files, folder)?, classifier, opened)?.with_origin(part, beside))
 }
 
 #[cfg(test)]

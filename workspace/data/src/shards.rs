@@ -62,6 +62,32 @@ fn original(stem: &str) -> &str {
 /// Folders below a data set's in which the hub's sets keep their files.
 const BELOW: [&str; 3] = ["", "data", "plain_text"];
 
+/// What the hub calls the configuration of a set that has one.
+const CONFIGURATION: &str = "default";
+
+/// The folders in which lists of a set's classes may lie: that of a file, those above it up to `named`, and beyond it as far as
+/// they are the inner ones of a hub's layout, such as `data/` and `default/train/`.
+pub(crate) fn roots(file: &Path, named: &Path) -> Vec<PathBuf> {
+    let [file, named] = [file, named].map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()));
+    let is_inner = |folder: &Path| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let name = name.strip_prefix(PARTIAL).unwrap_or(&name);
+        !name.is_empty() && (BELOW.contains(&name) || name == CONFIGURATION || is_known(name))
+    };
+    let is_below = |folder: &Path| folder != named && folder.starts_with(&named);
+    let mut roots = Vec::new();
+    let mut next = file.parent();
+    while let Some(folder) = next {
+        roots.push(folder.to_path_buf());
+        next = folder.parent().filter(|_| is_inner(folder) || is_below(folder));
+    }
+    roots
+}
+
+fn is_known(name: &str) -> bool {
+    name == TRAIN || name == TEST || VALIDATION.contains(&name)
+}
+
 /// Whether parquet files lie in the folder as one of the hub's sets has them.
 pub(crate) fn is_parquet_folder(folder: &Path) -> Result<bool, DataError> {
     Ok(!parts(folder)?.is_empty())
@@ -111,7 +137,6 @@ fn of_folders(folder: &Path) -> Result<Parts, DataError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         name.strip_prefix(PARTIAL).map(str::to_owned).unwrap_or(name)
     };
-    let is_known = |name: &str| name == TRAIN || name == TEST || VALIDATION.contains(&name);
     // Names first: the folder may be a class of a thousand images.
     for part in paths(folder, |path| is_known(&name(path)) && path.is_dir())? {
         let shards = in_part(parquet(&part)?);
@@ -197,11 +222,17 @@ pub(crate) fn shards(folder: &Path, part: Part) -> Result<Found, DataError> {
     };
     let wanted = if part == Part::Train { Some(TRAIN.to_owned()) } else { scored() };
     let Some((name, shards)) = wanted.and_then(|name| parts.remove_entry(&name)) else {
+        // Its folder may be there, and hold nothing.
+        let names: &[&str] = if part == Part::Train { &[TRAIN] } else { &VALIDATION };
+        let is_wanted =
+            |path: &Path| path.file_name().is_some_and(|name| names.iter().any(|of| name.eq_ignore_ascii_case(of)));
+        let empty = paths(folder, |path| is_wanted(path) && path.is_dir())?;
+        let empty = empty.first().map_or_else(String::new, |path| format!("; {}/ holds none", in_folder(path)));
         if part == Part::Train {
-            return Err(DataError::layout(folder, "has no train*.parquet"));
+            return Err(DataError::layout(folder, format!("has no train*.parquet{empty}")));
         }
         let names: Vec<String> = parts.keys().map(|name| format!("{name}*.parquet")).collect();
-        return Err(DataError::no_part(folder, &format!("it has {} alone", names.join(", "))));
+        return Err(DataError::no_part(folder, &format!("it has {} alone{empty}", names.join(", "))));
     };
     let files = complete(&shards)?;
     check_files_differ(folder, &files)?;

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::classes::{misnumbered, spelt_number};
-
-/// Class names, and the file that lists them.
-pub(crate) type ClassNames = (PathBuf, Vec<String>);
+use crate::names::ClassNames;
 
 /// Texts, of which each is kept once, however many rows say it.
 #[derive(Default)]
@@ -32,6 +30,11 @@ impl Texts {
 
     pub(crate) fn extend(&mut self, other: &Texts) {
         other.rows.iter().for_each(|&row| self.push(&other.distinct[row as usize]));
+    }
+
+    /// Each once.
+    pub(crate) fn distinct(&self) -> Vec<String> {
+        self.distinct.iter().map(ToString::to_string).collect()
     }
 
     /// The first row of a distinct text.
@@ -92,7 +95,9 @@ pub(crate) fn of_texts(
             Ok(listed(places, names))
         }
         (Some(text), _) => {
-            Err(wrong(text, format!("the label {:?} is not among its class names", texts.distinct[text])))
+            let list = names.as_ref().and_then(|(list, _)| list.file_name()).unwrap_or_default().to_string_lossy();
+            let text_of = &texts.distinct[text];
+            Err(wrong(text, format!("the label {text_of:?} is not among its class names, those of {list}")))
         }
         (None, Some(text)) if numbers.iter().any(Option::is_some) => {
             Err(wrong(text, format!("the label {:?} is no number, as others are", texts.distinct[text])))

@@ -346,6 +346,71 @@ fn rows_that_are_said_to_be_of_two_parts_are_refused() {
     assert_eq!(open().unwrap().beside(), ["column fold"]);
 }
 
+/// The same said otherwise: of one part whether a row is of it, or parts by their numbers.
+#[test]
+fn rows_that_are_said_to_be_of_two_parts_in_any_type_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.parquet");
+    let open = || open(path.to_str().unwrap(), Part::Scored, None);
+    for (column, words) in [
+        (Series::new("is_valid".into(), [true, false, true]), "is_valid says false of some rows and true of others"),
+        (Series::new("is_train".into(), ["yes", "no", "no"]), "is_train says no of some rows and yes of others"),
+        (Series::new("IsTest".into(), [0_i64, 1, 1]), "IsTest says 0 of some rows and 1 of others"),
+        (Series::new("split".into(), [0_i32, 1, 2]), "split says 0 of some rows and 1 of others"),
+        (Series::new("split".into(), [Some(true), None, None]), "split says null of some rows and true of others"),
+        (Series::new("split".into(), [0.0, 1.0, 1.0]), "split says 0.0 of some rows and 1.0 of others"),
+    ] {
+        write_more(&path, numbers(&[0, 1, 0]), vec![column], None);
+        let error = message(open());
+        assert!(error.contains(words), "{error}");
+    }
+    write_more(&path, numbers(&[0, 1, 0]), vec![Series::new("is_valid".into(), [true; 3])], None);
+    assert_eq!(open().unwrap().beside(), ["a column is_valid that says true of all rows", "column is_valid"]);
+    // What is neither text nor numbers is told.
+    let bytes = Series::new("is_test".into(), [b"a".as_slice(), b"b", b"b"]);
+    write_more(&path, numbers(&[0, 1, 0]), vec![bytes], None);
+    let told = "column is_test holds bytes, and may say of which part rows are";
+    assert_eq!(open().unwrap().beside(), ["column is_test", told]);
+    // Of two shards each of one part.
+    let shard = |number: usize| folder.path().join(format!("validation-0000{number}-of-00002.parquet"));
+    fs::remove_file(&path).unwrap();
+    write_more(&shard(0), numbers(&[0, 1]), vec![Series::new("is_valid".into(), [true; 2])], None);
+    write_more(&shard(1), numbers(&[1, 0, 1]), vec![Series::new("is_valid".into(), [false; 3])], None);
+    let error = message(sandglass_data::open(folder.path().to_str().unwrap(), Part::Scored, None));
+    assert!(error.contains("00001-of-00002.parquet: its column is_valid says"), "{error}");
+}
+
+#[test]
+fn classes_of_which_there_is_no_image_are_said() {
+    let set = Written::new(numbers(&[1, 2, 3]), None).open(Some(4)).unwrap();
+    assert_eq!((set.without_image(4), set.without_image(6)), (vec![0], vec![0, 4, 5]));
+    assert!(set.listing().starts_with("3 images of 3 classes by number, class 0 has no image"), "{}", set.listing());
+    assert!(set.listing_for(6).contains(", 3 classes have no image (0, 4, 5)"), "{}", set.listing_for(6));
+    let set = Written::new(numbers(&[0, 2, 5]), None).open(None).unwrap();
+    assert_eq!(set.without_image(set.classes().len()), [1, 3, 4]);
+    let names = strings(&["cat", "dog", "frog"]);
+    let set = Written::new(numbers(&[0, 2]), Some(&names)).open(Some(3)).unwrap();
+    assert!(set.listing().contains(", class dog has no image"), "{}", set.listing());
+    let whole = Written::new(numbers(&[0, 1]), None).open(Some(2)).unwrap();
+    assert!(whole.without_image(2).is_empty() && !whole.listing().contains("no image"));
+}
+
+/// Folders of the same names would be sorted as text, and so are these where that is asked for.
+#[test]
+fn digits_as_text_are_sorted_as_text_where_it_is_asked_for() {
+    let set =
+        Written::new(texts(&["10", "2", "0", "1", "3", "4", "5", "6", "7", "8", "9"]), None).open(Some(11)).unwrap();
+    assert!(set.is_called_by_numbers() && !set.is_out_of_number_order());
+    let sorted = set.clone().by_text(11).unwrap();
+    assert_eq!((labels(&sorted)[..3].to_vec(), sorted.classes()), (vec![2, 3, 0], &strings(&SORTED)[..]));
+    assert_eq!(labels(&set.clone().by_number()), labels(&set));
+    // Without all of them nobody knows the others' texts; of two texts for a number neither.
+    assert!(message(set.by_text(12)).contains("its labels are 11 texts, which are not the 12 numbers from 0 on"));
+    let twice = Written::new(texts(&["0", "1", "01"]), None).open(Some(3)).unwrap();
+    assert!(message(twice.by_text(3)).contains("its labels are 3 texts"));
+    assert!(!Written::new(numbers(&[0, 1]), None).open(Some(2)).unwrap().is_called_by_numbers());
+}
+
 #[test]
 fn what_is_not_read_of_a_file_is_said() {
     let folder = tempfile::tempdir().unwrap();

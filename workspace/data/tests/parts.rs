@@ -339,3 +339,83 @@ fn the_first_rows_of_a_part_as_the_hub_converts_them_are_found() {
         "default/partial-train/0000.parquet, the first rows of a larger part"
     );
 }
+
+#[test]
+fn an_empty_part_is_named_and_not_the_full_one() {
+    let set = Folder::of(&["val/a/1.png", "val/b/2.png"]);
+    let train = set.path().join("train");
+    fs::create_dir(&train).unwrap();
+    for part in [Part::Scored, Part::Validation, Part::Train] {
+        let error = set.refusal(part);
+        assert!(error.starts_with(&format!("{}: ", train.display())) && !error.contains("val"), "{error}");
+    }
+    // Loose files are no classes.
+    set.add("train/1.png", "grey.png");
+    let error = set.refusal(Part::Scored);
+    assert!(error.contains("train: holds no class folders"), "{error}");
+    let set = Folder::of(&["train/a/1.png"]);
+    fs::create_dir(set.path().join("val")).unwrap();
+    let error = set.refusal(Part::Scored);
+    assert!(error.contains(&format!("{}: holds no image", set.path().join("val").display())), "{error}");
+    let set = Folder::of(&["validation/0000.parquet"]);
+    fs::create_dir(set.path().join("Train")).unwrap();
+    assert!(set.refusal(Part::Train).ends_with("has no train*.parquet; Train/ holds none"));
+}
+
+#[test]
+fn files_beside_the_parts_and_in_parts_that_are_not_read_are_counted() {
+    let set = Folder::of(&["train/a/1.png", "val/a/1.png", "test/1.png", "test/deep/2.png", "notes/x.txt"]);
+    for file in ["words.txt", "README", "val/list.csv", "test/.hidden/x.png"] {
+        set.add(file, "make.py");
+    }
+    let counted = |part: Part| {
+        let set = set.open(part).unwrap();
+        set.passed_over().iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>()
+    };
+    let beside = ["1 txt beside the parts", "1 without extension beside the parts"];
+    assert_eq!(counted(Part::Scored), [&["1 csv beside the class folders", "2 png in test/"][..], &beside].concat());
+    assert_eq!(counted(Part::Train), [&["2 png in test/"][..], &beside].concat());
+}
+
+/// For torchvision a cat in `dog/cat/` is a dog.
+#[test]
+fn folders_within_class_folders_are_said() {
+    let nested = |places: &[&str]| Folder::of(places).open(Part::Scored).unwrap();
+    let set = nested(&["dog/1.png", "dog/cat/1.png", "hen/1.png"]);
+    assert_eq!((set.nested(), set.classes().len()), (&["dog/cat/".to_owned()][..], 2));
+    assert!(set.listing().contains(", the folder dog/cat/ within a class is taken for that class's"));
+    // Classes that lie a folder deeper than they should, and a folder that is called as another class is.
+    assert_eq!(nested(&["pets/cat/1.png", "pets/dog/1.png"]).nested(), ["pets/cat/", "pets/dog/"]);
+    assert_eq!(nested(&["cat/1.png", "dog/cat/1.png"]).nested(), ["dog/cat/"]);
+    // Tiny-ImageNet's own.
+    let set = nested(&["cat/images/1.png", "dog/images/1.png", "dog/images/2.png"]);
+    assert!(set.nested().is_empty() && !set.listing().contains("within"));
+}
+
+#[test]
+fn every_extension_of_pnm_is_read() {
+    let set = Folder::of(&["a/1.png"]);
+    for (at, extension) in ["pnm", "pbm", "pgm", "ppm", "PNM", "pam"].into_iter().enumerate() {
+        fs::write(set.path().join(format!("a/{at}.{extension}")), [b"P6 1 1 255\n", &[at as u8; 3][..]].concat())
+            .unwrap();
+    }
+    let set = set.open(Part::Scored).unwrap();
+    assert_eq!((set.len(), set.passed_over().len()), (7, 0));
+}
+
+#[test]
+fn images_that_are_decoded_with_damage_are_counted() {
+    let set = Folder::new(&[("a/1.jpg", "colour.jpg"), ("b/2.jpg", "colour.jpg")]);
+    let path = set.path().join("b/2.jpg");
+    let mut bytes = fs::read(&path).unwrap();
+    let end = bytes.len() - 2;
+    bytes.drain(end - 200..end);
+    fs::write(path, bytes).unwrap();
+    let set = set.open(Part::Scored).unwrap();
+    assert_eq!(set.remarked(|of| of.damaged), Some(1));
+    assert!(
+        set.listing().ends_with(", 1 with damage that libjpeg warns of, decoded all the same"),
+        "{}",
+        set.listing()
+    );
+}

@@ -296,22 +296,37 @@ impl Lab {
     }
 
     fn sets(&self, cell: &Classifier) -> Result<Sets, CellError> {
-        let (training, validation) = (self.open(cell, Part::Train)?, self.open(cell, Part::Validation)?);
+        let training = self.open(cell, Part::Train)?;
+        let validation = match self.open(cell, Part::Validation) {
+            // Of a set whose training part is there: training images that are held back need no validation part.
+            Err(CellError::Skipped(_)) if cell.holdout > 0 => None,
+            validation => Some(validation?),
+        };
+        let (training, copies) = match &validation {
+            Some(validation) => Self::apart(cell, training, validation)?,
+            None => (training, Vec::new()),
+        };
+        match validation {
+            Some(scored) if cell.holdout == 0 => Ok(Sets { training, scored, copies }),
+            _ => {
+                let (training, scored) = training.split(cell.holdout, SPLIT_SEED).map_err(CellError::failed)?;
+                Ok(Sets { training, scored, copies })
+            }
+        }
+    }
+
+    /// The training images without those that are to be left out as copies of validation images, and the names of these.
+    fn apart(cell: &Classifier, training: Dataset, validation: &Dataset) -> Result<(Dataset, Vec<String>), CellError> {
         validation.check_same_classes(&training).map_err(CellError::failed)?;
         if training.hash() == validation.hash() {
             let reason =
                 format!("{}: its validation images are its training images: a score of them says nothing", cell.data);
             return Err(CellError::Skipped(reason));
         }
-        let (training, copies) = match cell.drop_copies {
-            true => training.without_copies_of(&validation).map_err(CellError::failed)?,
-            false => (training, Vec::new()),
-        };
-        if cell.holdout == 0 {
-            return Ok(Sets { training, scored: validation, copies });
+        match cell.drop_copies {
+            true => training.without_copies_of(validation).map_err(CellError::failed),
+            false => Ok((training, Vec::new())),
         }
-        let (training, scored) = training.split(cell.holdout, SPLIT_SEED).map_err(CellError::failed)?;
-        Ok(Sets { training, scored, copies })
     }
 
     fn open(&self, cell: &Classifier, part: Part) -> Result<Dataset, CellError> {

@@ -1,5 +1,5 @@
-//! A mutation loop over every reader of files that others made: checkpoints in all forms, pictures, parquet, VOC's devkit,
-//! study.toml, recipes and cards. Nothing may panic, hang or, of checkpoints and annotations, take more memory than twice the
+//! A mutation loop over every reader of files that others made: checkpoints in all forms, pictures, parquet and the lists of
+//! classes beside it, VOC's devkit, study.toml, recipes and cards. Nothing may panic, hang or, of checkpoints and annotations, take more memory than twice the
 //! file and 64 MiB.
 //!
 //! The corpus is the fixtures of the crates. `cargo test` runs a few thousand mutations by a fixed seed; an hour of one core:
@@ -206,6 +206,15 @@ fn read_parquet(path: &Path, _: &[u8]) {
     }
 }
 
+/// A list of class names beside a parquet file.
+fn read_list(path: &Path, _: &[u8]) {
+    let set = path.with_file_name("validation.parquet");
+    if !set.exists() {
+        fs::copy(workspace().join("data/tests/fixtures/parquet/labels/int64.parquet"), &set).unwrap();
+    }
+    read_parquet(set.parent().unwrap(), &[]);
+}
+
 fn read_devkit(path: &Path, _: &[u8]) {
     if let Ok(set) = open_voc(&[(path.to_str().unwrap(), Split::Train)]) {
         for at in 0..set.len() {
@@ -295,6 +304,10 @@ fn targets() -> Vec<Target> {
     let mut settings = files("train/recipes", &["toml"]);
     settings.extend(files("../experiments/width", &["toml"]));
     settings.extend(files("cli/tests/fixtures", &["toml"]));
+    let infos = r#"{"default": {"features": {"label": {"names": ["cat", "dog", "frog"], "_type": "ClassLabel"}}}}"#;
+    let card = "---\nlicense: mit # one\ndataset_info:\n- config_name: default\n  features:\n  - name: label\n    dtype:\n      \
+                class_label:\n        names:\n          '0': cat\n          1: \"dog\"\n          '2': frog\n  tags: [a, &b b, {c: *b}]\n\
+                ---\n# A set\n";
     let memory = Some(64 << 20);
     let same = |bytes| bytes;
     vec![
@@ -325,6 +338,22 @@ fn targets() -> Vec<Target> {
         },
         Target { name: "picture", corpus: pictures, read: read_picture, file: "x", memory: None, wrap: same },
         Target { name: "parquet", corpus: parquet, read: read_parquet, file: "x.parquet", memory: None, wrap: same },
+        Target {
+            name: "infos",
+            corpus: vec![infos.into()],
+            read: read_list,
+            file: "dataset_infos.json",
+            memory: None,
+            wrap: same,
+        },
+        Target {
+            name: "card",
+            corpus: vec![card.into()],
+            read: read_list,
+            file: "README.md",
+            memory: None,
+            wrap: same,
+        },
         Target { name: "annotation", corpus: annotations, read: read_devkit, file: "x.tar", memory, wrap: devkit },
         Target { name: "tar", corpus: archives, read: read_devkit, file: "x.tar", memory: None, wrap: resealed },
         Target { name: "settings", corpus: settings, read: read_settings, file: "x.toml", memory: None, wrap: same },

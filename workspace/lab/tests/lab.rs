@@ -166,6 +166,25 @@ fn held_back_images_are_scored_and_not_trained_on() {
 }
 
 #[test]
+fn held_back_images_need_no_validation_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    draw(&data, "train", 6);
+    let cell = cell(&data, "holdout = 5\n");
+    let lab = lab();
+    let file = lab.prepare(&cell, &folder.path().join("run")).unwrap();
+    let measured = lab.score(&cell, &file, None).unwrap();
+    assert_eq!(measured.predictions.len(), 5);
+    // The same images, whether there are others beside them or not.
+    let names = |measured: sandglass_study::Measurement| {
+        measured.predictions.into_iter().map(|image| image.name).collect::<Vec<_>>()
+    };
+    draw(&data, "val", 3);
+    let again = self::lab().score(&cell, &file, None).unwrap();
+    assert_eq!(names(again), names(measured));
+}
+
+#[test]
 fn copies_of_validation_images_under_another_label_are_left_out_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");

@@ -101,7 +101,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.weights.check_outputs(card, classes)?;
     let set = args.weights.open(&args.data, Part::Scored, card, classes)?;
     let shared = sandglass_data::shared_with_training(&args.data, &set)?;
-    let set = in_order(set, args.class_order, card.is_some())?;
+    let set = in_order(set, args.class_order, card.is_some(), classes)?;
     let labels = Labels::of(&set, card, classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
@@ -168,7 +168,7 @@ fn detector(args: Args) -> anyhow::Result<DetectorEval> {
 }
 
 /// Numbers for names: where no card lists them, nobody but the user knows how they were sorted when the network was trained.
-fn in_order(set: Dataset, order: Option<ClassOrder>, has_card: bool) -> anyhow::Result<Dataset> {
+fn in_order(set: Dataset, order: Option<ClassOrder>, has_card: bool, outputs: usize) -> anyhow::Result<Dataset> {
     match (set.is_out_of_number_order(), order) {
         (false, None) => Ok(set),
         (true, None) if has_card => Ok(set),
@@ -183,7 +183,7 @@ fn in_order(set: Dataset, order: Option<ClassOrder>, has_card: bool) -> anyhow::
             set.name(),
             set.labels_by()
         ),
-        (_, Some(ClassOrder::Text)) => Ok(set.by_text()),
+        (_, Some(ClassOrder::Text)) => Ok(set.by_text(outputs)?),
         (_, Some(ClassOrder::Number)) => Ok(set.by_number()),
     }
 }
@@ -341,7 +341,7 @@ impl Report {
             "protocol": protocol::as_json(protocol, transform.size(), transform.short()),
         });
         super::extend(&mut json, PlacedCard::as_json(card.as_ref()));
-        super::extend(&mut json, super::remarks_json(set));
+        super::extend(&mut json, super::remarks_json(set, config.classes));
         json
     }
 
@@ -353,7 +353,12 @@ impl Report {
         let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
         head + &line("top-1", score.top1(), score.top1_count)
             + &line("top-5", score.top5(), score.top5_count)
-            + &format!("data: {}\npart: {}{}\n", set.listing(), set.part_listing(), self.shared_text())
+            + &format!(
+                "data: {}\npart: {}{}\n",
+                set.listing_for(config.classes),
+                set.part_listing(),
+                self.shared_text()
+            )
             + &format!("labels: {}\n{}\n", labels.as_text(set), subject.as_text())
             + &format!("{}\n", protocol::as_text(protocol, transform.size(), transform.short()))
             + &self.taken()

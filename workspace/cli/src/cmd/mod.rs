@@ -107,7 +107,7 @@ impl PlacedCard {
 }
 
 /// Which images a set holds.
-fn data_json(set: &Dataset) -> Value {
+fn data_json(set: &Dataset, outputs: usize) -> Value {
     let mut json = json!({
         "name": set.name(),
         "hash": set.hash(),
@@ -117,20 +117,23 @@ fn data_json(set: &Dataset) -> Value {
         "labels": format!("by {}", set.labels_by()),
         "part": set.part(),
     });
-    extend(&mut json, remarks_json(set));
+    extend(&mut json, remarks_json(set, outputs));
     json
 }
 
-/// What of a set was passed over, is not heeded or occurs twice; null where the images were not read when it was opened.
-fn remarks_json(set: &Dataset) -> Value {
+/// What of a set was passed over, is not heeded or occurs twice, and which of a classifier's outputs have no image; null where the images were not read when it was opened.
+fn remarks_json(set: &Dataset, outputs: usize) -> Value {
     let repeated = |of: Repeated| json!({ "images": of.images, "under_another_label": of.elsewhere });
     json!({
         "passed_over": set.passed_over(),
         "beside": set.beside(),
+        "nested_folders": set.nested(),
+        "classes_without_image": set.without_image(outputs),
         "label_column": set.label_column(),
         "orientation_tags": set.remarked(|of| of.turned),
         "transparent": set.remarked(|of| of.transparent),
         "further_frames": set.remarked(|of| of.followed),
+        "damaged": set.remarked(|of| of.damaged),
         "repeated": set.repeated().map(repeated),
     })
 }

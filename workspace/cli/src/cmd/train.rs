@@ -94,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         evaluation = None;
     }
     let read = |what: &str, set: &Dataset| {
-        note(&format!("{what}: {}", set.listing()));
+        note(&format!("{what}: {}", set.listing_for(network.classes)));
         note(&format!("{what} part: {}", set.part_listing()));
         if let Some(column) = set.label_column() {
             note(&format!("{what} labels: by {} in column {column}", set.labels_by()));
@@ -144,8 +144,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let sets = json!({
         "model": trained.model.display().to_string(),
-        "training": super::data_json(&training),
-        "evaluated": evaluation.as_ref().map(super::data_json),
+        "training": super::data_json(&training, network.classes),
+        "evaluated": evaluation.as_ref().map(|set| super::data_json(set, network.classes)),
     });
     match trained.outcome {
         Outcome::Finished | Outcome::AlreadyFinished if args.json => writeln!(io::stdout(), "{sets}")?,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::{Dataset, Naming, Repeated, hasher};
+use super::{Dataset, Naming, hasher};
 use crate::DataError;
 use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_wnid, misnumbered, spelt_number};
 
@@ -31,56 +31,6 @@ impl Dataset {
         self.check_labels(outputs)
     }
 
-    /// In words: how many images of how many classes, what was passed over, and what an image asks for and is not done.
-    pub fn listing(&self) -> String {
-        let kinds: Vec<String> = self.passed_over.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let passed_over = match self.passed_over.values().sum::<u64>() {
-            0 => String::new(),
-            1 => format!(", 1 file passed over ({})", kinds.join(", ")),
-            count => format!(", {count} files passed over ({})", kinds.join(", ")),
-        };
-        let order = match self.naming {
-            Naming::Listed => "",
-            Naming::Alphabetical => " in alphabetical order",
-            Naming::Numbers => " by number",
-        };
-        let unheeded: String = self.unheeded().map(|(count, what)| format!(", {count} {what}")).collect();
-        let (images, classes) = (self.len(), self.class_count());
-        let plural = |count: usize, one: &'static str, more: &'static str| if count == 1 { one } else { more };
-        format!(
-            "{images} {} of {classes} {}{order}{passed_over}{unheeded}",
-            plural(images, "image", "images"),
-            plural(classes, "class", "classes")
-        )
-    }
-
-    /// What of some images is not heeded, and of how many; images that others repeat.
-    fn unheeded(&self) -> impl Iterator<Item = (String, &'static str)> {
-        let count = |count: Option<usize>| count.filter(|&count| count > 0).map(|count| count.to_string());
-        let repeated = self.repeated().filter(|repeated| repeated.images > 0).map(|repeated| match repeated {
-            Repeated { images, elsewhere: 0 } => images.to_string(),
-            Repeated { images, elsewhere } => format!("{images} ({elsewhere} under another label)"),
-        });
-        let of = [
-            (count(self.remarked(|of| of.turned)), "with an orientation tag, which is not applied"),
-            (count(self.remarked(|of| of.transparent)), "transparent somewhere, which is passed over"),
-            (count(self.remarked(|of| of.followed)), "with further frames or pages, which are not read"),
-            (repeated, "the same file as an earlier one"),
-        ];
-        of.into_iter().filter_map(|(count, what)| Some((count?, what)))
-    }
-
-    /// In words: which part was read, and what lies beside it and was not.
-    pub fn part_listing(&self) -> String {
-        const NAMED: usize = 5;
-        let beside = self.beside();
-        let more = if beside.len() > NAMED { format!(" and {} more", beside.len() - NAMED) } else { String::new() };
-        match beside {
-            [] => self.part().to_owned(),
-            _ => format!("{}; not read: {}{more}", self.part(), beside[..beside.len().min(NAMED)].join(", ")),
-        }
-    }
-
     /// With labels that are places among `names`, where this set's classes are the same in another order; of labels that are
     /// names which nobody lists, some of them too. Any other set stays as it is: whether it fits is another question.
     #[must_use]
@@ -96,9 +46,9 @@ impl Dataset {
         self.placed(&places, names.to_vec())
     }
 
-    /// Whether each class is called by a number.
+    /// Whether each class is called by a number: a name, or a text that spells one.
     pub fn is_called_by_numbers(&self) -> bool {
-        self.names_classes() && self.classes.iter().all(|name| spelt_number(name).is_some())
+        self.names_classes() && self.classes.iter().all(|name| spelt_number(name).is_some()) || !self.spelt.is_empty()
     }
 
     /// Whether each class is called by a number, and these do not ascend: sorted as text, as folders are, 10 comes before 2.
@@ -106,15 +56,35 @@ impl Dataset {
         self.is_called_by_numbers() && !self.classes.iter().map(|name| spelt_number(name)).is_sorted()
     }
 
-    /// With the classes sorted as text, as torchvision sorts folders.
-    #[must_use]
-    pub fn by_text(self) -> Self {
-        let mut names = self.classes.to_vec();
+    /// With the classes sorted as text, as torchvision sorts folders, for a classifier of so many outputs.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Labels`] where nobody lists the classes, and the texts of the labels are not those of all outputs: the places
+    /// of those that are there depend on the others.
+    pub fn by_text(self, outputs: usize) -> Result<Self, DataError> {
+        let mut names = if self.names_classes() { self.classes.to_vec() } else { self.spelt.to_vec() };
         names.sort_unstable();
-        self.in_order_of(&names)
+        if self.names_classes() {
+            return Ok(self.in_order_of(&names));
+        }
+        let texts: BTreeMap<i128, u32> =
+            names.iter().zip(0..).filter_map(|(text, at)| Some((spelt_number(text)?, at))).collect();
+        let places: Option<Vec<u32>> = (0..outputs as i128).map(|number| texts.get(&number).copied()).collect();
+        match places {
+            Some(places) if names.len() == outputs => Ok(self.placed(&places, names)),
+            _ => Err(DataError::Labels {
+                set: self.name.clone(),
+                reason: format!(
+                    "its labels are {} texts, which are not the {outputs} numbers from 0 on, each in one form: in which order \
+                     they are sorted as text depends on all of them",
+                    names.len()
+                ),
+            }),
+        }
     }
 
-    /// With the classes in the order of the numbers that they are called by.
+    /// With the classes in the order of the numbers that they are called by, as labels that spell them are at once.
     #[must_use]
     pub fn by_number(self) -> Self {
         let mut names = self.classes.to_vec();

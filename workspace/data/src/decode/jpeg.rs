@@ -2,10 +2,12 @@
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::{ptr, thread};
 
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Decompress};
+use mozjpeg_sys::{jpeg_common_struct, jpeg_error_mgr};
 
 use super::{DecodeError, Remarks, is_turned, within_memory};
 use crate::Picture;
@@ -77,26 +79,76 @@ fn markers(bytes: &[u8]) -> Markers<'_> {
     found
 }
 
+thread_local! {
+    /// Whether libjpeg warned while it decoded the image that is at hand.
+    static WARNED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Of libjpeg's messages those below 0 are warnings: it goes on, and fills up what it cannot read.
+extern "C-unwind" fn heed(_: &mut jpeg_common_struct, level: i32) {
+    if level < 0 {
+        WARNED.set(true);
+    }
+}
+
+extern "C-unwind" fn stop(_: &mut jpeg_common_struct) {
+    resume_unwind(Box::new(()));
+}
+
+extern "C-unwind" fn reset(_: &mut jpeg_common_struct) {}
+
+/// What libjpeg calls with errors and warnings. The other of its kind, which mozjpeg makes, is deaf to warnings; this one has no
+/// words for errors.
+fn heeding() -> jpeg_error_mgr {
+    jpeg_error_mgr {
+        error_exit: Some(stop),
+        emit_message: Some(heed),
+        output_message: Some(reset),
+        format_message: None,
+        reset_error_mgr: Some(reset),
+        msg_code: 0,
+        msg_parm: Default::default(),
+        trace_level: 0,
+        num_warnings: 0,
+        jpeg_message_table: ptr::null(),
+        last_jpeg_message: 0,
+        addon_message_table: ptr::null(),
+        first_addon_message: 0,
+        last_addon_message: 0,
+    }
+}
+
 pub(super) fn decode(bytes: &[u8]) -> Result<(Picture, Remarks), DecodeError> {
     let ended = Cell::new(false);
     let markers = markers(bytes);
     let turned = markers.exif.and_then(Orientation::from_exif_chunk).is_some_and(is_turned);
-    let remarks = Remarks { turned, ..Remarks::default() };
     // libjpeg's errors unwind, without passing through the panic hook.
-    let outcome = catch_unwind(AssertUnwindSafe(|| read(UntilEnd { rest: bytes, ended: &ended }, &markers)));
+    let attempt = |errors: Option<jpeg_error_mgr>| -> thread::Result<Result<Picture, DecodeError>> {
+        catch_unwind(AssertUnwindSafe(|| read(UntilEnd { rest: bytes, ended: &ended }, errors, &markers)))
+    };
+    WARNED.set(false);
+    let outcome = attempt(Some(heeding()));
+    let damaged = WARNED.get();
     match outcome {
         _ if ended.get() => Err(DecodeError::Truncated),
-        Ok(result) => result.map(|picture| (picture, remarks)),
-        Err(payload) => {
-            let reason = payload.downcast_ref::<String>().map_or("not a readable JPEG", String::as_str);
+        Ok(result) => result.map(|picture| (picture, Remarks { turned, damaged, ..Remarks::default() })),
+        // Once more, for the words.
+        Err(_) => {
+            let payload = attempt(None).err();
+            let reason = payload.as_ref().and_then(|payload| payload.downcast_ref::<String>());
+            let reason = reason.map_or("not a readable JPEG", String::as_str);
             Err(DecodeError::Malformed(reason.trim_start_matches("libjpeg fatal error: ").to_string()))
         }
     }
 }
 
-fn read(source: UntilEnd<'_>, markers: &Markers<'_>) -> Result<Picture, DecodeError> {
+fn read(source: UntilEnd<'_>, errors: Option<jpeg_error_mgr>, markers: &Markers<'_>) -> Result<Picture, DecodeError> {
     let malformed = |error: io::Error| DecodeError::Malformed(error.to_string());
-    let header = Decompress::new_reader(source).map_err(malformed)?;
+    let header = match errors {
+        Some(errors) => Decompress::with_err(errors).from_reader(source),
+        None => Decompress::new_reader(source),
+    };
+    let header = header.map_err(malformed)?;
     let (width, height) = header.size();
     let (space, components) = match header.color_space() {
         ColorSpace::JCS_GRAYSCALE => (ColorSpace::JCS_GRAYSCALE, 1),
@@ -156,6 +208,38 @@ mod tests {
         let scan = bytes[last..bytes.len() - 2].to_vec();
         bytes.splice(last..last, scan.repeat(more));
         bytes
+    }
+
+    fn is_damaged(bytes: &[u8]) -> bool {
+        super::decode(bytes).unwrap().1.damaged
+    }
+
+    /// libjpeg decodes them all, and warns of "premature end of data segment", "bad Huffman code" or "extraneous bytes".
+    #[test]
+    fn damage_that_libjpeg_goes_on_after_is_told() {
+        for name in ["colour.jpg", "grey.jpg", "cmyk.jpg", "ycck.jpg", "half.jpg", "full.jpg", "progressive.jpg"] {
+            let sound = fixture(name);
+            assert!(!is_damaged(&sound), "{name}");
+            // What follows the image is none of it.
+            assert!(!is_damaged(&[&sound[..], b"x"].concat()), "{name}");
+            // The last scan ends early, and the image with it.
+            let scan = sound.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+            let mut short = sound.clone();
+            short.drain(scan + (sound.len() - scan) / 2..sound.len() - 2);
+            assert!(is_damaged(&short), "{name}");
+        }
+        let mut extra = fixture("colour.jpg");
+        extra.splice(2..2, *b"xyz");
+        assert!(is_damaged(&extra));
+        assert!(!is_damaged(&fixture("colour.jpg")), "a warning is of one image");
+    }
+
+    #[test]
+    fn errors_keep_their_words() {
+        let mut bytes = fixture("colour.jpg");
+        let frame = bytes.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        bytes[frame + 4] = 9;
+        assert_eq!(decode(&bytes), Err(DecodeError::Malformed("Unsupported JPEG data precision 9".to_owned())));
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<(Picture, Rema
                 Some(1) if image.color().has_alpha() => divided_by_alpha(&image.into_rgba8()),
                 _ => image.into_rgb8().into_raw(),
             };
-            Ok((Picture { width, height, pixels }, Remarks { turned, transparent, followed }))
+            Ok((Picture { width, height, pixels }, Remarks { turned, transparent, followed, damaged: false }))
         })
     };
     // A decoder's panic is the file's fault, not the program's.
