@@ -76,9 +76,9 @@ fn run(folder: &TempDir, profile: &str, cell: &str) -> Result<(), String> {
 #[test]
 fn a_detector_is_trained_scored_and_told() {
     // Without the classifiers, which are another study's.
-    let start = "start = { kept = \"width/smoke\" }";
-    let folder = project(|text| text.replace("epochs = 12", "epochs = 1").replace(start, "start = \"scratch\""));
-    for cell in ["ssdlite_mobilenetv2-w0.35-s0-shapes", "ssdlite_mobilenext-w0.35-s0-shapes"] {
+    let start = "start = { kept = \"width/tiny-imagenet\" }";
+    let folder = project(|text| text.replace("\nepochs = 3", "\nepochs = 1").replace(start, "start = \"scratch\""));
+    for cell in ["ssdlite_mobilenetv2-w0.35-s0-tiny-imagenet", "ssdlite_mobilenext-w0.35-s0-tiny-imagenet"] {
         run(&folder, "smoke", cell).unwrap();
     }
     let ledger = Ledger::read(&folder.path().join("results/rows"));
@@ -125,8 +125,8 @@ fn a_detector_is_trained_scored_and_told() {
     assert!(pictures.caption.contains("shapes drawn by code"));
 
     // What fits no row is told and not drawn; what was never kept is said.
-    let kept = folder.path().join("results/predictions/voc/smoke/ssdlite_mobilenext-w0.35-s0-shapes.parquet");
-    let other = kept.with_file_name("ssdlite_mobilenetv2-w0.35-s0-shapes.parquet");
+    let kept = folder.path().join("results/predictions/voc/smoke/ssdlite_mobilenext-w0.35-s0-tiny-imagenet.parquet");
+    let other = kept.with_file_name("ssdlite_mobilenetv2-w0.35-s0-tiny-imagenet.parquet");
     fs::copy(&other, &kept).unwrap();
     let told = section(&folder);
     assert!(told.problems.iter().any(|problem| problem.contains("of another checkpoint")), "{:?}", told.problems);
@@ -134,7 +134,7 @@ fn a_detector_is_trained_scored_and_told() {
     fs::remove_file(&kept).unwrap();
     let told = section(&folder);
     let text = serde_json::to_string(&told.parts).unwrap();
-    assert!(text.contains("ssdlite_mobilenext-w0.35-s0-shapes: measured before detections were kept"), "{text}");
+    assert!(text.contains("ssdlite_mobilenext-w0.35-s0-tiny-imagenet: measured before detections were kept"), "{text}");
     assert_eq!((told.problems.len(), pictures_of(&told)), (0, 0));
 }
 
