@@ -183,6 +183,24 @@ fn a_card_is_of_one_file() {
     assert_eq!((score("top1_count"), score("card_names_its_file")), (top1, Value::Bool(false)));
 }
 
+/// A merge may put one checkpoint's card beside another.
+#[test]
+fn cards_that_are_kept_name_their_files() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../results/checkpoints");
+    let folders = |of: &Path| fs::read_dir(of).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let studies = folders(&kept).into_iter().filter(|path| path.is_dir());
+    let files = studies.flat_map(|study| folders(&study)).flat_map(|profile| folders(&profile));
+    let mut cards = 0;
+    for file in files.filter(|file| file.extension().is_some_and(|extension| extension == "safetensors")) {
+        // The first checkpoints have none.
+        if let Some(card) = Card::read(&file).unwrap() {
+            assert!(card.sha256.is_some(), "{}", file.display());
+            cards += 1;
+        }
+    }
+    assert!(cards > 0);
+}
+
 #[cfg(unix)]
 #[test]
 fn nothing_that_is_read_and_no_card_of_another_is_written_over() {
