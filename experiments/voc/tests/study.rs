@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sandglass_data::{EmbeddedDetection, Split};
+use sandglass_detect::{Reading, corners, iou};
 use sandglass_ledger::{Axis, Detections, Ledger, Row, Status, read_detections, write_cell};
 use sandglass_study::{Axes, Build, Experiment, Part, Pictures, Project, RunArgs, Section, Shelf, StudyFile, hash};
 use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
@@ -55,6 +57,23 @@ fn what_is_compared_comes_together_and_the_first_seed_first() {
 fn a_cells_hash_is_pinned() {
     let cells = cells("voc");
     assert_eq!(hash(cells.last().unwrap()).unwrap()[..16], *"4e7c7dc21972ffff");
+}
+
+/// Priors are shares of the input, but the finest lie 16 pixels apart: what is drawn on 96 pixels takes a larger input.
+#[test]
+fn priors_of_smoke_reach_what_is_drawn() {
+    let set = EmbeddedDetection::default().open(Split::Val).unwrap();
+    let objects: Vec<[f32; 4]> = (0..set.len()).flat_map(|at| set.objects(at)).map(|object| object.bounds).collect();
+    let reached = |cell: &Cell, input: usize| {
+        let reading = Reading::new(&cell.config().unwrap(), (input, input)).unwrap();
+        let priors: Vec<[f32; 4]> = reading.priors().iter().map(|prior| corners(*prior)).collect();
+        let is_reached = |object: &&[f32; 4]| priors.iter().any(|prior| iou(*prior, **object, 0.0) >= 0.5);
+        objects.iter().filter(is_reached).count() as f64 / objects.len() as f64
+    };
+    for cell in cells("smoke") {
+        let (here, small) = (reached(&cell, cell.input), reached(&cell, 96));
+        assert!(here > 0.75 && small < 0.7, "{cell}: {here:.2} of all objects, on 96 pixels {small:.2}");
+    }
 }
 
 fn project(change: impl Fn(String) -> String) -> TempDir {

@@ -87,8 +87,12 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     let nans = [0x00, 0x7e].into_iter().cycle().take(bytes.len() - header);
     std::fs::write(&file.path, bytes[..header].iter().copied().chain(nans).collect::<Vec<u8>>()).unwrap();
     let Err(CellError::Failed(reason)) = lab.score(&cell, &file, None) else { panic!() };
+    assert!(reason.contains("is of a checkpoint of SHA-256"), "{reason}");
+    card.write(&file.path).unwrap();
+    let Err(CellError::Failed(reason)) = lab.score(&cell, &file, None) else { panic!() };
     assert!(reason.contains("no number"), "{reason}");
     std::fs::write(&file.path, bytes).unwrap();
+    card.write(&file.path).unwrap();
 
     // A card that was changed is found: `eval` would print another number.
     let text = std::fs::read_to_string(Card::beside(&file.path)).unwrap();
