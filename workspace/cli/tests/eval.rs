@@ -344,6 +344,9 @@ fn what_overrules_the_card_is_said() {
     fs::write(path.with_extension("toml"), format!("{wide}classes = {classes:?}\n[evaluation]\n")).unwrap();
     let refused = refusal(&model);
     assert!(refused.contains("shaped as ") && refused.contains("/model.toml says: "), "{refused}");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert!(!refusal(&model).contains("shaped as "), "weights that are cut are no card's fault");
 }
 
 /// Two classes of images that are all of one size or not, a network of two outputs.

@@ -84,8 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Chosen { input, protocol, padding, mut assumed, mut overruled } = args.protocol.chosen(card)?;
     let subject = match sandglass_quant::is_quantised(&args.weights.weights) {
         true => {
-            let (network, config, padding) =
-                PlacedCard::shaped(placed.as_ref(), args.weights.quantised(config, padding))?;
+            let (network, config, padding) = args.weights.quantised(config, padding)?;
             Subject::Quantised(config, Model::Integer(network), padding)
         }
         false => Subject::Float(PlacedCard::shaped(placed.as_ref(), args.weights.load(config, padding))?),

@@ -69,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let is_quantised = sandglass_quant::is_quantised(file);
     let mut overruled = Vec::new();
     let (config, bytes, of) = if is_quantised {
-        let (quantised, config, padding) = PlacedCard::shaped(placed.as_ref(), weights.quantised(config, padding))?;
+        let (quantised, config, padding) = weights.quantised(config, padding)?;
         check(&config)?;
         let name = format!("{config}_w{}_int8", config.width);
         let bytes = sandglass_onnx::encode_int8(&name, &quantised, (side, side));

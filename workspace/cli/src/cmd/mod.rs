@@ -18,9 +18,10 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use sandglass_data::{Dataset, Repeated};
 use sandglass_lab::Card;
+use sandglass_models::checkpoint::CheckpointError;
 use sandglass_study::{Build, Shelf, StudyEntry};
 use serde_json::{Value, json};
 
@@ -84,11 +85,16 @@ impl PlacedCard {
         Ok(Card::find(weights).zip(card).map(|(place, card)| Self { place, card }))
     }
 
-    /// A network that the card shaped and the weights do not fit may be the card's fault.
+    /// Where weights do not fit a network that a card shaped, the fault may be the card's, unless it names them.
     fn shaped<T>(card: Option<&Self>, network: anyhow::Result<T>) -> anyhow::Result<T> {
-        match card {
-            Some(of) => network.with_context(|| format!("shaped as {} says", of.place.display())),
-            None => network,
+        let is_unfit = |error: &anyhow::Error| {
+            matches!(error.downcast_ref::<CheckpointError>(), Some(CheckpointError::Different { .. }))
+        };
+        match (card, network) {
+            (Some(of), Err(error)) if of.card.sha256.is_none() && is_unfit(&error) => {
+                Err(error.context(format!("shaped as {} says", of.place.display())))
+            }
+            (_, network) => network,
         }
     }
 
