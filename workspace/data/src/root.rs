@@ -63,7 +63,7 @@ pub fn offline() -> bool {
 /// What is nowhere, has no layout that is known, lacks the part, holds broken images, or classes that cannot be the
 /// classifier's.
 pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, DataError> {
-    let set = open_any(what, part, classes, None, Opened::ForUse)?;
+    let set = Request { classes, ..Request::new(what, part) }.open()?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
@@ -79,7 +79,8 @@ pub fn open(what: &str, part: Part, classes: Option<usize>) -> Result<Dataset, D
 pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, DataError> {
     // A classifier of 1000 other classes knows nothing of ImageNet's.
     let is_imagenet = names == imagenet_wnids() || names.len() == IMAGENET && is_numbered(names);
-    let set = open_any(what, part, is_imagenet.then_some(IMAGENET), Some(names), Opened::ForUse)?.in_order_of(names);
+    let request = Request { classes: is_imagenet.then_some(IMAGENET), names: Some(names), ..Request::new(what, part) };
+    let set = request.open()?.in_order_of(names);
     set.check_classes(names.len())?;
     set.check_numbers(names)?;
     Ok(set)
@@ -92,7 +93,7 @@ pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, D
 /// Those of [`open`]; classes that are not those of the training part.
 pub fn open_validation(what: &str, classes: Option<usize>, training: &Dataset) -> Result<Dataset, DataError> {
     let names = training.names_classes().then(|| training.classes());
-    let set = open_any(what, Part::Validation, classes, names, Opened::ForUse)?;
+    let set = Request { classes, names, ..Request::new(what, Part::Validation) }.open()?;
     if let Some(classes) = classes {
         set.check_classes(classes)?;
     }
@@ -136,7 +137,7 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
         let reason = format!("{part} is {of} once more: its validation images are its training images");
         return Err(DataError::no_part(&path, &reason));
     }
-    let training = match open_any(what, Part::Train, None, None, Opened::ForBytes) {
+    let training = match (Request { opened: Opened::ForBytes, ..Request::new(what, Part::Train) }).open() {
         Ok(training) => training,
         Err(_) if is_parquet && shards::shards(&path, Part::Train).is_err() => return Ok(Shared::NoTraining),
         Err(error) => return Ok(Shared::Unknown(error.to_string())),
@@ -150,20 +151,84 @@ pub fn shared_with_training(what: &str, scored: &Dataset) -> Result<Shared, Data
     }
 }
 
-/// `classifier`: its classes' names, for labels that are text.
-fn open_any(
-    what: &str,
+/// What is to be opened, and what is known of the classifier that it is for.
+struct Request<'a> {
+    what: &'a str,
     part: Part,
+    /// The classifier's number of outputs.
     classes: Option<usize>,
-    classifier: Option<&[String]>,
+    /// Its classes' names, for labels that are text.
+    names: Option<&'a [String]>,
     opened: Opened,
-) -> Result<Dataset, DataError> {
-    match what {
-        "embedded" => {
-            let set = Embedded::default().open(part)?;
-            Ok(set.with_origin(if part == Part::Train { "train, drawn" } else { "validation, drawn" }, Vec::new()))
+}
+
+impl<'a> Request<'a> {
+    /// For whatever classifier.
+    fn new(what: &'a str, part: Part) -> Self {
+        Self { what, part, classes: None, names: None, opened: Opened::ForUse }
+    }
+
+    fn open(&self) -> Result<Dataset, DataError> {
+        if self.what == "embedded" {
+            let origin = if self.part == Part::Train { "train, drawn" } else { "validation, drawn" };
+            return Ok(Embedded::default().open(self.part)?.with_origin(origin, Vec::new()));
         }
-        _ => open_path(what, part, classes, classifier, opened),
+        let found = place(self.what);
+        if self.what == "cifar10" && found.is_none() {
+            // Fetched before; this function opens no socket.
+            let hub = Hub { offline: true, ..Hub::from_env() };
+            let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(self.what, ": run make data-cifar10"))?;
+            return self.shards(self.what, &folder, Vec::new());
+        }
+        let path = found.ok_or_else(|| nowhere(self.what, ""))?;
+        let name = path.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
+        if path.is_file() {
+            return match self.part {
+                Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
+                Part::Train | Part::Scored => {
+                    let set = self.parquet(&name, std::slice::from_ref(&path), &path)?;
+                    self.in_imagenets_order(set.with_origin(&*name, Vec::new()))
+                }
+            };
+        }
+        if !path.is_dir() {
+            return Err(DataError::layout(&path, "is neither a file nor a folder"));
+        }
+        let (is_cifar10, is_parquet) = (cifar10::is_cifar10(&path), shards::is_parquet_folder(&path)?);
+        if is_cifar10 && is_parquet {
+            let reason = "holds CIFAR-10's *.bin and parquet files: move one of the sets into a folder of its own";
+            return Err(DataError::layout(&path, reason));
+        }
+        if is_cifar10 {
+            return cifar10::open(&path, self.part);
+        }
+        if is_parquet {
+            return self.in_imagenets_order(self.shards(&name, &path, folder::beside_parquet(&path)?)?);
+        }
+        if folder::is_image_folder(&path)? {
+            return folder::open(&path, self.part, self.classes, self.opened);
+        }
+        Err(DataError::layout(
+            &path,
+            "holds neither <class>/*.JPEG (or train/ and val/), nor *.parquet, nor CIFAR-10's *.bin",
+        ))
+    }
+
+    /// `folders_beside`: what lies beside the shards and is not read.
+    fn shards(&self, name: &str, folder: &Path, folders_beside: Vec<String>) -> Result<Dataset, DataError> {
+        let shards::Found { files, part, mut beside } = shards::shards(folder, self.part)?;
+        beside.extend(folders_beside);
+        Ok(self.parquet(name, &files, folder)?.with_origin(part, beside))
+    }
+
+    /// `place`: the file or folder that was named.
+    fn parquet(&self, name: &str, files: &[PathBuf], place: &Path) -> Result<Dataset, DataError> {
+        parquet::open(name, files, &names::beside(files, place)?, self.names, self.opened)
+    }
+
+    fn in_imagenets_order(&self, set: Dataset) -> Result<Dataset, DataError> {
+        if self.classes == Some(IMAGENET) { set.with_imagenet_labels() } else { Ok(set) }
     }
 }
 
@@ -175,75 +240,6 @@ pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
 fn place(what: &str) -> Option<PathBuf> {
     let given = PathBuf::from(what);
     if given.exists() { Some(given) } else { find_data(what) }
-}
-
-fn open_path(
-    what: &str,
-    part: Part,
-    classes: Option<usize>,
-    classifier: Option<&[String]>,
-    opened: Opened,
-) -> Result<Dataset, DataError> {
-    let found = place(what);
-    if what == "cifar10" && found.is_none() {
-        // Fetched before; this function opens no socket.
-        let hub = Hub { offline: true, ..Hub::from_env() };
-        let folder = cifar10_from_hub(&hub).map_err(|_| nowhere(what, ": run make data-cifar10"))?;
-        return open_shards(what, &folder, part, Vec::new(), classifier, opened);
-    }
-    let path = found.ok_or_else(|| nowhere(what, ""))?;
-    let name = path.canonicalize().ok();
-    let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
-    let imagenet = |set: Dataset| if classes == Some(IMAGENET) { set.with_imagenet_labels() } else { Ok(set) };
-    if path.is_file() {
-        return match part {
-            Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
-            Part::Train | Part::Scored => {
-                let set = parquet::open(
-                    &name,
-                    std::slice::from_ref(&path),
-                    &names::beside(std::slice::from_ref(&path), &path)?,
-                    classifier,
-                    opened,
-                )?;
-                imagenet(set.with_origin(&*name, Vec::new()))
-            }
-        };
-    }
-    if !path.is_dir() {
-        return Err(DataError::layout(&path, "is neither a file nor a folder"));
-    }
-    let (is_cifar10, is_parquet) = (cifar10::is_cifar10(&path), shards::is_parquet_folder(&path)?);
-    if is_cifar10 && is_parquet {
-        let reason = "holds CIFAR-10's *.bin and parquet files: move one of the sets into a folder of its own";
-        return Err(DataError::layout(&path, reason));
-    }
-    if is_cifar10 {
-        return cifar10::open(&path, part);
-    }
-    if is_parquet {
-        return imagenet(open_shards(&name, &path, part, folder::beside_parquet(&path)?, classifier, opened)?);
-    }
-    if folder::is_image_folder(&path)? {
-        return folder::open(&path, part, classes, opened);
-    }
-    Err(DataError::layout(
-        &path,
-        "holds neither <class>/*.JPEG (or train/ and val/), nor *.parquet, nor CIFAR-10's *.bin",
-    ))
-}
-
-fn open_shards(
-    name: &str,
-    folder: &Path,
-    part: Part,
-    folders_beside: Vec<String>,
-    classifier: Option<&[String]>,
-    opened: Opened,
-) -> Result<Dataset, DataError> {
-    let shards::Found { files, part, mut beside } = shards::shards(folder, part)?;
-    beside.extend(folders_beside);
-    Ok(parquet::open(name, &files, &names::beside(&files, folder)?, classifier, opened)?.with_origin(part, beside))
 }
 
 #[cfg(test)]
