@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{DType, Tensor};
 
-use crate::{DataError, Dataset, Part};
+use crate::{DataError, Dataset, Part, repeats};
 
 pub(crate) const CLASSES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
@@ -39,6 +39,10 @@ pub(crate) fn open(folder: &Path, part: Part) -> Result<Dataset, DataError> {
             let reason = format!("holds {length} bytes; CIFAR-10's files hold {}", IMAGES * RECORD);
             return Err(DataError::layout(&path, reason));
         }
+    }
+    let [training @ .., test] = FILES;
+    if let Some(file) = training.iter().find(|file| repeats::is_same(&folder.join(file), &folder.join(test))) {
+        return Err(DataError::no_part(folder, &format!("{test} is {file} once more: a score of it says nothing")));
     }
     let read = || {
         let set = candle_datasets::vision::cifar::load_dir(folder)?;

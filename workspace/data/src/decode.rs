@@ -32,6 +32,9 @@ pub enum DecodeError {
     /// The first bytes are no known format's.
     #[error("neither JPEG nor PNG, WebP, BMP, GIF, TIFF or PNM")]
     Unknown,
+    /// Something else that is known, and lies where an image should.
+    #[error("neither JPEG nor PNG, WebP, BMP, GIF, TIFF or PNM: it is {0}")]
+    Other(&'static str),
     /// The bytes end before the image does.
     #[error("truncated")]
     Truncated,
@@ -111,8 +114,13 @@ pub(crate) fn decode_and_tell(bytes: &[u8]) -> Result<(Picture, Remarks), Decode
     match bytes {
         [] => Err(DecodeError::Empty),
         [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),
-        _ => other::decode(bytes, format(bytes).ok_or(DecodeError::Unknown)?),
+        _ => other::decode(bytes, format(bytes).ok_or_else(|| unknown(bytes))?),
     }
+}
+
+fn unknown(bytes: &[u8]) -> DecodeError {
+    let head = &bytes[..bytes.len().min(sandglass_files::HEAD)];
+    sandglass_files::kind(head).map_or(DecodeError::Unknown, DecodeError::Other)
 }
 
 fn is_turned(orientation: Orientation) -> bool {

@@ -300,7 +300,11 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
                 let form = same.map_or_else(String::new, |name| {
                     format!(", where {name:?} is the same in another Unicode form: rename one")
                 });
-                DataError::layout(&root.join(&class), format!("is not among {list}{form}"))
+                let missing = match class == "images" && !list_file.exists() {
+                    true => format!(": {ANNOTATIONS}, in which Tiny-ImageNet says its classes, is not beside it"),
+                    false => String::new(),
+                };
+                DataError::layout(&root.join(&class), format!("is not among {list}{form}{missing}"))
             };
             let label = label.ok_or_else(unknown)?;
             let images = images(&root, Path::new(&class), &mut passed_over)?;

@@ -81,7 +81,7 @@ pub fn open_named(what: &str, part: Part, names: &[String]) -> Result<Dataset, D
     let is_imagenet = names == imagenet_wnids() || names.len() == IMAGENET && is_numbered(names);
     let request = Request { classes: is_imagenet.then_some(IMAGENET), names: Some(names), ..Request::new(what, part) };
     let set = request.open()?.in_order_of(names);
-    set.check_classes(names.len())?;
+    set.check_classes_among(names)?;
     set.check_numbers(names)?;
     Ok(set)
 }
@@ -188,7 +188,8 @@ impl<'a> Request<'a> {
                 Part::Validation => Err(DataError::no_part(&path, "it is a file, which has no parts")),
                 Part::Train | Part::Scored => {
                     let set = self.parquet(&name, std::slice::from_ref(&path), &path)?;
-                    self.in_imagenets_order(set.with_origin(&*name, Vec::new()))
+                    let beside = shards::is_one_of_several(&path).into_iter().collect();
+                    self.in_imagenets_order(set.with_origin(&*name, beside))
                 }
             };
         }

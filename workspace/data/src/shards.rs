@@ -40,23 +40,27 @@ pub(crate) struct Found {
 fn parse(stem: &str) -> (&str, usize, usize, &str) {
     let stem = original(stem);
     let sharded = || {
-        let (part, rest) = stem.split_once('-')?;
-        let (number, rest) = rest.split_once("-of-")?;
+        let (first, rest) = ["-of-", "_of_"].iter().find_map(|between| stem.split_once(between))?;
+        let (part, number) = first.rsplit_once(['-', '_'])?;
         let (of, revision) = rest.split_once('-').unwrap_or((rest, ""));
         Some((part, number.parse().ok()?, of.parse().ok()?, revision))
     };
     sharded().unwrap_or((stem, 0, 1, ""))
 }
 
-/// What a file was called before it was downloaded or copied once more: without ` (1)`, ` - Copy` or ` copy`. The copy is the
-/// same shard, and not another part.
+/// Names by which writers say how a file is packed, before `.parquet`.
+const PACKINGS: [&str; 8] = [".snappy", ".gz", ".gzip", ".zst", ".zstd", ".lz4", ".br", ".uncompressed"];
+
+/// What a file was called before it was downloaded, copied or packed once more: without ` (1)`, ` - Copy`, ` copy` or `.gz`. The
+/// copy is the same shard, and not another part.
 fn original(stem: &str) -> &str {
     let numbered = stem.strip_suffix(')').and_then(|stem| stem.rsplit_once('('));
     let stem = match numbered {
         Some((stem, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => stem.trim_end(),
         _ => stem,
     };
-    [" - Copy", " copy"].iter().find_map(|suffix| stem.strip_suffix(suffix)).unwrap_or(stem)
+    let stem = [" - Copy", " copy"].iter().find_map(|suffix| stem.strip_suffix(suffix)).unwrap_or(stem);
+    PACKINGS.iter().find_map(|suffix| stem.strip_suffix(suffix)).unwrap_or(stem)
 }
 
 /// Folders below a data set's in which the hub's sets keep their files.
@@ -118,16 +122,38 @@ fn parts(folder: &Path) -> Result<Parts, DataError> {
     Ok(found.map(|(_, parts)| parts).unwrap_or_default())
 }
 
-/// The parts whose files lie in one folder.
+/// The parts whose files lie in one folder. Where no file names one, as in a part's own folder, all are of one part, that of the
+/// folder's name.
 fn of_files(folder: &Path) -> Result<Parts, DataError> {
     let mut parts = Parts::new();
-    for path in parquet(folder)? {
+    let paths = parquet(folder)?;
+    if paths.len() > 1 && paths.iter().all(|path| is_nameless(path)) {
+        let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
+        parts.insert(whole.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase(), in_part(paths));
+        return Ok(parts);
+    }
+    for path in paths {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (part, number, of, revision) = parse(&stem);
         let shard = Shard { number, of: Some(of), revision: revision.to_string(), path };
         parts.entry(part.to_ascii_lowercase()).or_default().push(shard);
     }
     Ok(parts)
+}
+
+/// Whether a file's name is a number alone, or one that Spark (`part-00000-<id>`) or DuckDB (`data_0`) gives.
+fn is_nameless(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = original(&stem);
+    let is_number = |text: &str| text.parse::<usize>().is_ok();
+    is_number(stem) || stem.strip_prefix("data_").is_some_and(is_number) || write(stem).is_some()
+}
+
+/// Of a file that is named itself: which shard it is of how many, in words, where its name says so.
+pub(crate) fn is_one_of_several(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_string_lossy();
+    let (_, number, of, _) = parse(&stem);
+    (of > 1).then(|| format!("the other shards of the {of} of which its name says that it is number {number}"))
 }
 
 /// The parts that have a folder each.
@@ -147,8 +173,17 @@ fn of_folders(folder: &Path) -> Result<Parts, DataError> {
     Ok(parts)
 }
 
+/// The id of the write that a file is from: Spark calls all files of one `part-<number>-<id>-c000`.
+fn write(stem: &str) -> Option<&str> {
+    let name = stem.strip_prefix("part-")?;
+    let (number, id) = name.split_once('-').unwrap_or((name, ""));
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let id = id.rsplit_once("-c").filter(|(_, file)| file.parse::<u32>().is_ok()).map_or(id, |(id, _)| id);
+    is_number.then_some(id)
+}
+
 /// The shards in a folder of their part. Writers call them what they like, such as `part-00000-<id>` or `data_0`: where no name
-/// says its number, each is the next one, and a copy is the shard that it is a copy of.
+/// says its number, each is the next one, and a copy is the shard that it is a copy of. Ids of writes are told apart.
 fn in_part(paths: Vec<PathBuf>) -> Vec<Shard> {
     let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let stems: Vec<String> = paths.iter().map(|path| original(&stem(path)).to_owned()).collect();
@@ -159,7 +194,7 @@ fn in_part(paths: Vec<PathBuf>) -> Vec<Shard> {
         Ok(number) => Shard { number, of: None, revision: String::new(), path },
         Err(_) if is_free => {
             let number = distinct.iter().position(|other| *other == stem).unwrap_or(0);
-            Shard { number, of: None, revision: String::new(), path }
+            Shard { number, of: None, revision: write(stem).unwrap_or_default().to_owned(), path }
         }
         Err(_) => {
             let (_, number, of, revision) = parse(stem);

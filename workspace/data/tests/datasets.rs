@@ -183,6 +183,12 @@ fn cifar10_keeps_rows_and_columns_in_place() {
     expected.pixels[31 * 32 * 3 + 2] = 3;
     assert_eq!(set.picture(1).unwrap(), expected);
 
+    fs::copy(&path, folder.path().join("data_batch_3.bin")).unwrap();
+    for part in [Part::Train, Part::Scored] {
+        let error = message(open_path(folder.path(), part, None));
+        assert!(error.contains("test_batch.bin is data_batch_3.bin once more"), "{error}");
+    }
+
     fs::write(folder.path().join("data_batch_3.bin"), b"short").unwrap();
     let error = message(open_path(folder.path(), Part::Train, None));
     assert!(error.contains("data_batch_3.bin: holds 5 bytes"), "{error}");

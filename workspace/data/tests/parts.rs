@@ -227,7 +227,7 @@ fn transparency_and_further_frames_are_counted() {
 fn images_that_repeat_others_are_counted() {
     let set = Folder::of(&["a/1.png", "a/2.png", "b/1.png"]).open(Part::Scored).unwrap();
     assert_eq!(set.repeated(), Some(Repeated { images: 2, elsewhere: 1 }));
-    assert!(set.listing().ends_with("classes, 2 (1 under another label) the same file as an earlier one"));
+    assert!(set.listing().ends_with("classes, 2 the same file as an earlier one (1 of them under another label)"));
     assert_eq!(set.subset("two", &[0, 1]).repeated(), Some(Repeated { images: 1, elsewhere: 0 }));
     let apart = Folder::of(&["a/1.png"]);
     apart.add_own("b/1.png", "grey.png", 1);

@@ -104,6 +104,46 @@ fn shards_of_any_name_in_a_folder_of_their_part_are_read() {
         let copy = folder(&[(&one, VALID), (&one.replace(".parquet", " (1).parquet"), second)]);
         assert!(message(open_path(copy.path(), Part::Scored, None)).contains("the same shard twice"), "{one}");
     }
+    // One shard packed in two ways, and two writes.
+    for ([one, two], words) in [
+        (["part-00000-a1-c000.snappy", "part-00000-a1-c000.gz"], "the same shard twice"),
+        (["part-00000-a1-c000.snappy", "part-00000-b2-c000.snappy"], "two revisions of one part"),
+        (["part-00000-a1-c000", "part-00001-b2-c000"], "two revisions of one part"),
+    ] {
+        let places = [one, two].map(|name| format!("validation/{name}.parquet"));
+        let set = folder(&[(&places[0], VALID), (&places[1], second)]);
+        let error = message(open_path(set.path(), Part::Scored, None));
+        assert!(error.contains(words) && error.contains(one) && error.contains(two), "{error}");
+    }
+    let set =
+        folder(&[("validation/part-00000-a1-c000.parquet", VALID), ("validation/part-00000-a1-c001.parquet", second)]);
+    assert_eq!(open_path(set.path(), Part::Scored, None).unwrap().len(), 5, "two files of one write");
+}
+
+/// A part's own folder, and a file, which both are named themselves.
+#[test]
+fn a_folder_of_nothing_but_shards_is_one_part_and_a_shard_says_that_it_is_one() {
+    let second = "parquet/shards/train-00001-of-00002.parquet";
+    for [one, two] in
+        [["0000", "0001"], ["part-00000-a1-c000.snappy", "part-00001-a1-c000.snappy"], ["data_0", "data_1"]]
+    {
+        let places = [one, two].map(|name| format!("default/validation/{name}.parquet"));
+        let set = folder(&[(&places[0], VALID), (&places[1], second)]);
+        let part = set.path().join("default/validation");
+        assert_eq!(open_path(&part, Part::Scored, None).unwrap().len(), 5, "{one}");
+        assert_eq!(open_path(&part, Part::Validation, None).unwrap().len(), 5, "{one}");
+        // A training part is none that is scored.
+        let train = set.path().join("train");
+        fs::rename(&part, &train).unwrap();
+        assert!(matches!(open_path(&train, Part::Scored, None), Err(DataError::NoPart { .. })), "{one}");
+        assert_eq!(open_path(&train, Part::Train, None).unwrap().len(), 5, "{one}");
+    }
+    let gap = folder(&[("validation/0000.parquet", VALID), ("validation/0002.parquet", second)]);
+    assert!(message(open_path(&gap.path().join("validation"), Part::Scored, None)).contains("0001.parquet"));
+    let file = "validation-00000-of-00002.parquet";
+    let set = folder(&[(file, VALID)]);
+    let named = open_path(&set.path().join(file), Part::Scored, None).unwrap();
+    assert_eq!(named.beside(), ["the other shards of the 2 of which its name says that it is number 0"]);
 }
 
 #[test]
@@ -120,6 +160,8 @@ fn one_sharding_each_number_once() {
     };
     assert_eq!(case(&[one]).unwrap().len(), 3);
     assert_eq!(case(&[second, first]).unwrap().len(), 5);
+    let error = message(case(&["validation_00000_of_00002.parquet"]));
+    assert!(error.contains("00001-of-00002"), "{error}");
     for (files, words) in [
         (&[one, first, second][..], [one, first]),
         (&[first, "validation-00001-of-00003.parquet"], [first, "validation-00001-of-00003.parquet"]),
@@ -320,6 +362,8 @@ fn tiny_imagenets_own_validation_folder_is_read_by_its_list() {
         let lines = lines.iter().map(|(image, class)| format!("{image}\t{class}{box_of}"));
         fs::write(&list, lines.collect::<String>()).unwrap();
     };
+    let error = message(open_path(set.path(), Part::Validation, None));
+    assert!(error.contains("val/images: is not among the classes in train/: val_annotations.txt, in which"), "{error}");
     let all = [("val_0.png", "n01629819"), ("val_1.png", "n01443537"), ("val_10.png", "n01629819")];
     lines(&all);
     let read = open_path(set.path(), Part::Validation, None).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{Dataset, Protocol, is_numbered, misnumbered};
+use sandglass_data::{DataError, Dataset, Protocol, is_numbered, misnumbered};
 use sandglass_files::{TomlError, from_toml, sha256_file};
 use sandglass_models::NetworkConfig;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,10 @@ pub enum CardError {
     Checkpoint { path: PathBuf, of: String, checkpoint: PathBuf, is: String },
     #[error("{}: cannot be written: {source}", path.display())]
     Unwritable { path: PathBuf, source: toml::ser::Error },
+    #[error("{}: {source}", path.display())]
+    Protocol { path: PathBuf, source: DataError },
+    #[error("{}: an input of no pixel", path.display())]
+    NoInput { path: PathBuf },
     #[error("{}: two outputs are called {class:?}", path.display())]
     Twice { path: PathBuf, class: String },
     #[error("{}: is of {of}, not {asked}", path.display())]
@@ -66,7 +70,7 @@ impl Card {
     /// The card of a checkpoint; None where there is none.
     ///
     /// # Errors
-    /// One that cannot be read or parsed, that gives two outputs one name, or that says to be of another file.
+    /// One that cannot be read or parsed, that gives two outputs one name, no protocol that could be, or that says to be of another file.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let Some(path) = Self::find(checkpoint) else { return Ok(None) };
         let card = Self::read_at(&path)?;
@@ -85,6 +89,10 @@ impl Card {
     pub fn read_at(path: &Path) -> Result<Self, CardError> {
         let text = sandglass_files::read_text(path).map_err(|source| CardError::Io { path: path.into(), source })?;
         let card: Self = from_toml(&text).map_err(|source| CardError::Toml { path: path.into(), source })?;
+        card.evaluation.check().map_err(|source| CardError::Protocol { path: path.into(), source })?;
+        if card.input == Some(0) {
+            return Err(CardError::NoInput { path: path.into() });
+        }
         let mut once = BTreeSet::new();
         match card.classes.iter().find(|class| !once.insert(*class)) {
             Some(class) => Err(CardError::Twice { path: path.into(), class: class.clone() }),

@@ -81,7 +81,7 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     let error = card.check(&file.path, &set(["ant", "wasp"])).unwrap_err().to_string();
     assert!(error.contains("output 1 is \"bee\", but class 1 of set is \"wasp\""), "{error}");
 
-    // Logits that are no numbers are no prediction.
+    // Weights that are no numbers predict nothing.
     let bytes = std::fs::read(&file.path).unwrap();
     let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let nans = [0x00, 0x7e].into_iter().cycle().take(bytes.len() - header);
@@ -90,7 +90,7 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     assert!(reason.contains("is of a checkpoint of SHA-256"), "{reason}");
     card.write(&file.path).unwrap();
     let Err(CellError::Failed(reason)) = lab.score(&cell, &file, None) else { panic!() };
-    assert!(reason.contains("no number"), "{reason}");
+    assert!(reason.contains("holds NaN"), "{reason}");
     std::fs::write(&file.path, bytes).unwrap();
     card.write(&file.path).unwrap();
 

@@ -30,7 +30,7 @@ fn places(dialect: Dialect) -> Vec<[String; 2]> {
     let mut places = Vec::new();
     match dialect {
         Dialect::Own => unreachable!(),
-        Dialect::Flat | Dialect::FlatFeatures => {
+        Dialect::Flat | Dialect::FlatFeatures | Dialect::FlatDropout => {
             places.push(pair("features.0.0".into(), "features.0.1".into()));
             for block in 1..=17 {
                 for unit in 0..if block == 1 { 2 } else { 3 } {
@@ -75,7 +75,8 @@ fn renamed(weights: &Weights, dialect: Dialect) -> Weights {
         names.push(format!("{conv}.weight"));
         names.extend(["weight", "bias", "running_mean", "running_var"].map(|leaf| format!("{norm}.{leaf}")));
     }
-    names.extend(["classifier.weight".to_owned(), "classifier.bias".to_owned()]);
+    let classifier = if dialect == Dialect::FlatDropout { "classifier.1" } else { "classifier" };
+    names.extend(["weight", "bias"].map(|leaf| format!("{classifier}.{leaf}")));
     assert_eq!(names.len(), weights.specs.len());
     let mut weights = weights.clone();
     weights.specs.iter_mut().zip(names).for_each(|(spec, name)| spec.name = name);
@@ -88,9 +89,10 @@ fn saved(folder: &Path, weights: &Weights) -> PathBuf {
     path
 }
 
-const DIALECTS: [(Dialect, f32, PaddingRule); 4] = [
+const DIALECTS: [(Dialect, f32, PaddingRule); 5] = [
     (Dialect::Flat, 1e-5, PaddingRule::Symmetric),
     (Dialect::FlatFeatures, 1e-5, PaddingRule::Symmetric),
+    (Dialect::FlatDropout, 1e-5, PaddingRule::Symmetric),
     (Dialect::Timm, 1e-5, PaddingRule::Symmetric),
     (Dialect::Transformers, 1e-3, PaddingRule::Same),
 ];
@@ -347,6 +349,10 @@ fn a_state_that_is_not_whole_is_told() {
         ("ema", Tree::dict([("decay", number(9)), ("shadow_params", list(158))])),
         ("averager", object),
         ("optimizer", Tree::dict([("momenta", list(5))])),
+        ("optimizer_states", Tree::List(vec![Tree::dict([("ema", Tree::dict([("average", list(158))]))])])),
+        // What an optimizer keeps of each tensor by number is no average, also in a list.
+        ("lightning", Tree::List(vec![Tree::dict([("state", by_number.clone())])])),
+        ("averages", Tree::List(vec![number(9), state(&halved(weights()), "")])),
         ("epochs", by_number),
         ("flat", flat),
     ]);
@@ -356,6 +362,8 @@ fn a_state_that_is_not_whole_is_told() {
         [
             "flat (262 tensors of other names)",
             "averager (158 tensors without names)",
+            "optimizer_states (158 tensors without names)",
+            "averages (262 tensors without names)",
             "epochs (262 tensors without names)",
             "ema.shadow_params (158 tensors without names)"
         ]
@@ -501,6 +509,8 @@ fn every_truncation_of_both_forms_is_an_error() {
             fs::write(&path, &whole[..length]).unwrap();
             let error = Checkpoint::open(&path).unwrap_err();
             assert!(matches!(error, CheckpointError::Unreadable { .. }), "{length}: {error}");
+            // Within the last storage.
+            assert!(length + 8 < whole.len() || error.to_string().contains("cut"), "{length}: {error}");
         }
     }
 }

@@ -112,6 +112,11 @@ impl PlacedCard {
     }
 }
 
+/// As it is written: 0.485, and not the digits that an f32 has as an f64.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(value.into())
+}
+
 /// Which images a set holds.
 fn data_json(set: &Dataset, outputs: usize) -> Value {
     let mut json = json!({

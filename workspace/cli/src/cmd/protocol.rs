@@ -23,10 +23,10 @@ pub struct ProtocolArgs {
     #[arg(long, value_enum)]
     interpolation: Option<Interpolation>,
     /// Mean of red, green, blue in 0..1; unset: 0.485,0.456,0.406
-    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B")]
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B", allow_hyphen_values = true)]
     mean: Option<Vec<f32>>,
     /// Standard deviation of the same, up to 1; unset: 0.229,0.224,0.225
-    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B")]
+    #[arg(long, value_delimiter = ',', num_args = 1, value_name = "R,G,B", allow_hyphen_values = true)]
     std: Option<Vec<f32>>,
     /// What lies around maps where a kernel reaches over the border: half a kernel of zeros on every side, or TensorFlow's
     /// SAME; unset: the preset's, else what the names of the checkpoint's tensors imply (same for transformers')
@@ -159,7 +159,7 @@ pub fn as_json(protocol: &Protocol, (height, width): (usize, usize), resize: Opt
         "input": [height, width],
         "resize": resize,
         "interpolation": protocol.interpolation,
-        "mean": protocol.mean,
-        "std": protocol.std,
+        "mean": protocol.mean.map(super::decimal),
+        "std": protocol.std.map(super::decimal),
     })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use sandglass_data::{DataError, Dataset, Part, Protocol};
 use sandglass_lab::{Card, Signal, default_threads};
@@ -73,6 +73,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.stem_stride = args.stem_stride;
     network.identity_div = args.identity_div.unwrap_or(network.identity_div);
     network.classes = args.classes.unwrap_or(training.classes().len());
+
+    check_largest_label(&training, args.classes)?;
 
     let mut evaluation = match args.dev {
         None => match sandglass_data::open_validation(&args.data, args.classes, &training) {
@@ -158,6 +160,22 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One damaged label would make the classifier: numbers that nobody names are classes up to the largest.
+fn check_largest_label(training: &Dataset, classes: Option<usize>) -> anyhow::Result<()> {
+    let outputs = training.classes().len();
+    let empty = training.without_image(outputs).len();
+    let largest = (0..training.len()).max_by_key(|&index| training.label(index)).unwrap_or(0);
+    ensure!(
+        classes.is_some() || training.names_classes() || 2 * empty <= outputs,
+        "{}: the label {} of {} makes {outputs} classes, and {empty} of them have no image: where that is meant, say \
+         --classes {outputs}",
+        training.name(),
+        training.label(largest),
+        training.image_name(largest)
+    );
+    Ok(())
 }
 
 /// Files of a run among the images would be files of the set.
@@ -250,7 +268,7 @@ impl Observer for Bar {
             line += &format!(", train {top1:.2} %");
         }
         if let (Some(set), Some(top1)) = (&row.evaluated, row.eval_top1) {
-            line += &format!(", {set} {top1:.2} %");
+            line += &format!(", evaluated {top1:.2} % ({set})");
         }
         self.0.suspend(|| note(&format!("{line}, {images_per_s:.0} images/s")));
     }

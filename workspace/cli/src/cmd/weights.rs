@@ -204,7 +204,7 @@ impl Loaded {
             "names": self.fit.names(),
             "state": self.fit.state,
             "padding": self.padding(),
-            "norm_eps": self.norm_eps(),
+            "norm_eps": self.norm_eps().map(super::decimal),
         })
     }
 

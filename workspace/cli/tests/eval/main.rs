@@ -132,13 +132,18 @@ fn what_cannot_be_scored_is_refused_in_one_line() {
     let nan = nan.to_str().unwrap();
     let model =
         |weights, data| refusal(&["--model", "mobilenetv2", "--width", "0.1", "--weights", weights, "--data", data]);
-    assert!(model(nan, "embedded").contains("logits that are no numbers"));
-    assert!(model(nan, "no-such-set").contains("no-such-set: no such folder"));
+    assert!(model(nan, "embedded").contains("features.0.0.weight holds NaN: its training diverged"));
+    let large = folder.path().join("large");
+    fs::create_dir(&large).unwrap();
+    let large = saved(&large, 10, |weights| weights.values.iter_mut().for_each(|values| values.fill(f32::MAX)));
+    let large = large.to_str().unwrap();
+    assert!(model(large, "embedded").contains("logits that are no numbers"));
+    assert!(model(large, "no-such-set").contains("no-such-set: no such folder"));
     assert!(model("missing.safetensors", "embedded").contains("missing.safetensors"));
     assert!(refusal(&["--model", "mobilenetv2", "--weights", nan, "--data", "embedded"]).contains("misshaped"));
     assert!(refusal(&["--model", "mobilenetv9", "--weights", nan, "--data", "embedded"]).contains("mobilenetv9"));
     let sized = |input| {
-        let weights = ["--width", "0.1", "--weights", nan, "--data", "embedded"];
+        let weights = ["--width", "0.1", "--weights", large, "--data", "embedded"];
         refusal(&[&["--model", "mobilenetv2", "--input", input], &weights[..]].concat())
     };
     assert!(sized("0").contains("0 x 0 pixels: use 1 to"));
@@ -148,7 +153,7 @@ fn what_cannot_be_scored_is_refused_in_one_line() {
     fs::create_dir_all(&broken).unwrap();
     fs::write(broken.join("x.jpg"), b"").unwrap();
     let data = folder.path().join("data");
-    assert!(model(nan, data.to_str().unwrap()).contains("1 broken of 1 images: a/x.jpg: empty"));
+    assert!(model(large, data.to_str().unwrap()).contains("1 broken of 1 images: a/x.jpg: empty"));
 }
 
 /// A network whose classes are part of 1000, and the same network without the others: one resize gives one loss.

@@ -65,12 +65,12 @@ fn what_was_read_and_how_it_was_scored_is_said() {
     let plain = with(&["--input", "32"]);
     assert_eq!((&plain["n"], &plain["data_classes"], &plain["labels"]), (&3.into(), &2.into(), &"by name".into()));
     assert_eq!(plain["passed_over"], serde_json::json!({"txt": 1}));
-    let protocol = |input: u32, resize: u32, interpolation: &str, mean: [f32; 3], std: [f32; 3]| serde_json::json!({"input": [input, input], "resize": resize, "interpolation": interpolation, "mean": mean, "std": std});
+    let protocol = |input: u32, resize: u32, interpolation: &str, mean: [f64; 3], std: [f64; 3]| serde_json::json!({"input": [input, input], "resize": resize, "interpolation": interpolation, "mean": mean, "std": std});
     let (mean, std) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
     assert_eq!(plain["protocol"], protocol(32, 32, "bilinear", mean, std));
     assert_eq!(
         plain["weights"],
-        serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5f32})
+        serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5})
     );
 
     let torchvision = with(&["--preset", "torchvision"]);

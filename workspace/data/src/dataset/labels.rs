@@ -1,12 +1,14 @@
 //! Whether a set's classes and labels are those that a classifier means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unicode_normalization::UnicodeNormalization;
 
 use super::{Dataset, Naming, hasher};
 use crate::DataError;
-use crate::classes::{IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_wnid, misnumbered, spelt_number};
+use crate::classes::{
+    IMAGENET, imagenet_class, imagenet_label, imagenet_wnids, is_numbered, is_wnid, misnumbered, spelt_number,
+};
 
 impl Dataset {
     /// Whether a classifier of so many outputs can be meant: as many as there are classes, where these have names; else at
@@ -25,10 +27,39 @@ impl Dataset {
                 1 => format!("1 class ({names}) is"),
                 count => format!("{count} classes ({names}) are"),
             };
-            let reason = format!("its {count} not the classifier's {outputs}; it holds {}", self.listing());
+            let known = match outputs {
+                IMAGENET => {
+                    format!("; by {IMAGENET} outputs ImageNet's are meant, whose classes are wnids or English names")
+                }
+                _ => String::new(),
+            };
+            let reason = format!("its {count} not the classifier's {outputs}{known}; it holds {}", self.listing());
             return Err(DataError::Labels { set: self.name.clone(), reason });
         }
         self.check_labels(outputs)
+    }
+
+    /// The same for a classifier whose outputs are called so: of fewer or more classes one that it has not is named.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Dataset::check_classes`].
+    pub(crate) fn check_classes_among(&self, names: &[String]) -> Result<(), DataError> {
+        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        let stray = self.classes.iter().find(|class| !known.contains(class.as_str()));
+        match (stray, names) {
+            (Some(class), [first, .., last])
+                if self.names_classes() && self.classes.len() != names.len() && !is_numbered(names) =>
+            {
+                let reason = format!(
+                    "its class {class:?} is none of the classifier's {} ({first} to {last}); it holds {}",
+                    names.len(),
+                    self.listing()
+                );
+                Err(DataError::Labels { set: self.name.clone(), reason })
+            }
+            _ => self.check_classes(names.len()),
+        }
     }
 
     /// With labels that are places among `names`, where this set's classes are the same in another order; of labels that are
@@ -148,14 +179,16 @@ impl Dataset {
         let count = self.classes.len().max(training.classes.len());
         match (0..count).find(|&at| self.classes.get(at) != training.classes.get(at)) {
             None => Ok(()),
-            Some(at) => Err(DataError::Labels {
-                set: self.name.clone(),
-                reason: format!(
-                    "class {at} is {} among the validation images and {} among the training images",
-                    name(self, at),
-                    name(training, at)
-                ),
-            }),
+            Some(at) => {
+                let (own, theirs) = (name(self, at), name(training, at));
+                // The first that differs may only have moved up or down, for one that is not the other's.
+                let stray = self.classes.iter().find(|class| !training.classes.contains(class));
+                let stray = stray.filter(|class| format!("{class:?}") != own);
+                let stray = stray.map_or_else(String::new, |class| format!(", which have no {class:?}"));
+                wrong(format!(
+                    "class {at} is {own} among the validation images and {theirs} among the training images{stray}"
+                ))
+            }
         }
     }
 
@@ -222,7 +255,7 @@ impl Dataset {
         }
         let whole = self.classes.len() == IMAGENET;
         let mut places = Vec::new();
-        let mut taken: BTreeMap<u32, &str> = BTreeMap::new();
+        let (mut taken, mut unknown) = (BTreeMap::<u32, &str>::new(), Vec::new());
         for (name, at) in self.classes.iter().zip(0..) {
             match imagenet_class(name, whole.then_some(at)) {
                 Some(place) => {
@@ -237,9 +270,15 @@ impl Dataset {
                          outputs is taken to know"
                     )));
                 }
-                // Of another list, and of another length, which is refused where lengths are.
-                None => return Ok(self),
+                None => unknown.push(name),
             }
+        }
+        if let Some(name) = unknown.first() {
+            // Of another list, and of another length, which is refused where lengths are; else a slip in a few names.
+            let is_other = unknown.len() >= places.len();
+            let reason =
+                || format!("its class {name:?} is no name of one class of ImageNet's, and {} are", places.len());
+            return if is_other { Ok(self) } else { Err(wrong(reason())) };
         }
         Ok(self.placed(&places, wnids()))
     }

@@ -158,20 +158,24 @@ impl Dataset {
     }
 
     /// What of some images is not heeded, and of how many; images that others repeat.
-    fn unheeded(&self) -> impl Iterator<Item = (String, &'static str)> {
-        let count = |count: Option<usize>| count.filter(|&count| count > 0).map(|count| count.to_string());
-        let repeated = self.repeated().filter(|repeated| repeated.images > 0).map(|repeated| match repeated {
-            Repeated { images, elsewhere: 0 } => images.to_string(),
-            Repeated { images, elsewhere } => format!("{images} ({elsewhere} under another label)"),
-        });
+    fn unheeded(&self) -> impl Iterator<Item = (usize, String)> {
+        let Repeated { images, elsewhere } = self.repeated().unwrap_or(Repeated { images: 0, elsewhere: 0 });
+        let elsewhere = match elsewhere {
+            0 => String::new(),
+            elsewhere => format!(" ({elsewhere} of them under another label)"),
+        };
+        let count = |count: Option<usize>| count.unwrap_or(0);
         let of = [
-            (count(self.remarked(|of| of.turned)), "with an orientation tag, which is not applied"),
-            (count(self.remarked(|of| of.transparent)), "transparent somewhere, which is passed over"),
-            (count(self.remarked(|of| of.followed)), "with further frames or pages, which are not read"),
-            (count(self.remarked(|of| of.damaged)), "with damage that libjpeg warns of, decoded all the same"),
-            (repeated, "the same file as an earlier one"),
+            (count(self.remarked(|of| of.turned)), "with an orientation tag, which is not applied".to_owned()),
+            (count(self.remarked(|of| of.transparent)), "transparent somewhere, which is passed over".to_owned()),
+            (count(self.remarked(|of| of.followed)), "with further frames or pages, which are not read".to_owned()),
+            (
+                count(self.remarked(|of| of.damaged)),
+                "with damage that libjpeg warns of, decoded all the same".to_owned(),
+            ),
+            (images, format!("the same file as an earlier one{elsewhere}")),
         ];
-        of.into_iter().filter_map(|(count, what)| Some((count?, what)))
+        of.into_iter().filter(|(count, _)| *count > 0)
     }
 
     /// In words: which part was read, and what lies beside it and was not.

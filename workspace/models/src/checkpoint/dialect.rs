@@ -17,6 +17,8 @@ pub enum Dialect {
     Flat,
     /// The same blocks, the last convolution in `features` (tonylins).
     FlatFeatures,
+    /// The same, the classifier behind a dropout (tonylins at first, and those who took it from there).
+    FlatDropout,
     Timm,
     Transformers,
 }
@@ -44,7 +46,9 @@ impl Dialect {
     /// Those in which checkpoints of a network are known to exist.
     pub fn of(network: NetworkName) -> &'static [Self] {
         match network {
-            NetworkName::MobileNetV2 => &[Self::Own, Self::Flat, Self::FlatFeatures, Self::Timm, Self::Transformers],
+            NetworkName::MobileNetV2 => {
+                &[Self::Own, Self::Flat, Self::FlatFeatures, Self::FlatDropout, Self::Timm, Self::Transformers]
+            }
             _ => &[Self::Own],
         }
     }
@@ -53,7 +57,7 @@ impl Dialect {
     pub const fn norm_eps(self) -> Option<f32> {
         match self {
             Self::Own => None,
-            Self::Flat | Self::FlatFeatures | Self::Timm => Some(1e-5),
+            Self::Flat | Self::FlatFeatures | Self::FlatDropout | Self::Timm => Some(1e-5),
             Self::Transformers => Some(1e-3),
         }
     }
@@ -62,7 +66,7 @@ impl Dialect {
     pub const fn padding(self) -> Option<PaddingRule> {
         match self {
             Self::Own => None,
-            Self::Flat | Self::FlatFeatures | Self::Timm => Some(PaddingRule::Symmetric),
+            Self::Flat | Self::FlatFeatures | Self::FlatDropout | Self::Timm => Some(PaddingRule::Symmetric),
             Self::Transformers => Some(PaddingRule::Same),
         }
     }
@@ -74,6 +78,7 @@ impl Dialect {
         }
         let (place, leaf) = own.rsplit_once('.')?;
         let place = match place.strip_prefix("classifier") {
+            Some(_) if self == Self::FlatDropout => "classifier.1".to_owned(),
             Some(_) => "classifier".to_owned(),
             None => {
                 let (place, is_norm) = parse(place)?;
@@ -86,10 +91,12 @@ impl Dialect {
     fn place(self, place: Place, is_norm: bool) -> String {
         let norm = usize::from(is_norm);
         match (self, place) {
-            (Self::Own | Self::Flat | Self::FlatFeatures, Place::Stem) => format!("features.0.{norm}"),
+            (Self::Own | Self::Flat | Self::FlatFeatures | Self::FlatDropout, Place::Stem) => {
+                format!("features.0.{norm}")
+            }
             (Self::Flat, Place::Head) => format!("conv.{norm}"),
-            (Self::Own | Self::FlatFeatures, Place::Head) => format!("features.18.{norm}"),
-            (Self::Own | Self::Flat | Self::FlatFeatures, Place::Block(block, unit)) => {
+            (Self::Own | Self::FlatFeatures | Self::FlatDropout, Place::Head) => format!("features.18.{norm}"),
+            (Self::Own | Self::Flat | Self::FlatFeatures | Self::FlatDropout, Place::Block(block, unit)) => {
                 let unit = if block == 1 { unit as usize - 1 } else { unit as usize };
                 format!("features.{block}.conv.{}", 3 * unit + norm)
             }
@@ -162,6 +169,7 @@ impl fmt::Display for Dialect {
             Self::Own => "reference",
             Self::Flat => "d-li14",
             Self::FlatFeatures => "tonylins",
+            Self::FlatDropout => "early tonylins",
             Self::Timm => "timm",
             Self::Transformers => "transformers",
         })

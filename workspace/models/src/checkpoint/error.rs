@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Stored;
 use crate::{ModelError, TensorSpec};
@@ -13,7 +13,7 @@ use crate::{ModelError, TensorSpec};
 pub enum CheckpointError {
     #[error("{}: {problem}", path.display())]
     Unreadable { path: PathBuf, problem: Problem },
-    #[error("{} is not this network's: {names}{differences}", path.display())]
+    #[error("{} is not this network's: {names}{differences}{}", path.display(), shard(path))]
     Different {
         path: PathBuf,
         /// Which state was compared, and in whose names, where that is not plain.
@@ -41,6 +41,8 @@ pub enum Problem {
     Other(&'static str),
     #[error("the file is cut: it has {length} bytes of {whole}")]
     Cut { length: u64, whole: u64 },
+    #[error("the file is cut: it has {length} bytes, and one of its storages ends at {end}")]
+    CutStorage { length: u64, end: u64 },
     #[error("a pickle that torch.save did not write")]
     OtherPickle,
     #[error("damaged safetensors header: {0}")]
@@ -77,6 +79,8 @@ pub enum Problem {
     Type(String),
     #[error("{0} is a view with wide gaps: save a contiguous copy")]
     Strides(String),
+    #[error("{tensor} holds {value}: its training diverged, or the file is damaged")]
+    NotFinite { tensor: String, value: f32 },
     #[error("no tensor {0}")]
     NoTensor(String),
 }
@@ -86,6 +90,12 @@ impl Problem {
     pub fn is_misfit(&self) -> bool {
         matches!(self, Self::NoStateDict(_) | Self::NoNetwork { .. })
     }
+}
+
+/// What the name of a file says that is one of several.
+fn shard(path: &Path) -> &'static str {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.contains("-of-") { "; by its name it is one file of several: read them into one" } else { "" }
 }
 
 /// Names that a file has too few or too many of, or in another shape; all sorted.

@@ -141,14 +141,19 @@ impl Checkpoint {
         }
     }
 
-    /// The values of a network's tensors, which may share bytes among themselves and with others.
+    /// The values of a network's tensors, which may share bytes among themselves and with others. A variance without bound
+    /// would only silence its channel: nobody would see it in a score.
     fn read_all(&mut self, names: &[String]) -> Result<Vec<Vec<f32>>, CheckpointError> {
         let mut left = most_values(self.length);
         let mut values = Vec::with_capacity(names.len());
         for name in names {
             let count = self.get(name).map_or(0, Stored::values);
             left = left.checked_sub(count).ok_or_else(|| self.unreadable(Problem::Shared(name.clone())))?;
-            values.push(self.values(name)?);
+            let own = self.values(name)?;
+            if let Some(value) = own.iter().find(|value| !value.is_finite()) {
+                return Err(self.unreadable(Problem::NotFinite { tensor: name.clone(), value: *value }));
+            }
+            values.push(own);
         }
         Ok(values)
     }

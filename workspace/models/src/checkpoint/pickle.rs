@@ -44,7 +44,7 @@ enum Value<'a> {
     Dict(Box<Dict<'a>>),
     Storage(Box<Storage<'a>>),
     Tensor(Box<View<'a>>),
-    /// How many tensors are in it; what is in it is not kept.
+    /// How many tensors texts and lists lead to in it; what is in it is not kept.
     List(u32),
     Object(Box<Object<'a>>),
     /// Anything else: numbers, sets, options that a training script saved too.
@@ -61,6 +61,16 @@ impl Value<'_> {
             Value::Storage(_) | Value::Object(_) => 2,
             // Its view.
             Value::Tensor(_) => 16,
+            _ => 0,
+        }
+    }
+
+    /// To how many tensors it leads by texts and lists.
+    fn reached(&self) -> u32 {
+        match self {
+            Value::Tensor(_) => 1,
+            Value::List(tensors) => *tensors,
+            Value::Dict(dict) => dict.reached,
             _ => 0,
         }
     }
@@ -89,6 +99,8 @@ struct Dict<'a> {
     keyless: u32,
     /// In all.
     tensors: u32,
+    /// Of these, those that texts and lists lead to. An optimiser keeps what it knows of a tensor by number.
+    reached: u32,
     /// The pickle comes back to it, and may fill it then.
     is_recalled: bool,
 }
@@ -607,9 +619,9 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, ids: &[Id]) -> Result<(), Problem> {
         let id = self.top()?;
-        let tensors = ids.iter().filter(|id| matches!(self.value(**id), Value::Tensor(_))).count();
+        let tensors = ids.iter().fold(0u32, |sum, id| sum.saturating_add(self.value(*id).reached()));
         match self.values.get_mut(id as usize) {
-            Some(Value::List(count)) => *count = count.saturating_add(tensors as u32),
+            Some(Value::List(count)) => *count = count.saturating_add(tensors),
             Some(Value::Tuple(items)) if self.keeps_lists => {
                 items.extend(ids);
                 self.held += ids.len();
@@ -639,6 +651,7 @@ impl<'a> Machine<'a> {
                 dict.keyless = dict.keyless.max(tensors);
                 continue;
             };
+            dict.reached = dict.reached.saturating_add(self.value(value).reached());
             match self.value(value) {
                 Value::Tensor(_) => dict.items.push((name, value)),
                 Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),

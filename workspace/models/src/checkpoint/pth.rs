@@ -78,7 +78,10 @@ pub(super) fn old_table(file: &mut File, length: u64) -> Result<Table, Problem> 
         let item = contents.storages.get(key).copied().flatten().ok_or_else(outside)?;
         let start = at + 8;
         let size = elements.checked_mul(item as u64).ok_or_else(outside)?;
-        at = start.checked_add(size).filter(|&end| end <= length).ok_or_else(outside)?;
+        at = start.checked_add(size).ok_or_else(outside)?;
+        if at > length {
+            return Err(Problem::CutStorage { length, end: at });
+        }
         places.insert(key, (start, size));
     }
     stored_all(contents, length, |key| Ok(places.get(key).copied()))

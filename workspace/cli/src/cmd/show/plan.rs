@@ -36,6 +36,9 @@ pub struct PlanArgs {
     /// Checkpoint, also a quantised one; unset: weights as drawn for training, which take the same time
     #[arg(long, requires = "plan", value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Which state of a checkpoint that holds several: the keys that lead to it
+    #[arg(long, requires = "weights", value_name = "KEY")]
+    state: Option<String>,
     /// Threads; unset: all
     #[arg(long, requires = "plan")]
     threads: Option<usize>,
@@ -69,10 +72,17 @@ impl PlanArgs {
             };
             return told(config, input, &lines, times, plan.runtime(), [plan.arena_bytes(), plan.weight_bytes()]);
         }
-        let graph = config.build()?;
-        let weights = match &self.weights {
-            Some(path) => Checkpoint::open(path)?.weights(graph.tensors())?,
-            None => initialise(graph.tensors(), 0),
+        let (config, graph, weights) = match &self.weights {
+            Some(path) => {
+                let mut file = Checkpoint::open(path)?;
+                let fit = file.fit(*config, self.state.as_deref())?;
+                (fit.config, fit.graph(None)?, file.fitted(&fit)?)
+            }
+            None => {
+                let graph = config.build()?;
+                let weights = initialise(graph.tensors(), 0);
+                (*config, graph, weights)
+            }
         };
         let options = Options { memory_groups: self.memory_groups, ..Options::default() };
         let mut plan = Plan::new(runtime, &graph, &weights, (input, input), options)?;
@@ -81,7 +91,7 @@ impl PlanArgs {
         let lines = plan.lines();
         let times =
             if self.time { Some(times(lines.len(), |done| plan.run_and_tell(&image, done).map(drop))?) } else { None };
-        told(config, input, &lines, times, plan.runtime(), [plan.arena_bytes(), plan.weight_bytes()])
+        told(&config, input, &lines, times, plan.runtime(), [plan.arena_bytes(), plan.weight_bytes()])
     }
 }
 
