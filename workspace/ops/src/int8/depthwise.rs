@@ -4,10 +4,15 @@
 //! same words: a window of three rows and the one below it are four rows, one word of four or two of two, and weights are packed
 //! for either line, (a, b, c, 0) and (0, a, b, c). Words are put together where they are used, and never stored: with the few
 //! outputs of a tile that share their columns, that takes fewer instructions than to read them back.
+//!
+//! Sums of windows of three go from registers to the map where what they are scaled by is a few vectors ([`Rolling`]); others
+//! are stored, and finished a few lines at a time.
 
 use std::hint::select_unpredictable;
+use std::ops::Range;
 
-use super::finish::{self, LANES, Rows};
+use super::factors::Scale;
+use super::finish::{self, Addition, LANES, Ready, Rows, To, Way};
 use super::lanes::{ByteLanes, byte_kernel};
 use super::{Call, channels};
 use crate::ConvShape;
@@ -152,6 +157,17 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usiz
     let lines = lines..(lines + cut.lines).min(shape.images * cut.groups);
     let blocks = blocks..(blocks + cut.blocks).min(channels.div_ceil(block));
     for index in blocks {
+        if let To::Bytes(out, finish, skip) = to
+            && finish.is_short::<V>()
+            && K == 3
+        {
+            let c = first_of::<V>(channels, index);
+            let rows = Rows { pixel: 0, count: 0, channels, c, n: block.min(channels - c) };
+            let rolling = Rolling::<S, L> { call, zeros: (outside.as_ptr(), copies), index, lines: lines.clone() };
+            // SAFETY: the caller's.
+            unsafe { finish::ready::<V, 2>(out, finish, *skip, rows, rolling) };
+            continue;
+        }
         // The first pixel that is not finished, and how many sums of pixels there are from it on.
         let (mut pixel, mut count) = (0, 0);
         for at in lines.clone() {
@@ -177,6 +193,97 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usiz
                 // SAFETY: as above.
                 unsafe { finish::write::<V, 2>(to, sums, rows) };
                 count = 0;
+            }
+        }
+    }
+}
+
+/// A block of channels of lines of output of windows of three, finished out of registers: column by column, each of which is read
+/// by the few outputs that are begun and not done.
+struct Rolling<'a, const S: usize, const L: usize> {
+    call: &'a Call<'a>,
+    zeros: (*const u8, *mut u8),
+    index: usize,
+    lines: Range<usize>,
+}
+
+impl<V: ByteLanes, const S: usize, const L: usize> Way<V, 2> for Rolling<'_, S, L> {
+    #[inline(always)]
+    unsafe fn go<F: Scale<V>, A: Addition<V>>(self, ready: &Ready<'_, V, F, A, 2>) {
+        let Self { call, zeros, index, lines } = self;
+        let shape = call.shape;
+        let (out_height, width, block) = (shape.out_height(), shape.out_width(), 2 * V::N);
+        let groups = out_height.div_ceil(L);
+        // SAFETY: the caller's.
+        unsafe {
+            let taps = call.conv.words.as_ptr().add(index * L * 3 * block);
+            let start = call.conv.start.as_ptr().add(index * block);
+            let start = [V::load(start), V::load(start.add(V::N))];
+            // By line, column of the window and vector.
+            let mut weights = [[[start[0]; 2]; 3]; L];
+            for line in 0..L {
+                for kx in 0..3 {
+                    for v in 0..2 {
+                        weights[line][kx][v] = V::load(taps.add((line * 3 + kx) * block + v * V::N));
+                    }
+                }
+            }
+            for at in lines {
+                let (image, line) = (at / groups, at % groups * L);
+                let b = Block::new::<V, 3, S, L>(call, zeros, (image, line), index);
+                let first = (image * out_height + line) * width;
+                let count = L.min(out_height - line);
+                let mut sums = [[start; 3]; L];
+                let mut column = 0usize.wrapping_sub(b.left);
+                let mut x = 0;
+                // The columns that the first output reads and no step has.
+                each_column!(0 1, {
+                    if COLUMN < 3 - S {
+                        let words = words::<V>(&b, 0, column);
+                        column = column.wrapping_add(1);
+                        for line in 0..L {
+                            for m in 0..=COLUMN {
+                                for v in 0..2 {
+                                    sums[line][m][v] = sums[line][m][v].dot(words[v], weights[line][COLUMN - m][v]);
+                                }
+                            }
+                        }
+                    }
+                });
+                // Three steps, after which sums are where they were.
+                'line: loop {
+                    each_column!(0 1 2, {
+                        // Places of an output's sums, and of those after it.
+                        let (this, next, last) = (COLUMN, (COLUMN + 1) % 3, (COLUMN + 2) % 3);
+                        for column_of in 0..S {
+                            let words = words::<V>(&b, 0, column);
+                            column = column.wrapping_add(1);
+                            for line in 0..L {
+                                let (sums, weights) = (&mut sums[line], &weights[line]);
+                                for v in 0..2 {
+                                    match (S, column_of) {
+                                        (1, _) => {
+                                            sums[this][v] = sums[this][v].dot(words[v], weights[2][v]);
+                                            sums[next][v] = sums[next][v].dot(words[v], weights[1][v]);
+                                            sums[last][v] = start[v].dot(words[v], weights[0][v]);
+                                        }
+                                        (_, 0) => sums[this][v] = sums[this][v].dot(words[v], weights[1][v]),
+                                        _ => {
+                                            sums[this][v] = sums[this][v].dot(words[v], weights[2][v]);
+                                            sums[next][v] = start[v].dot(words[v], weights[0][v]);
+                                        }
+                                    }
+                                }
+                            }
+                        }
+                        let ([one, two], [three, four]) = (sums[0][this], sums[L - 1][this]);
+                        ready.put([one, two, three, four], first + x, width, count);
+                        x += 1;
+                        if x == width {
+                            break 'line;
+                        }
+                    });
+                }
             }
         }
     }

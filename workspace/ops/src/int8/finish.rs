@@ -1,7 +1,9 @@
 //! From the sums of a tile to the bytes of a map.
 
+use std::marker::PhantomData;
+
 use super::Skip;
-use super::factors::{Factors, Multiplier};
+use super::factors::{Factors, Multiplier, Reals, Scale};
 use super::lanes::{ByteLanes, Span, channel};
 use crate::scratch::Shared;
 
@@ -18,6 +20,8 @@ pub struct Finish {
     multipliers: Vec<Multiplier>,
     /// None where vectors of 32 bits do not do.
     factors: Option<Factors>,
+    /// None where those of a channel are not exact.
+    reals: Option<Reals>,
     zero: u8,
     low: u8,
     /// One a channel, padded.
@@ -29,8 +33,10 @@ impl Finish {
     pub fn new(multipliers: Vec<Multiplier>, largest: i64, zero: u8, low: u8, high: &[u8]) -> Self {
         let lanes = multipliers.len().next_multiple_of(LANES);
         let factors = Factors::new(&multipliers, lanes, largest);
-        let high = (0..lanes).map(|lane| high.get(lane).copied().unwrap_or(0)).collect();
-        Self { multipliers, factors, zero, low, high }
+        let high: Vec<u8> = (0..lanes).map(|lane| high.get(lane).copied().unwrap_or(0)).collect();
+        let steps = |lane: usize| [i64::from(high[lane]) - i64::from(zero), i64::from(zero) - i64::from(low)];
+        let reals = factors.as_ref().and_then(|factors| Reals::new(factors, largest, steps));
+        Self { multipliers, factors, reals, zero, low, high }
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -40,6 +46,11 @@ impl Finish {
     /// Whether vectors do.
     pub(super) fn is_fast(&self) -> bool {
         self.factors.is_some()
+    }
+
+    /// Whether sums are best finished out of registers, for what they are finished with is few vectors.
+    pub(super) fn is_short<V: ByteLanes>(&self) -> bool {
+        V::ROUNDS && self.reals.is_some()
     }
 
     /// The reference, for one value of channel `c`.
@@ -240,64 +251,178 @@ pub(super) unsafe fn write<V: ByteLanes, const VECTORS: usize>(to: &To<'_>, sums
                 }
             }
             To::Bytes(out, finish, skip) => {
-                let Some(factors) = &finish.factors else { return };
-                // Nothing here is handed to a closure, which would not have the instructions.
-                let added = match skip {
-                    Some(skip) => Added::<V>::new(skip),
-                    None => None,
-                };
-                match (added, finish.low >= finish.zero) {
-                    (Some(added), _) => bytes::<V, VECTORS, false>(out, finish, factors, Some(&added), sums, rows),
-                    // What lies below 0 becomes the lower end, whatever it is.
-                    (None, true) => bytes::<V, VECTORS, true>(out, finish, factors, None, sums, rows),
-                    (None, false) => bytes::<V, VECTORS, false>(out, finish, factors, None, sums, rows),
-                }
+                ready(out, finish, *skip, rows, Stored::<V, VECTORS> { sums, rows, of: PhantomData });
             }
         }
     }
 }
 
-/// Four vectors of sums at a time, which become the bytes of one: of two pixels a pair each, or of four a vector.
-///
-/// # Safety
-/// As for [`write`].
-#[inline(always)]
-unsafe fn bytes<V: ByteLanes, const VECTORS: usize, const ABOVE: bool>(
-    out: &Shared<u8>,
-    finish: &Finish,
-    factors: &Factors,
-    added: Option<&Added<V>>,
+/// Sums that lie in memory.
+struct Stored<V, const VECTORS: usize> {
     sums: *const i32,
     rows: Rows,
-) {
-    let Rows { pixel, count, channels, c, n } = rows;
-    let step = 4 / VECTORS;
-    // From a vector of sums to the next.
-    let next = if VECTORS == 2 { V::N } else { 2 * V::N };
-    // SAFETY: the caller's; factors and clamps are padded.
-    unsafe {
-        let [first, second] = match VECTORS {
-            2 => factors.of_pair::<V, ABOVE>(c),
-            _ => [factors.at::<V, ABOVE>(c); 2],
-        };
-        let span = Span { pitch: 0, count: step, n: VECTORS * V::N };
-        let (low, high) = (V::splat_bytes(finish.low), V::load_bytes::<VECTORS>(finish.high.as_ptr().add(c), span, 0));
-        let zero = V::splat_short(finish.zero.into());
+    of: PhantomData<V>,
+}
+
+impl<V: ByteLanes, const VECTORS: usize> Way<V, VECTORS> for Stored<V, VECTORS> {
+    #[inline(always)]
+    unsafe fn go<F: Scale<V>, A: Addition<V>>(self, ready: &Ready<'_, V, F, A, VECTORS>) {
+        let (step, Rows { pixel, count, .. }) = (4 / VECTORS, self.rows);
+        // From a vector of sums to the next.
+        let next = if VECTORS == 2 { V::N } else { 2 * V::N };
         for row in (0..count).step_by(step) {
-            let sums = sums.add(row * 2 * V::N);
-            let one = V::load(sums).scale::<ABOVE>(&first);
-            let two = V::load(sums.add(next)).scale::<ABOVE>(&second);
-            let three = V::load(sums.add(2 * next)).scale::<ABOVE>(&first);
-            let four = V::load(sums.add(3 * next)).scale::<ABOVE>(&second);
-            let (one, two) = (V::pack([one, two]), V::pack([three, four]));
-            let shorts = [V::add_short(one, zero), V::add_short(two, zero)];
-            let mut bytes = V::clamp_bytes(V::bytes::<VECTORS>(shorts), low, high);
-            let span = Span { pitch: channels, count: (count - row).min(step), n };
-            if let Some(added) = added {
-                bytes = added.to::<VECTORS>(bytes, pixel + row, c, span);
+            // SAFETY: the caller's.
+            unsafe {
+                let sums = self.sums.add(row * 2 * V::N);
+                let four =
+                    [V::load(sums), V::load(sums.add(next)), V::load(sums.add(2 * next)), V::load(sums.add(3 * next))];
+                ready.put(four, pixel + row, 1, (count - row).min(step));
             }
-            V::store_bytes::<VECTORS>(bytes, out.at((pixel + row) * channels + c), span);
         }
+    }
+}
+
+/// What puts sums into a block that is ready: compiled for each kind of factors.
+pub(super) trait Way<V: ByteLanes, const VECTORS: usize> {
+    /// # Safety
+    /// As for [`write`].
+    unsafe fn go<F: Scale<V>, A: Addition<V>>(self, ready: &Ready<'_, V, F, A, VECTORS>);
+}
+
+/// Makes a block ready, and goes the way.
+///
+/// # Safety
+/// As for [`write`], but for sums.
+#[inline(always)]
+pub(super) unsafe fn ready<V: ByteLanes, const VECTORS: usize>(
+    out: &Shared<u8>,
+    finish: &Finish,
+    skip: Option<Skip<'_>>,
+    rows: Rows,
+    way: impl Way<V, VECTORS>,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        // What lies below 0 becomes 0, the map's zero and its lower end: as after a ReLU.
+        let above = (finish.zero, finish.low) == (0, 0);
+        // Nothing here is handed to a closure, which would not have the instructions.
+        if let Some(skip) = &skip {
+            if let Some(added) = Added::<V>::new(skip) {
+                scaled::<V, VECTORS, false>(out, finish, rows, added, way);
+            }
+        } else if above {
+            scaled::<V, VECTORS, true>(out, finish, rows, Nothing, way);
+        } else {
+            scaled::<V, VECTORS, false>(out, finish, rows, Nothing, way);
+        }
+    }
+}
+
+/// [`ready`], with what is added.
+///
+/// # Safety
+/// As for that.
+#[inline(always)]
+unsafe fn scaled<V: ByteLanes, const VECTORS: usize, const ABOVE: bool>(
+    out: &Shared<u8>,
+    finish: &Finish,
+    rows: Rows,
+    added: impl Addition<V>,
+    way: impl Way<V, VECTORS>,
+) {
+    let c = rows.c;
+    // SAFETY: the caller's.
+    unsafe {
+        match (&finish.reals, &finish.factors) {
+            (Some(reals), _) if V::ROUNDS && reals.is_fine(c) => {
+                way.go(&Ready::new(out, finish, reals.of_block::<V, VECTORS, ABOVE, true>(c), added, rows));
+            }
+            (Some(reals), _) if V::ROUNDS => {
+                way.go(&Ready::new(out, finish, reals.of_block::<V, VECTORS, ABOVE, false>(c), added, rows));
+            }
+            (_, Some(factors)) => {
+                way.go(&Ready::new(out, finish, factors.of_block::<V, VECTORS, ABOVE>(c), added, rows));
+            }
+            (_, None) => {}
+        }
+    }
+}
+
+/// What stays the same from pixel to pixel of a block.
+pub(super) struct Ready<'a, V: ByteLanes, F, A, const VECTORS: usize> {
+    out: &'a Shared<u8>,
+    channels: usize,
+    c: usize,
+    n: usize,
+    scales: [F; 2],
+    zero: V::Short,
+    low: V::Bytes,
+    high: V::Bytes,
+    added: A,
+}
+
+impl<'a, V: ByteLanes, F: Scale<V>, A: Addition<V>, const VECTORS: usize> Ready<'a, V, F, A, VECTORS> {
+    /// # Safety
+    /// The CPU has the instructions of `V`; the block is the finish's.
+    #[inline(always)]
+    unsafe fn new(
+        out: &'a Shared<u8>,
+        finish: &Finish,
+        scales: [F; 2],
+        added: A,
+        Rows { channels, c, n, .. }: Rows,
+    ) -> Self {
+        // SAFETY: the caller's; clamps are padded.
+        unsafe {
+            let span = Span { pitch: 0, count: 4 / VECTORS, n: VECTORS * V::N };
+            let (low, high) =
+                (V::splat_bytes(finish.low), V::load_bytes::<VECTORS>(finish.high.as_ptr().add(c), span, 0));
+            Self { out, channels, c, n, scales, zero: V::splat_short(finish.zero.into()), low, high, added }
+        }
+    }
+
+    /// Four vectors of sums, which become the bytes of one: of two pixels a pair each, or of four a vector. They lie `apart` pixels
+    /// from each other, `count` of them, from pixel `pixel` of the map on.
+    ///
+    /// # Safety
+    /// As for [`write`].
+    #[inline(always)]
+    pub unsafe fn put(&self, sums: [V; 4], pixel: usize, apart: usize, count: usize) {
+        let [first, second] = &self.scales;
+        let one = V::pack([first.scale(sums[0]), second.scale(sums[1])]);
+        let two = V::pack([first.scale(sums[2]), second.scale(sums[3])]);
+        let mut bytes = match F::ABOVE {
+            true => V::at_most(V::bytes::<VECTORS>([one, two]), self.high),
+            false => {
+                let shorts = [V::add_short(one, self.zero), V::add_short(two, self.zero)];
+                V::clamp_bytes(V::bytes::<VECTORS>(shorts), self.low, self.high)
+            }
+        };
+        let span = Span { pitch: apart * self.channels, count, n: self.n };
+        // SAFETY: the caller's.
+        unsafe {
+            bytes = self.added.to::<VECTORS>(bytes, (pixel, apart), self.c, span);
+            V::store_bytes::<VECTORS>(bytes, self.out.at(pixel * self.channels + self.c), span);
+        }
+    }
+}
+
+/// What is added to a block's bytes.
+pub(super) trait Addition<V: ByteLanes> {
+    /// To channels from `c` on of pixels from `pixel` on, `apart` from each other, as `span` has them.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the skip has the pixels.
+    unsafe fn to<const VECTORS: usize>(&self, main: V::Bytes, pixels: (usize, usize), c: usize, span: Span)
+    -> V::Bytes;
+}
+
+struct Nothing;
+
+impl<V: ByteLanes> Addition<V> for Nothing {
+    #[inline(always)]
+    unsafe fn to<const VECTORS: usize>(&self, main: V::Bytes, _: (usize, usize), _: usize, _: Span) -> V::Bytes {
+        main
     }
 }
 
@@ -347,24 +472,6 @@ impl<V: ByteLanes> Added<V> {
         }
     }
 
-    /// To channels from `c` on of pixels from `pixel` on, as `span` has them.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`, and the skip has the pixels.
-    #[inline(always)]
-    unsafe fn to<const VECTORS: usize>(&self, main: V::Bytes, pixel: usize, c: usize, span: Span) -> V::Bytes {
-        // Channels beyond those that are reached get the skip's zero, which adds 0.
-        let reached = self.reached.saturating_sub(c).min(span.n);
-        // SAFETY: the caller's; where the skip does not reach, nothing is read: its map may have ended.
-        unsafe {
-            let from = self.skip.wrapping_add(pixel * self.pitch + c);
-            let skip = V::load_bytes::<VECTORS>(from, Span { pitch: self.pitch, n: reached, ..span }, self.nothing);
-            let (main, skip) = (V::shorts::<VECTORS>(main), V::shorts::<VECTORS>(skip));
-            let shorts = [self.sum(main[0], skip[0]), self.sum(main[1], skip[1])];
-            V::clamp_bytes(V::bytes::<VECTORS>(shorts), self.low, self.high)
-        }
-    }
-
     /// # Safety
     /// The CPU has the instructions of `V`.
     #[inline(always)]
@@ -384,6 +491,29 @@ impl<V: ByteLanes> Added<V> {
         let one = side(main[0], &self.sides[0]).add(side(skip[0], &self.sides[1])).scale::<false>(&self.back);
         let two = side(main[1], &self.sides[0]).add(side(skip[1], &self.sides[1])).scale::<false>(&self.back);
         V::add_short(V::pack([one, two]), self.zeros[2])
+    }
+}
+
+impl<V: ByteLanes> Addition<V> for Added<V> {
+    #[inline(always)]
+    unsafe fn to<const VECTORS: usize>(
+        &self,
+        main: V::Bytes,
+        (pixel, apart): (usize, usize),
+        c: usize,
+        span: Span,
+    ) -> V::Bytes {
+        // Channels beyond those that are reached get the skip's zero, which adds 0.
+        let reached = self.reached.saturating_sub(c).min(span.n);
+        // SAFETY: the caller's; where the skip does not reach, nothing is read: its map may have ended.
+        unsafe {
+            let from = self.skip.wrapping_add(pixel * self.pitch + c);
+            let skip =
+                V::load_bytes::<VECTORS>(from, Span { pitch: apart * self.pitch, n: reached, ..span }, self.nothing);
+            let (main, skip) = (V::shorts::<VECTORS>(main), V::shorts::<VECTORS>(skip));
+            let shorts = [self.sum(main[0], skip[0]), self.sum(main[1], skip[1])];
+            V::clamp_bytes(V::bytes::<VECTORS>(shorts), self.low, self.high)
+        }
     }
 }
 

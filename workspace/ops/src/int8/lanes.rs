@@ -62,6 +62,14 @@ pub(crate) trait ByteLanes: Copy {
     /// 0 or less.
     fn scale<const ABOVE: bool>(self, by: &Self::Factors) -> Self;
 
+    /// Whether there is [`ByteLanes::round`]: it asks for an instruction that rounds towards zero, else it is not called.
+    const ROUNDS: bool = false;
+    /// As `scale`, by a factor, its rest (left out where not `FINE`) and a start of [`super::factors::Reals`].
+    #[inline(always)]
+    fn round<const ABOVE: bool, const FINE: bool>(self, _by: &[Self; 3]) -> Self {
+        self
+    }
+
     /// # Safety
     /// As for `splat`.
     unsafe fn splat_short(x: i16) -> Self::Short;
@@ -89,6 +97,7 @@ pub(crate) trait ByteLanes: Copy {
     /// # Safety
     /// As for `splat`.
     unsafe fn splat_bytes(x: u8) -> Self::Bytes;
+    fn at_most(x: Self::Bytes, high: Self::Bytes) -> Self::Bytes;
     /// `x.min(high).max(low)`
     fn clamp_bytes(x: Self::Bytes, low: Self::Bytes, high: Self::Bytes) -> Self::Bytes;
     /// `n` channels, and `rest` beyond, of each of `count` pixels that lie `pitch` bytes apart; of those beyond them, anything.
@@ -325,6 +334,10 @@ impl ByteLanes for Portable {
     #[inline(always)]
     unsafe fn splat_bytes(x: u8) -> [u8; 32] {
         [x; 32]
+    }
+    #[inline(always)]
+    fn at_most(x: [u8; 32], high: [u8; 32]) -> [u8; 32] {
+        std::array::from_fn(|i| x[i].min(high[i]))
     }
     #[inline(always)]
     fn clamp_bytes(x: [u8; 32], low: [u8; 32], high: [u8; 32]) -> [u8; 32] {

@@ -63,6 +63,17 @@ impl ByteLanes for Quads {
     fn scale<const ABOVE: bool>(self, (q, shift): &Self::Factors) -> Self {
         Self(std::array::from_fn(|i| scaled::<ABOVE>(self.0[i], q[i], shift[i])))
     }
+    const ROUNDS: bool = true;
+    fn round<const ABOVE: bool, const FINE: bool>(self, [factor, rest, start]: &[Self; 3]) -> Self {
+        let real = |x: i32| f32::from_bits(x.cast_unsigned());
+        Self(std::array::from_fn(|i| {
+            let x = self.0[i] as f32;
+            let start = if ABOVE { real(start.0[i]) } else { real(start.0[i]).copysign(x) };
+            let small = f64::from(if FINE { x.mul_add(real(rest.0[i]), start) } else { start });
+            // What f64 rounds here is far less than what the factors were proven to bear.
+            (f64::from(x) * f64::from(real(factor.0[i])) + small) as i32
+        }))
+    }
     unsafe fn splat_short(x: i16) -> [i16; 32] {
         [x; 32]
     }
@@ -99,6 +110,9 @@ impl ByteLanes for Quads {
     }
     unsafe fn splat_bytes(x: u8) -> [u8; 64] {
         [x; 64]
+    }
+    fn at_most(x: [u8; 64], high: [u8; 64]) -> [u8; 64] {
+        std::array::from_fn(|i| x[i].min(high[i]))
     }
     fn clamp_bytes(x: [u8; 64], low: [u8; 64], high: [u8; 64]) -> [u8; 64] {
         std::array::from_fn(|i| x[i].min(high[i]).max(low[i]))

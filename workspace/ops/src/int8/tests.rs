@@ -106,7 +106,10 @@ fn convolutions_are_the_integers_on_every_path_and_thread_count() {
         let skip = mixed.bytes(expected.len() / shape.output * channels, false);
         let grid =
             |mixed: &mut Mixed| Grid { scale: 0.01 + (mixed.next() % 1000) as f32 / 5e3, zero: mixed.next() as u8 };
-        let (main, other, to) = (grid(&mut mixed), grid(&mut mixed), grid(&mut mixed));
+        let (mut main, other, to) = (grid(&mut mixed), grid(&mut mixed), grid(&mut mixed));
+        // As after a ReLU.
+        let is_clamped = round % 4 == 1;
+        main.zero *= u8::from(!is_clamped);
         let sum = Sum::new(main, other, to, mixed.below(shape.output + 1), (mixed.below(100) as u8, 180));
         let factor = |mixed: &mut Mixed| match round % 20 {
             // Factors that vectors of 32 bits do not do.
@@ -115,7 +118,7 @@ fn convolutions_are_the_integers_on_every_path_and_thread_count() {
         };
         let multipliers: Vec<Multiplier> = (0..shape.output).map(|_| Multiplier::of(factor(&mut mixed))).collect();
         let high = mixed.bytes(shape.output, false);
-        let low = mixed.below(30) as u8;
+        let low = mixed.below(30) as u8 * u8::from(!is_clamped);
         let map: Vec<u8> = expected
             .iter()
             .enumerate()

@@ -175,6 +175,10 @@ impl ByteLanes for Avx2 {
         unsafe { _mm256_set1_epi8(x.cast_signed()) }
     }
     #[inline(always)]
+    fn at_most(x: __m256i, high: __m256i) -> __m256i {
+        unsafe { _mm256_min_epu8(x, high) }
+    }
+    #[inline(always)]
     fn clamp_bytes(x: __m256i, low: __m256i, high: __m256i) -> __m256i {
         unsafe { _mm256_max_epu8(_mm256_min_epu8(x, high), low) }
     }
@@ -382,6 +386,10 @@ impl ByteLanes for Vnni256 {
         unsafe { Avx2::splat_bytes(x) }
     }
     #[inline(always)]
+    fn at_most(x: __m256i, high: __m256i) -> __m256i {
+        Avx2::at_most(x, high)
+    }
+    #[inline(always)]
     fn clamp_bytes(x: __m256i, low: __m256i, high: __m256i) -> __m256i {
         Avx2::clamp_bytes(x, low, high)
     }
@@ -491,6 +499,26 @@ impl ByteLanes for Vnni {
             Self(_mm512_srav_epi32(high, by[4]))
         }
     }
+    const ROUNDS: bool = true;
+    #[inline(always)]
+    fn round<const ABOVE: bool, const FINE: bool>(self, [factor, rest, start]: &[Self; 3]) -> Self {
+        unsafe {
+            let x = _mm512_cvtepi32_ps(self.0);
+            // The sign of x beside a number that has none.
+            let start = match ABOVE {
+                true => start.0,
+                false => {
+                    _mm512_ternarylogic_epi32::<0xEA>(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN), start.0)
+                }
+            };
+            let mut start = _mm512_castsi512_ps(start);
+            if FINE {
+                start = _mm512_fmadd_ps(x, _mm512_castsi512_ps(rest.0), start);
+            }
+            const TOWARDS_ZERO: i32 = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+            Self(_mm512_cvttps_epi32(_mm512_fmadd_round_ps::<TOWARDS_ZERO>(x, _mm512_castsi512_ps(factor.0), start)))
+        }
+    }
     #[inline(always)]
     unsafe fn splat_short(x: i16) -> __m512i {
         unsafe { _mm512_set1_epi16(x) }
@@ -557,6 +585,10 @@ impl ByteLanes for Vnni {
         unsafe { _mm512_set1_epi8(x.cast_signed()) }
     }
     #[inline(always)]
+    fn at_most(x: __m512i, high: __m512i) -> __m512i {
+        unsafe { _mm512_min_epu8(x, high) }
+    }
+    #[inline(always)]
     fn clamp_bytes(x: __m512i, low: __m512i, high: __m512i) -> __m512i {
         unsafe { _mm512_max_epu8(_mm512_min_epu8(x, high), low) }
     }
@@ -579,9 +611,12 @@ impl ByteLanes for Vnni {
         unsafe {
             let (low, high) = (_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x));
             match (VECTORS, n, count) {
-                (2, 32, 2..) => {
+                // Without a mask: stores of bytes by one are slow, even where it leaves nothing out.
+                (2, 32, _) => {
                     _mm256_storeu_si256(to.cast(), low);
-                    _mm256_storeu_si256(to.add(pitch).cast(), high);
+                    if count > 1 {
+                        _mm256_storeu_si256(to.add(pitch).cast(), high);
+                    }
                 }
                 (2, ..) => {
                     _mm256_mask_storeu_epi8(to.cast(), first(n), low);
