@@ -272,11 +272,11 @@ fn broken_calibration_is_told() {
         NetworkConfig { width: 0.35, classes: 10, stem_stride: 1, ..NetworkConfig::new(NetworkName::MobileNetV2) };
     let mut broken = checkpoint::load(&weights(), config.build().unwrap().tensors()).unwrap();
     let path = folder.path().join("broken.safetensors");
-    // The norm's scale of the first channel.
-    for (value, reason) in [
-        (f32::NAN, "features.0.1.weight holds NaN"),
-        (f32::MAX, "features.0.1: channel 0 folds into no finite number"),
-    ] {
+    // The norm's scale of the first channel, and its variance.
+    broken.values[4][0] = 0.0;
+    for (value, reason) in
+        [(f32::NAN, "features.0.1.weight holds NaN"), (f32::MAX, "features.0.1: channel 0 folds into no finite number")]
+    {
         broken.values[1][0] = value;
         checkpoint::save(&path, &broken, SaveType::F32).unwrap();
         refused(&path, "embedded", &[], reason);

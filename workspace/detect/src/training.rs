@@ -92,8 +92,8 @@ fn foreign(error: DetectError) -> TrainError {
 impl Task for ObjectDetection {
     type Set = DetectionSet;
 
-    fn graph(&self, _: &Recipe) -> Result<Graph, TrainError> {
-        Ok(self.detector.graph.clone())
+    fn graph(&self, recipe: &Recipe) -> Result<Graph, TrainError> {
+        Ok(recipe.trained(self.detector.graph.clone()))
     }
 
     fn facts(&self) -> Identity {

@@ -42,6 +42,8 @@ pub struct ImageSetup {
     pub own_recipe: BTreeMap<String, String>,
     /// Keys that the scale changes in whatever recipe it takes, such as the epochs of the common one.
     pub set: toml::Table,
+    /// The same by network: of what it alone has otherwise, so that all are trained alike.
+    pub set_of: BTreeMap<String, toml::Table>,
     /// Several recipes, each `recipe` with some keys changed; a cell of each is made.
     pub vary: Vec<Variation>,
     /// Of the design's; all of them if left out.
@@ -129,8 +131,8 @@ impl ImageSetup {
                 self.check_names(design)?;
                 self.trained(design)?
             }
-            (false, false, false) if !self.set.is_empty() || !self.vary.is_empty() => {
-                return Err(StudyError::refused("set and vary change recipes: given checkpoints have none"));
+            (false, false, false) if !self.set.is_empty() || !self.set_of.is_empty() || !self.vary.is_empty() => {
+                return Err(StudyError::refused("set, set_of and vary change recipes: given checkpoints have none"));
             }
             (false, false, false) if self.data.is_none() => self.given()?,
             _ => return Err(StudyError::refused("needs either data, recipe and seeds, or given checkpoints")),
@@ -162,9 +164,10 @@ impl ImageSetup {
             return refused(format!("seeds_at: width {width:?} is listed twice"));
         }
         let is_known = |name: &&String| design.networks.iter().any(|variant| variant.network == **name);
-        let named: [(&str, Vec<&String>); 3] = [
+        let named: [(&str, Vec<&String>); 4] = [
             ("networks", self.networks.iter().collect()),
             ("own_recipe", self.own_recipe.keys().collect()),
+            ("set_of", self.set_of.keys().collect()),
             ("seeds_of", self.seeds_of.keys().collect()),
         ];
         for (key, names) in named {
@@ -269,7 +272,11 @@ impl ImageSetup {
     fn recipes(&self, network: &str, known: &Recipes) -> Result<Vec<(Option<String>, Recipe)>, StudyError> {
         let name = self.own_recipe.get(network).or(self.recipe.as_ref());
         let name = name.ok_or_else(|| StudyError::refused(format!("own_recipe has none for {network}")))?;
-        varied(name, known, &self.set, &self.vary)
+        let mut set = self.set.clone();
+        if let Some(own) = self.set_of.get(network) {
+            merge(&mut set, own);
+        }
+        varied(name, known, &set, &self.vary)
     }
 
     /// A crop of the padded image would follow a centre crop, of which no network has seen the border.

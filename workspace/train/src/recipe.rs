@@ -2,7 +2,7 @@
 
 use sandglass_data::{Augment, DetectionAugment};
 use sandglass_files::{TomlError, from_toml};
-use sandglass_models::Role;
+use sandglass_models::{Graph, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ema, OptimizerConfig, Schedule};
@@ -37,6 +37,11 @@ pub struct Recipe {
     /// place for it (EfficientNet's).
     #[serde(default, skip_serializing_if = "is_default")]
     pub drop_connect: f64,
+    /// Share of a step's statistics in the running ones of all batch norms; unset: the network's own. That of networks from
+    /// TensorFlow is 0.01, for schedules of thousands of steps: in short ones, whose weights move fast, statistics of a hundred
+    /// steps ago are another network's.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm_momentum: Option<f64>,
     /// Largest norm of all gradients together.
     #[serde(default)]
     pub clip_grad_norm: Option<f64>,
@@ -151,6 +156,9 @@ impl Recipe {
                 return error(key, value, "0 up to, not including, 1");
             }
         }
+        if let Some(momentum) = self.norm_momentum.filter(|momentum| !(*momentum > 0.0 && *momentum <= 1.0)) {
+            return error("norm_momentum", momentum, "a number above 0, up to 1, or leave it out");
+        }
         if let Some(norm) = self.clip_grad_norm.filter(|norm| norm.is_nan() || *norm <= 0.0) {
             return error("clip_grad_norm", norm, "a number above 0, or leave it out");
         }
@@ -168,6 +176,15 @@ impl Recipe {
             return error("learning rate of the schedule", lr, "numbers that keep it at 0 or more");
         }
         Ok(())
+    }
+
+    /// The network as it is trained by this recipe.
+    #[must_use]
+    pub fn trained(&self, graph: Graph) -> Graph {
+        match self.norm_momentum {
+            Some(momentum) => graph.with_norm_momentum(momentum as f32),
+            None => graph,
+        }
     }
 
     /// An error for the first of these keys that is set, for it would do nothing, in silence.

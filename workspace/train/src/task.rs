@@ -104,7 +104,7 @@ impl Task for Classification {
     type Set = Dataset;
 
     fn graph(&self, recipe: &Recipe) -> Result<Graph, TrainError> {
-        Ok(self.network.build_with_drop_connect(recipe.drop_connect)?)
+        Ok(recipe.trained(self.network.build_with_drop_connect(recipe.drop_connect)?))
     }
 
     fn facts(&self) -> Identity {

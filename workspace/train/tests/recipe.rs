@@ -1,6 +1,8 @@
 //! Recipes: what is read, what is refused and how, and what the schedules come to.
 
-use sandglass_models::Role;
+use std::collections::BTreeSet;
+
+use sandglass_models::{After, Graph, NetworkConfig, NetworkName, Node, Role};
 use sandglass_train::{Ema, EmaForm, OptimizerConfig, Recipe, RecipeError, SchedulePlan};
 
 fn built_in(name: &str) -> Recipe {
@@ -36,6 +38,31 @@ fn the_official_recipe_of_gated_networks_decays_in_steps() {
     // Left out of what is hashed where nothing is dropped.
     assert!(recipe.canonical().unwrap().contains("\"drop_connect\":0.2"));
     assert!(!built_in("imagenet").canonical().unwrap().contains("drop_connect"));
+}
+
+/// EfficientNet's later blocks and the official gated networks have a momentum of their own.
+#[test]
+fn a_recipe_may_say_the_batch_norms_momentum() {
+    let graph = NetworkConfig::new(NetworkName::MobileNeXtSeS).build().unwrap();
+    let momenta = |graph: &Graph| {
+        let norms = graph.nodes().iter().filter_map(|node| match node {
+            Node::Conv { unit, .. } => match &unit.after {
+                After::Norm(norm) | After::BiasNorm(norm) => Some(norm.momentum),
+                After::Bias => None,
+            },
+            _ => None,
+        });
+        norms.map(f32::to_bits).collect::<BTreeSet<u32>>()
+    };
+    let recipe = built_in("imagewoof");
+    assert_eq!(momenta(&recipe.trained(graph.clone())), BTreeSet::from([0.01f32.to_bits()]));
+    assert!(!recipe.canonical().unwrap().contains("norm_momentum"));
+    let recipe = Recipe { norm_momentum: Some(0.1), ..recipe };
+    assert_eq!(momenta(&recipe.trained(graph)), BTreeSet::from([0.1f32.to_bits()]));
+    assert!(recipe.canonical().unwrap().contains("\"norm_momentum\":0.1"));
+    for momentum in [0.0, -0.1, 1.5, f64::NAN] {
+        assert!(Recipe { norm_momentum: Some(momentum), ..recipe.clone() }.check().is_err(), "{momentum}");
+    }
 }
 
 #[test]
