@@ -6,8 +6,8 @@ use crate::norm::sink_from;
 use crate::scratch::{self, Shared};
 use crate::{MapShape, OpError, Runtime};
 
-/// Pixels of one task of a forward.
-const PART: usize = 1024;
+/// Values of one task of a forward: for two threads to share a map of an inference, of which each has half in its cache.
+const PART: usize = 1 << 14;
 
 /// `to` = each channel of `x` times its image's one value in `by` [images, channels].
 ///
@@ -17,10 +17,11 @@ pub fn forward(runtime: &Runtime, x: Operand<'_>, by: &[f32], shape: MapShape, t
     check(x, by, shape)?;
     shape.check("gated map", to.len())?;
     let MapShape { images, area, channels } = shape;
-    let (parts, to) = (area.div_ceil(PART), Shared::new(to));
+    let pixels_of = (PART / channels.max(1)).max(1);
+    let (parts, to) = (area.div_ceil(pixels_of), Shared::new(to));
     runtime.run(images * parts, &|task| {
-        let (image, part) = (task / parts, task % parts * PART);
-        let (start, pixels) = (image * area + part, PART.min(area - part));
+        let (image, part) = (task / parts, task % parts * pixels_of);
+        let (start, pixels) = (image * area + part, pixels_of.min(area - part));
         let by = by[image * channels..].as_ptr();
         // SAFETY: lengths are checked, parts are disjoint, and the runtime has its instructions.
         unsafe { gated(runtime.isa(), &x, by, start, pixels, channels, to.at(start * channels)) };
