@@ -3,7 +3,7 @@
 use std::fmt;
 
 use sandglass_data::Protocol;
-use sandglass_models::{ModelError, NetworkConfig, PaddingRule};
+use sandglass_models::{Graph, ModelError, NetworkConfig, PaddingRule};
 use sandglass_study::{Axes, Headline};
 use sandglass_train::Recipe;
 use serde::{Deserialize, Serialize};
@@ -24,9 +24,9 @@ pub struct Classifier {
     /// How images are scored.
     #[serde(skip_serializing_if = "is_default")]
     pub evaluation: Protocol,
-    /// Of the given weights' network; what is trained here pads symmetrically.
+    /// Of the given weights' network; None: its own, as what is trained here has.
     #[serde(skip_serializing_if = "is_default")]
-    pub padding: PaddingRule,
+    pub padding: Option<PaddingRule>,
     /// Training images that a validation image repeats under another label are left out.
     #[serde(skip_serializing_if = "is_default")]
     pub drop_copies: bool,
@@ -73,6 +73,18 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Classifier {
+    /// The network that is scored.
+    ///
+    /// # Errors
+    /// As [`NetworkConfig::build`].
+    pub fn graph(&self) -> Result<Graph, ModelError> {
+        let graph = self.network.build()?;
+        Ok(match self.padding {
+            Some(rule) => graph.with_padding(rule),
+            None => graph,
+        })
+    }
+
     pub const HEADLINE: Headline = Headline { metric: "top1", title: "top-1 (%)", counted: "images" };
 
     /// Multiply-adds for one image.

@@ -245,7 +245,7 @@ impl Lab {
             let path = Card::beside(&file.path);
             return Err(CellError::Failed(format!("{}: is not the card of {cell} on {}", path.display(), set.name())));
         }
-        let network = cell.network.build().map_err(CellError::failed)?.with_padding(cell.padding);
+        let network = cell.graph().map_err(CellError::failed)?;
         let weights = checkpoint::load(&file.path, network.tensors()).map_err(CellError::failed)?;
         let transform = Transform::evaluation(set, cell.network.classes, Some(cell.input), &cell.evaluation);
         let transform = transform.map_err(CellError::failed)?;

@@ -29,8 +29,8 @@ pub struct ImageSetup {
     pub crop_pct: Option<f64>,
     /// The rest of the evaluation's protocol.
     pub evaluation: Protocol,
-    /// How the networks of given checkpoints pad their maps.
-    pub padding: PaddingRule,
+    /// How the networks of given checkpoints pad their maps; unset: as they are built.
+    pub padding: Option<PaddingRule>,
     /// See [`Classifier`].
     pub drop_copies: bool,
     pub holdout: usize,
@@ -124,8 +124,8 @@ impl ImageSetup {
         let trains = self.data.is_some() && (self.recipe.is_some() || !self.own_recipe.is_empty());
         let has_seeds = !self.seeds.is_empty() || !self.seeds_at.is_empty() || !self.seeds_of.is_empty();
         let cells = match (trains, has_seeds, self.given.is_empty()) {
-            (true, true, true) if self.padding != PaddingRule::Symmetric => {
-                return Err(StudyError::refused("padding: what is trained here pads symmetrically"));
+            (true, true, true) if self.padding.is_some() => {
+                return Err(StudyError::refused("padding: what is trained here pads as its network is built"));
             }
             (true, true, true) => {
                 self.check_names(design)?;

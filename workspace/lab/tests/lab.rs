@@ -6,6 +6,7 @@ use image::{Rgb, RgbImage};
 use sandglass_data::{Dataset, Part};
 use sandglass_files::{from_toml, sha256_file};
 use sandglass_lab::{Card, Classifier, Compared, Given, ImageSetup, Lab, Recipes, Variant, Work};
+use sandglass_models::{NetworkConfig, NetworkName, PaddingRule};
 use sandglass_study::{Build, CellError};
 
 const RECIPE: &str = "epochs = 2\nbatch = 4\nlr = 0.05\n[optimizer.sgd]\nmomentum = 0.9\nnesterov = true\n\
@@ -38,6 +39,19 @@ fn cell(data: &Path, more: &str) -> Classifier {
     let networks = [Variant { network: "mobilenetv2".into(), paper: "MobileNetV2".into() }];
     let recipes = Recipes::from([("mine".to_owned(), sandglass_train::Recipe::from_toml(RECIPE).unwrap())]);
     setup.cells(Compared { networks: &networks, widths: &[0.1], recipes: &recipes }).unwrap().remove(0)
+}
+
+/// Networks from TensorFlow have a padding of their own, by which they were trained.
+#[test]
+fn what_is_scored_pads_as_it_was_trained_unless_given_weights_ask_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [NetworkName::MobileNeXtSeS, NetworkName::EfficientNetLite0, NetworkName::MobileNetV2] {
+        let network = NetworkConfig::new(name);
+        let cell = Classifier { network, ..cell(folder.path(), "") };
+        assert_eq!(cell.graph().unwrap(), network.build().unwrap(), "{network}");
+        let given = Classifier { padding: Some(PaddingRule::Same), ..cell };
+        assert_eq!(given.graph().unwrap(), network.build().unwrap().with_padding(PaddingRule::Same), "{network}");
+    }
 }
 
 #[test]
