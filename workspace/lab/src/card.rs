@@ -70,7 +70,8 @@ impl Card {
     /// The card of a checkpoint; None where there is none.
     ///
     /// # Errors
-    /// One that cannot be read or parsed, that gives two outputs one name, no protocol that could be, or that says to be of another file.
+    /// One that cannot be read or parsed, gives two outputs one name, has a protocol that cannot be, or says to be of another
+    /// file.
     pub fn read(checkpoint: &Path) -> Result<Option<Self>, CardError> {
         let Some(path) = Self::find(checkpoint) else { return Ok(None) };
         let card = Self::read_at(&path)?;

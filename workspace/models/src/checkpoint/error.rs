@@ -92,7 +92,7 @@ impl Problem {
     }
 }
 
-/// What the name of a file says that is one of several.
+/// What to do about a file that is one of several by its name; nothing for any other.
 fn shard(path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     if name.contains("-of-") { "; by its name it is one file of several: read them into one" } else { "" }
