@@ -1,6 +1,8 @@
 //! Image folders: images below `<class>/`, at any depth, or the same below `train/` and `val/`. Tiny-ImageNet's own `val/`
 //! has its images in one folder and their classes in a list.
 
+mod annotations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -10,6 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 use crate::classes::{IMAGENET, imagenet_label, imagenet_wnids, is_wnid};
 use crate::dataset::{Opened, Source};
 use crate::{DataError, Dataset, Part, repeats};
+use annotations::{ANNOTATIONS, Annotations};
 
 /// Torchvision's list, and GIF and the other names of PNM.
 const EXTENSIONS: [&str; 13] =
@@ -25,9 +28,6 @@ const OTHER_PARTS: [&str; 6] = ["test", "training", "testing", "dev", "eval", "e
 /// What macOS puts into archives beside the files themselves: their resource forks, named as they are.
 const MACOS_FOLDER: &str = "__MACOSX";
 const MACOS_FILE: &str = "._";
-
-/// Beside Tiny-ImageNet's `images/`: a line for each, with its name, its class and a box.
-const ANNOTATIONS: &str = "val_annotations.txt";
 
 /// Where files lie that have no class.
 const BESIDE_CLASSES: &str = " beside the class folders";
@@ -213,6 +213,11 @@ pub(crate) fn is_image_folder(folder: &Path) -> Result<bool, DataError> {
     Ok(!entries(folder)?.folders.is_empty())
 }
 
+/// In words: the kinds of files in a folder that holds nothing that is read.
+pub(crate) fn instead(folder: &Path) -> Result<String, DataError> {
+    Ok(listed(&entries(folder)?.passed_over).replace(BESIDE_CLASSES, ""))
+}
+
 /// Folders with images beside parquet files.
 ///
 /// # Errors
@@ -268,7 +273,8 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
             // No class of the validation part would be among its own.
             none if none.is_empty() => {
                 let reason = "holds no class folders, which say what the classes of a set's other parts are";
-                return Err(DataError::layout(&folder.join(train), reason));
+                let place = folder.join(train);
+                return Err(DataError::layout(&place, format!("{reason}{}", listed(&entries(&place)?.passed_over))));
             }
             classes => (classes, format!("the classes in {train}/")),
         },
@@ -320,7 +326,15 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         }
     }
     if files.is_empty() {
-        return Err(DataError::layout(&root, format!("holds no image in class folders{}", listed(&passed_over))));
+        // As Spark and others divide tables.
+        let hint = match empty.iter().find(|name| name.contains('=') && passed_over.contains_key("parquet")) {
+            Some(name) => {
+                format!("; parquet files in folders such as {name}/ are scored where these are named themselves")
+            }
+            None => String::new(),
+        };
+        let reason = format!("holds no image in class folders{}{hint}", listed(&passed_over));
+        return Err(DataError::layout(&root, reason));
     }
     if !empty.is_empty() {
         let names = empty.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
@@ -374,89 +388,6 @@ fn check_places_differ(root: &Path, classes: &[String]) -> Result<(), DataError>
         }
     }
     Ok(())
-}
-
-/// Classes by the names of images.
-struct Annotations {
-    path: PathBuf,
-    lines: BTreeMap<String, Annotated>,
-}
-
-/// A line of the list.
-struct Annotated {
-    line: usize,
-    class: String,
-    /// The image that it is of, once that is found.
-    file: Option<PathBuf>,
-}
-
-impl Annotations {
-    fn read(path: &Path) -> Result<Self, DataError> {
-        let text = sandglass_files::read_text(path).map_err(DataError::io(path))?;
-        let mut lines = BTreeMap::new();
-        let mut usual = None;
-        for (text, line) in text.lines().zip(1..).filter(|(text, _)| !text.trim().is_empty()) {
-            let wrong = |what: &str| DataError::layout(path, format!("line {line} {what}"));
-            let words: Vec<&str> = text.split_whitespace().collect();
-            let [image, class, ..] = words[..] else {
-                return Err(wrong("has no image and class"));
-            };
-            // A line that is cut short may end within its class.
-            let (first, fields) = *usual.get_or_insert((line, words.len()));
-            if words.len() != fields {
-                return Err(wrong(&format!("has {} fields where line {first} has {fields}", words.len())));
-            }
-            let annotated = Annotated { line, class: class.to_owned(), file: None };
-            if lines.insert(image.to_owned(), annotated).is_some() {
-                return Err(wrong(&format!("names {image} once more")));
-            }
-        }
-        Ok(Self { path: path.into(), lines })
-    }
-
-    /// Sorted.
-    fn classes(&self) -> Vec<String> {
-        self.lines.values().map(|line| line.class.clone()).collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// The list itself is not passed over.
-    fn is_read(&self, passed_over: &mut BTreeMap<String, u64>) {
-        let kind = beside_classes(self.path.file_name().unwrap_or_default());
-        if let Some(count) = passed_over.get_mut(&kind) {
-            *count -= 1;
-        }
-        passed_over.retain(|_, count| *count > 0);
-    }
-
-    /// Line and class of an image.
-    fn take(&mut self, file: &Path) -> Result<(usize, String), DataError> {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let Some(annotated) = self.lines.get_mut(name) else {
-            return Err(DataError::layout(&self.path, format!("does not name {}", file.display())));
-        };
-        let (line, class) = (annotated.line, annotated.class.clone());
-        match annotated.file.replace(file.to_owned()) {
-            None => Ok((line, class)),
-            Some(other) => {
-                let (a, b) = (other.display(), file.display());
-                Err(DataError::layout(
-                    &self.path,
-                    format!("line {line} names one of {a} and {b}, and does not say which"),
-                ))
-            }
-        }
-    }
-
-    /// Each name was one of the images.
-    fn check_all_taken(&self) -> Result<(), DataError> {
-        let missing = self.lines.iter().filter(|(_, annotated)| annotated.file.is_none());
-        match missing.min_by_key(|(_, annotated)| annotated.line) {
-            None => Ok(()),
-            Some((name, Annotated { line, .. })) => {
-                Err(DataError::layout(&self.path, format!("line {line} names an image that is not there: {name}")))
-            }
-        }
-    }
 }
 
 /// `; passed over: 3 webp, 1 txt`, or nothing.

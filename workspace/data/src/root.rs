@@ -210,10 +210,8 @@ impl<'a> Request<'a> {
         if folder::is_image_folder(&path)? {
             return folder::open(&path, self.part, self.classes, self.opened);
         }
-        Err(DataError::layout(
-            &path,
-            "holds neither <class>/*.JPEG (or train/ and val/), nor *.parquet, nor CIFAR-10's *.bin",
-        ))
+        let reason = "holds neither <class>/*.JPEG (or train/ and val/), nor *.parquet, nor CIFAR-10's *.bin";
+        Err(DataError::layout(&path, format!("{reason}{}", folder::instead(&path)?)))
     }
 
     /// `folders_beside`: what lies beside the shards and is not read.

@@ -419,3 +419,15 @@ fn images_that_are_decoded_with_damage_are_counted() {
         set.listing()
     );
 }
+
+#[test]
+fn what_lies_there_instead_of_a_set_is_said() {
+    let arrow = Folder::new(&[("data.arrow", "grey.png"), ("state.json", "grey.png")]).refusal(Part::Scored);
+    assert!(arrow.contains("nor *.parquet") && arrow.ends_with("; passed over: 1 arrow, 1 json"), "{arrow}");
+    let saved = Folder::new(&[("train/data.arrow", "grey.png"), ("test/data.arrow", "grey.png")]);
+    assert!(saved.refusal(Part::Train).contains("; passed over: 1 arrow beside"), "{}", saved.refusal(Part::Train));
+    let divided = Folder::of(&["split=train/0.parquet", "split=valid/0.parquet"]);
+    let refusal = divided.refusal(Part::Scored);
+    assert!(refusal.contains("2 parquet; parquet files in folders such as split=train/ are scored where"), "{refusal}");
+    assert_eq!(open(divided.path().join("split=valid").to_str().unwrap(), Part::Scored, None).unwrap().len(), 3);
+}

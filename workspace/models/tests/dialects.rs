@@ -476,6 +476,25 @@ fn what_is_refused_is_shown() {
     assert!(error.contains("a dict whose keys are no texts"), "{error}");
     let error = refused(&Tree::Raw(b"cmobilenet\nMobileNetV2\n)\x81}b".to_vec()));
     assert!(error.contains("an object of class MobileNetV2: save its state_dict()"), "{error}");
+    let inner = Box::new(Tree::dict([("a", Tree::Tensor(vec![1], vec![0.5]))]));
+    let model = Tree::Between(b"cmobilenet\nMobileNetV2\n)\x81".to_vec(), inner, b"b".to_vec());
+    let error = refused(&Tree::dict([("epoch", number(1)), ("model", model)]));
+    assert!(
+        error.contains("a dict of epoch, model (an object of class MobileNetV2: save its state_dict())"),
+        "{error}"
+    );
+
+    // In the place of a tensor.
+    let stem = |instead: &[u8]| {
+        let Tree::Dict(mut items) = state(&weights(), "") else { panic!("no dict") };
+        items.iter_mut().find(|(name, _)| name == "features.0.0.weight").unwrap().1 = Tree::Raw(instead.to_vec());
+        refused(&Tree::dict([("net", Tree::Dict(items))]))
+    };
+    let error = stem(b"ctorch._utils\n_rebuild_qtensor\n)R");
+    let told = "net: 1 missing: features.0.0.weight; net.features.0.0.weight is in it, but is";
+    assert!(error.contains(&format!("{told} an object of class _rebuild_qtensor")), "{error}");
+    let error = stem(b"N");
+    assert!(error.contains(&format!("{told} no tensor")), "{error}");
     let other = Tree::dict([("encoder.embed", Tree::Tensor(vec![2, 3], vec![0.0; 6]))]);
     let tree = Tree::dict([("state_dict", other)]);
     let error = refused(&tree);

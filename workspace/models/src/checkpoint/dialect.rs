@@ -57,8 +57,8 @@ impl Dialect {
     pub const fn norm_eps(self) -> Option<f32> {
         match self {
             Self::Own => None,
-            Self::Flat | Self::FlatFeatures | Self::FlatDropout | Self::Timm => Some(1e-5),
             Self::Transformers => Some(1e-3),
+            _ => Some(1e-5),
         }
     }
 
@@ -66,8 +66,8 @@ impl Dialect {
     pub const fn padding(self) -> Option<PaddingRule> {
         match self {
             Self::Own => None,
-            Self::Flat | Self::FlatFeatures | Self::FlatDropout | Self::Timm => Some(PaddingRule::Symmetric),
             Self::Transformers => Some(PaddingRule::Same),
+            _ => Some(PaddingRule::Symmetric),
         }
     }
 
@@ -91,15 +91,6 @@ impl Dialect {
     fn place(self, place: Place, is_norm: bool) -> String {
         let norm = usize::from(is_norm);
         match (self, place) {
-            (Self::Own | Self::Flat | Self::FlatFeatures | Self::FlatDropout, Place::Stem) => {
-                format!("features.0.{norm}")
-            }
-            (Self::Flat, Place::Head) => format!("conv.{norm}"),
-            (Self::Own | Self::FlatFeatures | Self::FlatDropout, Place::Head) => format!("features.18.{norm}"),
-            (Self::Own | Self::Flat | Self::FlatFeatures | Self::FlatDropout, Place::Block(block, unit)) => {
-                let unit = if block == 1 { unit as usize - 1 } else { unit as usize };
-                format!("features.{block}.conv.{}", 3 * unit + norm)
-            }
             (Self::Timm, Place::Stem) => ["conv_stem", "bn1"][norm].to_owned(),
             (Self::Timm, Place::Head) => ["conv_head", "bn2"][norm].to_owned(),
             (Self::Timm, Place::Block(1, unit)) => {
@@ -128,6 +119,14 @@ impl Dialect {
                     Place::Block(block, of) => format!("mobilenet_v2.layer.{}.{}.{part}", block - 2, unit(of)),
                     Place::Head => format!("mobilenet_v2.conv_1x1.{part}"),
                 }
+            }
+            // The flat ones.
+            (_, Place::Stem) => format!("features.0.{norm}"),
+            (Self::Flat, Place::Head) => format!("conv.{norm}"),
+            (_, Place::Head) => format!("features.18.{norm}"),
+            (_, Place::Block(block, unit)) => {
+                let unit = if block == 1 { unit as usize - 1 } else { unit as usize };
+                format!("features.{block}.conv.{}", 3 * unit + norm)
             }
         }
     }

@@ -13,12 +13,14 @@ use crate::{ModelError, TensorSpec};
 pub enum CheckpointError {
     #[error("{}: {problem}", path.display())]
     Unreadable { path: PathBuf, problem: Problem },
-    #[error("{} is not this network's: {names}{differences}{}", path.display(), shard(path))]
+    #[error("{} is not this network's: {names}{differences}{}{}", path.display(), and(instead), shard(path))]
     Different {
         path: PathBuf,
         /// Which state was compared, and in whose names, where that is not plain.
         names: String,
         differences: Differences,
+        /// In words: what is there in the place of a tensor that is missing.
+        instead: Option<String>,
     },
     #[error(transparent)]
     Network(ModelError),
@@ -92,6 +94,10 @@ impl Problem {
     }
 }
 
+fn and(more: &Option<String>) -> String {
+    more.as_ref().map_or_else(String::new, |more| format!("; {more}"))
+}
+
 /// What to do about a file that is one of several by its name; nothing for any other.
 fn shard(path: &Path) -> &'static str {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -139,6 +145,11 @@ impl Differences {
             [first, ..] => Some(format!("{} {kind}, such as {first}", names.len())),
         });
         kinds.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The names are sorted.
+    pub(super) fn is_missing(&self, name: &str) -> bool {
+        self.missing.binary_search_by(|missing| missing.as_str().cmp(name)).is_ok()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use super::{Checkpoint, CheckpointError, Dialect, Differences, Problem, Stored};
+use super::{Checkpoint, CheckpointError, Dialect, Differences, NoTensor, Problem, Stored};
 use crate::{Graph, ModelError, NetworkConfig, NetworkName, PaddingRule, TensorSpec, Weights};
 
 /// States that are looked at: each holds the names of all tensors.
@@ -327,7 +327,11 @@ impl Checkpoint {
             (dialect, "") => format!("in {dialect}'s names: "),
             (dialect, state) => format!("{state}, in {dialect}'s names: "),
         };
-        CheckpointError::Different { path: self.path.clone(), names, differences }
+        let prefix = if state.is_empty() { String::new() } else { format!("{state}.") };
+        let missing = |name: &str| name.strip_prefix(&prefix).is_some_and(|name| differences.is_missing(name));
+        let instead = self.others.iter().find(|other| missing(&other.name));
+        let instead = instead.map(|NoTensor { name, what }| format!("{name} is in it, but is {what}"));
+        CheckpointError::Different { path: self.path.clone(), names, differences, instead }
     }
 
     /// Whether all tensors of both are the same bytes: one dict under two keys is one state.

@@ -96,6 +96,15 @@ pub struct Checkpoint {
     length: u64,
     tensors: Vec<Stored>,
     unnamed: Vec<(String, u32)>,
+    others: Vec<NoTensor>,
+}
+
+/// What lies where a tensor might: nothing, an array of another library, a quantised tensor.
+#[derive(Debug)]
+struct NoTensor {
+    name: String,
+    /// In words.
+    what: String,
 }
 
 /// What a file holds.
@@ -103,6 +112,7 @@ struct Table {
     tensors: Vec<Stored>,
     /// Where tensors lie that have no names, and how many: they are told of, and never read.
     unnamed: Vec<(String, u32)>,
+    others: Vec<NoTensor>,
 }
 
 impl Checkpoint {
@@ -114,8 +124,8 @@ impl Checkpoint {
         let problem = |problem| CheckpointError::Unreadable { path: path.to_owned(), problem };
         let mut file = sandglass_files::open(path).map_err(|error| problem(error.into()))?;
         let length = file.metadata().map_err(|error| problem(error.into()))?.len();
-        let Table { tensors, unnamed } = table(&mut file, length).map_err(problem)?;
-        Ok(Self { path: path.to_owned(), file, length, tensors, unnamed })
+        let Table { tensors, unnamed, others } = table(&mut file, length).map_err(problem)?;
+        Ok(Self { path: path.to_owned(), file, length, tensors, unnamed, others })
     }
 
     /// Sorted by name.

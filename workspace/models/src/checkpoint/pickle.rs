@@ -5,11 +5,13 @@
 //! any class) costs no more than its bytes: lists, objects and dicts without tensors are not kept, nothing is remembered that
 //! the pickle does not come back to, and the places of what nothing holds any more are swept and used again.
 
+mod reader;
 mod torch;
 
 use std::collections::BTreeMap;
 
-use super::{Problem, StoredType};
+use super::{NoTensor, Problem, StoredType};
+use reader::{Keys, Reader};
 
 /// A tensor: a view into a storage, in elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +29,8 @@ pub(super) struct Contents<'a> {
     pub tensors: Vec<(String, View<'a>)>,
     /// Lists and objects in dicts that hold tensors, which have no names there; and how many.
     pub unnamed: Vec<(String, u32)>,
+    /// What else lies in these dicts, called as the tensors are: a few of each.
+    pub others: Vec<NoTensor>,
     /// In words: what is there instead, where there is no tensor.
     pub found: String,
     /// Bytes of an element of each storage; none of a type that is not known.
@@ -46,7 +50,7 @@ enum Value<'a> {
     Tensor(Box<View<'a>>),
     /// How many tensors texts and lists lead to in it; what is in it is not kept.
     List(u32),
-    Object(Box<Object<'a>>),
+    Object(Object<'a>),
     /// Anything else: numbers, sets, options that a training script saved too.
     #[default]
     Opaque,
@@ -58,7 +62,7 @@ impl Value<'_> {
         match self {
             Value::Tuple(ids) => ids.len(),
             Value::Dict(dict) => 6 + dict.items.len() + dict.others.len() + dict.unnamed.len(),
-            Value::Storage(_) | Value::Object(_) => 2,
+            Value::Storage(_) => 2,
             // Its view.
             Value::Tensor(_) => 16,
             _ => 0,
@@ -91,8 +95,8 @@ impl Value<'_> {
 #[derive(Debug, Default)]
 struct Dict<'a> {
     items: Vec<(&'a str, Id)>,
-    /// A few keys of other things, for messages.
-    others: Vec<&'a str>,
+    /// A few keys of other things, for messages; and what they are, where that is known.
+    others: Vec<(&'a str, Option<Object<'a>>)>,
     /// Of these, some that hold so many tensors without names.
     unnamed: Vec<(&'a str, u32)>,
     /// Of what has keys that are no texts, the most tensors that one of them leads to.
@@ -111,7 +115,7 @@ impl Dict<'_> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Object<'a> {
     class: &'a str,
     /// In its state.
@@ -172,143 +176,6 @@ pub(super) fn skip(bytes: &[u8], at: usize) -> Result<usize, Problem> {
     let mut reader = Reader { bytes, at };
     reader.recalled()?;
     Ok(reader.at)
-}
-
-/// What follows an operation in the pickle.
-enum Argument {
-    Nothing,
-    Bytes(usize),
-    /// A length of so many bytes, then as many bytes as it says.
-    Counted(usize),
-    Lines(usize),
-}
-
-fn argument(operation: u8) -> Option<Argument> {
-    Some(match operation {
-        b'.'
-        | b'('
-        | b'0'
-        | b'1'
-        | b'N'
-        | 0x88
-        | 0x89
-        | b']'
-        | 0x8f
-        | 0x93
-        | b')'
-        | 0x85..=0x87
-        | b't'
-        | b'}'
-        | b's'
-        | b'u'
-        | b'a'
-        | b'e'
-        | 0x90
-        | 0x91
-        | 0x94
-        | b'Q'
-        | b'R'
-        | 0x81
-        | 0x92
-        | b'b' => Argument::Nothing,
-        0x80 | b'K' | b'q' | b'h' => Argument::Bytes(1),
-        b'M' => Argument::Bytes(2),
-        b'J' | b'r' | b'j' => Argument::Bytes(4),
-        0x95 | b'G' => Argument::Bytes(8),
-        0x8a | 0x8c | b'C' | b'U' => Argument::Counted(1),
-        0x8b | b'X' | b'B' | b'T' => Argument::Counted(4),
-        0x8d | 0x8e | 0x96 => Argument::Counted(8),
-        b'c' => Argument::Lines(2),
-        _ => return None,
-    })
-}
-
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn damaged(&self, what: &'static str) -> Problem {
-        Problem::Pickle { at: self.at, what }
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8], Problem> {
-        let bytes = self.at.checked_add(count).and_then(|end| self.bytes.get(self.at..end));
-        let bytes = bytes.ok_or_else(|| self.damaged("it ends too early"))?;
-        self.at += count;
-        Ok(bytes)
-    }
-
-    fn u8(&mut self) -> Result<u8, Problem> {
-        self.take(1).map(|bytes| bytes.first().copied().unwrap_or(0))
-    }
-
-    /// A little-endian number of up to 8 bytes.
-    fn number(&mut self, width: usize) -> Result<u64, Problem> {
-        Ok(self.take(width)?.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
-    }
-
-    fn counted(&mut self, width: usize) -> Result<&'a [u8], Problem> {
-        let count = usize::try_from(self.number(width)?).map_err(|_| self.damaged("it ends too early"))?;
-        self.take(count)
-    }
-
-    fn line(&mut self) -> Result<&'a str, Problem> {
-        let rest = self.bytes.get(self.at..).unwrap_or(&[]);
-        let end = rest.iter().position(|&byte| byte == b'\n').ok_or_else(|| self.damaged("it ends too early"))?;
-        let line = std::str::from_utf8(self.take(end)?).map_err(|_| self.damaged("a name that is not UTF-8"))?;
-        self.take(1)?;
-        Ok(line)
-    }
-
-    /// Reads to the pickle's end and gives the keys of values that it comes back to.
-    fn recalled(&mut self) -> Result<Keys, Problem> {
-        let mut keys = Keys::default();
-        loop {
-            let operation = self.u8()?;
-            let Some(argument) = argument(operation) else {
-                return Err(self.damaged("an operation that torch.save does not write"));
-            };
-            match (operation, argument) {
-                (b'.', _) => return Ok(keys),
-                (b'h' | b'j', Argument::Bytes(width)) => {
-                    let key = self.number(width)? as usize;
-                    // Picklers count; so many are in no pickle of this length.
-                    if key >= self.bytes.len() {
-                        return Err(self.damaged("a value is missing"));
-                    }
-                    keys.insert(key);
-                }
-                (_, Argument::Nothing) => {}
-                (_, Argument::Bytes(count)) => drop(self.take(count)?),
-                (_, Argument::Counted(width)) => drop(self.counted(width)?),
-                (_, Argument::Lines(count)) => {
-                    for _ in 0..count {
-                        self.line()?;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// A set of small numbers, a bit for each.
-#[derive(Default)]
-struct Keys(Vec<u64>);
-
-impl Keys {
-    fn insert(&mut self, key: usize) {
-        if key / 64 >= self.0.len() {
-            self.0.resize(key / 64 + 1, 0);
-        }
-        self.0[key / 64] |= 1 << (key % 64);
-    }
-
-    fn contains(&self, key: usize) -> bool {
-        self.0.get(key / 64).is_some_and(|keys| keys >> (key % 64) & 1 == 1)
-    }
 }
 
 struct Machine<'a> {
@@ -523,7 +390,7 @@ impl<'a> Machine<'a> {
     /// What a class or a function makes.
     fn object(&mut self, class: Id) -> Result<(), Problem> {
         match *self.value(class) {
-            Value::Global(class) => self.push(Value::Object(Box::new(Object { class, tensors: 0 }))),
+            Value::Global(class) => self.push(Value::Object(Object { class, tensors: 0 })),
             _ => self.opaque(),
         }
     }
@@ -657,7 +524,8 @@ impl<'a> Machine<'a> {
                 Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
                 _ => {
                     if dict.others.len() < MAX_OTHERS {
-                        dict.others.push(name);
+                        let object = if let Value::Object(object) = self.value(value) { Some(*object) } else { None };
+                        dict.others.push((name, object));
                     }
                     if tensors > 0 && dict.unnamed.len() < MAX_OTHERS {
                         dict.unnamed.push((name, tensors));

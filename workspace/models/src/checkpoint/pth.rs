@@ -114,7 +114,7 @@ fn stored_all(
                 .ok_or_else(outside)?,
         );
     }
-    Ok(Table { tensors, unnamed: contents.unnamed })
+    Ok(Table { tensors, unnamed: contents.unnamed, others: contents.others })
 }
 
 fn contents(file: &mut File, entry: &Entry, what: &'static str, limit: u64) -> Result<Vec<u8>, Problem> {

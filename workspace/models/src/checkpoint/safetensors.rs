@@ -59,7 +59,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
         Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_beyond: false })
     };
     let tensors = names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions")));
-    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new() })
+    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new(), others: Vec::new() })
 }
 
 /// The first key that a safetensors header, which is JSON, has twice: a map would keep the last.

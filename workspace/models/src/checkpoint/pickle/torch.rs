@@ -1,7 +1,9 @@
 //! What the calls in a pickle of `torch.save` make: storages, tensors, and the dicts that hold them.
 
-use super::{Contents, Dict, Id, Machine, OPAQUE, Slot, Storage, Value, View};
-use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, StoredType};
+use std::fmt;
+
+use super::{Contents, Id, MAX_OTHERS, Machine, OPAQUE, Object, Slot, Storage, Value, View};
+use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, NoTensor, Problem, StoredType};
 
 /// Dicts within dicts; a dict may hold itself.
 const MAX_DEPTH: usize = 8;
@@ -91,7 +93,7 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// More tensors or dicts than a checkpoint may have: what is left out might be a state.
     pub(super) fn contents(self, root: Id) -> Result<Contents<'a>, Problem> {
-        let (mut tensors, mut unnamed) = (Vec::new(), Vec::new());
+        let (mut tensors, mut unnamed, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let mut dicts = vec![(String::new(), root, 0)];
         let mut visits = 0;
         while let Some((path, id, depth)) = dicts.pop() {
@@ -101,6 +103,10 @@ impl<'a> Machine<'a> {
             if unnamed.len() < MAX_UNNAMED {
                 unnamed.extend((dict.keyless > 0).then(|| (path.clone(), dict.keyless)));
                 unnamed.extend(dict.unnamed.iter().map(|(name, tensors)| (named(name), *tensors)));
+            }
+            if others.len() < MAX_UNNAMED {
+                let what = |object: &Option<Object>| object.map_or_else(|| "no tensor".to_owned(), |of| of.to_string());
+                others.extend(dict.others.iter().map(|(name, of)| NoTensor { name: named(name), what: what(of) }));
             }
             for &(name, id) in &dict.items {
                 if visits + dicts.len() > MAX_VISITS || tensors.len() >= MAX_TENSORS {
@@ -118,14 +124,19 @@ impl<'a> Machine<'a> {
             }
         }
         let found = self.found(root);
-        Ok(Contents { tensors, unnamed, found, storages: self.storages })
+        Ok(Contents { tensors, unnamed, others, found, storages: self.storages })
     }
 
     fn found(&self, root: Id) -> String {
         match self.value(root) {
             Value::Dict(dict) => {
-                let Dict { items, others, .. } = &**dict;
-                let keys: Vec<&str> = items.iter().map(|(key, _)| key).chain(others).take(12).copied().collect();
+                let others = dict.others.iter().map(|(key, object)| match object {
+                    Some(object) if object.tensors > 0 => format!("{key} ({object}: save its state_dict())"),
+                    Some(object) => format!("{key} ({object})"),
+                    None => (*key).to_owned(),
+                });
+                let items = dict.items.iter().map(|(key, _)| (*key).to_owned());
+                let keys: Vec<String> = items.chain(others).take(MAX_OTHERS).collect();
                 match keys.is_empty() {
                     false => format!("a dict of {}", keys.join(", ")),
                     true if dict.keyless > 0 => {
@@ -134,13 +145,19 @@ impl<'a> Machine<'a> {
                     true => "an empty dict".to_owned(),
                 }
             }
-            Value::Object(object) => format!("an object of class {}: save its state_dict()", object.class),
+            Value::Object(object) => format!("{object}: save its state_dict()"),
             Value::Tensor(_) => "one tensor without a name".to_owned(),
             Value::Tuple(ids) => format!("a tuple of {}: save its dict alone", ids.len()),
             Value::List(_) => "a list: save its dict alone".to_owned(),
             _ if root == OPAQUE => "a number or nothing: save its dict alone".to_owned(),
             _ => "no dict".to_owned(),
         }
+    }
+}
+
+impl fmt::Display for Object<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an object of class {}", self.class)
     }
 }
 
