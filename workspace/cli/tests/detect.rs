@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::saved_detector;
+use common::{json_of, refused, saved_detector};
 use image::{ImageFormat, RgbImage};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName};
@@ -21,17 +21,11 @@ fn detect(arguments: &[&str]) -> Output {
 }
 
 fn json(arguments: &[&str]) -> Value {
-    let output = detect(&[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    json_of(detect(&[arguments, &["--json"]].concat()))
 }
 
 fn refusal(arguments: &[&str]) -> String {
-    let output = detect(arguments);
-    assert!(!output.status.success() && output.stdout.is_empty());
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    line
+    refused(detect(arguments))
 }
 
 fn image(folder: &Path, name: &str, (width, height): (u32, u32), grey: u8) -> String {

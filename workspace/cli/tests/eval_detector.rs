@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::saved_detector;
+use common::{refused, saved_detector};
 use image::{ImageFormat, RgbImage};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -16,11 +16,7 @@ fn eval(arguments: &[&str]) -> Output {
 }
 
 fn refusal(arguments: &[&str]) -> String {
-    let output = eval(arguments);
-    assert!(!output.status.success() && output.stdout.is_empty());
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    line
+    refused(eval(arguments))
 }
 
 /// A devkit of 100 x 100 images, each with these objects in its `test` list.

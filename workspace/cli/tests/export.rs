@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use common::{refused, saved_detector};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName};
 use sandglass_train::initialise;
@@ -16,11 +17,7 @@ fn sandglass(arguments: &[&str]) -> Output {
 }
 
 fn refusal(arguments: &[&str]) -> String {
-    let output = sandglass(arguments);
-    assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    line
+    refused(sandglass(arguments))
 }
 
 fn saved(path: &Path) {
@@ -78,7 +75,7 @@ fn a_checkpoint_becomes_the_same_file_each_time() {
 fn a_detector_becomes_its_heads_maps() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let weights = common::saved_detector(folder.path()).display().to_string();
+    let weights = saved_detector(folder.path()).display().to_string();
     let export = |more: &[&str], out: &str| {
         let arguments = ["export", "ssdlite_mobilenetv2", "--width", "0.1", "--weights", &weights, "--onnx", out];
         [&arguments[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()

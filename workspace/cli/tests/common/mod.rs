@@ -1,10 +1,28 @@
-//! A detector whose answer is known.
+//! What the binary answers, and a detector whose answer is known.
+
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{DetectorConfig, DetectorName, Role, Weights};
 use sandglass_train::initialise;
+use serde_json::Value;
+
+/// The one line on stderr of a refusal, which prints nothing else.
+pub fn refused(output: Output) -> String {
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+/// What a success prints.
+pub fn json_of(output: Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
 
 /// What sees the dog: the last level, whose one place has the whole image in view.
 const LEVEL: &str = "box_head.predictor.cls_headers.5.bias";

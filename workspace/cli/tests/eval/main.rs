@@ -1,6 +1,8 @@
 //! The real binary's `eval`: on scores known by construction, on real weights where they are at hand, and its refusals.
 
 mod classes;
+#[path = "../common/mod.rs"]
+mod common;
 mod said;
 mod weights;
 
@@ -8,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use common::{json_of, refused};
 use sandglass_models::checkpoint::{self, SaveType};
 use sandglass_models::{NetworkConfig, NetworkName, Weights};
 use sandglass_train::initialise;
@@ -19,18 +22,12 @@ fn eval(arguments: &[&str]) -> Output {
 }
 
 fn json(arguments: &[&str]) -> Value {
-    let output = eval(&[arguments, &["--json"]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    json_of(eval(&[arguments, &["--json"]].concat()))
 }
 
 /// The one line on stderr of a refusal.
 fn refusal(arguments: &[&str]) -> String {
-    let output = eval(arguments);
-    assert!(!output.status.success() && output.stdout.is_empty());
-    let line = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(line.lines().count(), 1, "{line}");
-    line
+    refused(eval(arguments))
 }
 
 /// A narrow MobileNetV2 whose weights `change` may set, as a file.
