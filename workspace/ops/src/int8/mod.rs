@@ -12,11 +12,13 @@ mod finish;
 mod lanes;
 mod look_up;
 mod steps;
+mod sum;
 
 pub use factors::Multiplier;
-pub use finish::{Finish, Grid, Sum};
+pub use finish::Finish;
 pub use lanes::Path;
 pub use steps::{Rescale, add, average, gate, look_up, max_pool, quantise};
+pub use sum::Sum;
 
 use crate::scratch::{self, Shared};
 use crate::shape::product;
@@ -36,6 +38,13 @@ pub struct Conv {
     /// The map's zero point, a byte.
     zero: u8,
     largest: i64,
+}
+
+/// The scale and the zero point, a byte, of a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    pub scale: f32,
+    pub zero: u8,
 }
 
 /// A block's shortcut: its map [pixels, channels], and how it is added.
