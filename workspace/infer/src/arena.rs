@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-/// What places begin at multiples of: the floats of a cache line, or as many bytes.
-const LINE: usize = 16;
+/// What places begin at multiples of: the bytes of a cache line, or as many floats.
+const LINE: usize = 64;
 
 /// A map's floats or bytes, and the steps from the first that writes it to the last that reads it.
 #[derive(Clone, Debug)]

@@ -124,7 +124,7 @@ impl Factors {
 /// # Safety
 /// The CPU has the instructions of `V`, and the lanes are there.
 #[inline(always)]
-unsafe fn block<V: ByteLanes, const VECTORS: usize>(from: *const i32) -> [V; 2] {
+pub(super) unsafe fn block<V: ByteLanes, const VECTORS: usize>(from: *const i32) -> [V; 2] {
     // SAFETY: the caller's.
     unsafe {
         match VECTORS {

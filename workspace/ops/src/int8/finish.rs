@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::Skip;
-use super::factors::{Factors, Multiplier, Reals, Scale};
+use super::factors::{Factors, Multiplier, Reals, Scale, block};
 use super::lanes::{ByteLanes, Span, channel};
 use super::sum::Added;
 use crate::scratch::Shared;
@@ -27,6 +27,8 @@ pub struct Finish {
     low: u8,
     /// One a channel, padded.
     high: Vec<u8>,
+    /// In steps from the zero point on.
+    most: Vec<f32>,
 }
 
 impl Finish {
@@ -37,7 +39,8 @@ impl Finish {
         let high: Vec<u8> = (0..lanes).map(|lane| high.get(lane).copied().unwrap_or(0)).collect();
         let steps = |lane: usize| [i64::from(high[lane]) - i64::from(zero), i64::from(zero) - i64::from(low)];
         let reals = factors.as_ref().and_then(|factors| Reals::new(factors, largest, steps));
-        Self { multipliers, factors, reals, zero, low, high }
+        let most = high.iter().map(|&high| f32::from(high) - f32::from(zero)).collect();
+        Self { multipliers, factors, reals, zero, low, high, most }
     }
 
     pub(super) fn channels(&self) -> usize {
@@ -54,20 +57,19 @@ impl Finish {
         V::ROUNDS && self.reals.is_some()
     }
 
-    /// The zero point and the lower end, bytes.
-    pub(super) fn zero_and_low(&self) -> (u8, u8) {
-        (self.zero, self.low)
+    /// The clamp's lower end, in steps from the zero point on.
+    pub(super) fn least(&self) -> f32 {
+        f32::from(self.low) - f32::from(self.zero)
     }
 
-    /// The upper ends of a block's channels from `c` on, for each of its pixels.
+    /// Its upper ends, of a block's channels from `c` on.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`, and the block is the finish's.
     #[inline(always)]
-    pub(super) unsafe fn high_of_block<V: ByteLanes, const VECTORS: usize>(&self, c: usize) -> V::Bytes {
-        let span = Span { pitch: 0, count: 4 / VECTORS, n: VECTORS * V::N };
+    pub(super) unsafe fn most_of_block<V: ByteLanes, const VECTORS: usize>(&self, c: usize) -> [V; 2] {
         // SAFETY: the caller's; they are padded.
-        unsafe { V::load_bytes::<VECTORS>(self.high.as_ptr().add(c), span, 0) }
+        unsafe { block::<V, VECTORS>(self.most.as_ptr().add(c).cast()) }
     }
 
     /// The reference, for one value of channel `c`.
@@ -277,9 +279,10 @@ impl<V: ByteLanes> Alone<V> {
     /// The CPU has the instructions of `V`; the block from channel `c` on is the finish's.
     #[inline(always)]
     unsafe fn new<const VECTORS: usize>(finish: &Finish, c: usize) -> Self {
-        // SAFETY: the caller's.
+        // SAFETY: the caller's; clamps are padded.
         unsafe {
-            let high = finish.high_of_block::<V, VECTORS>(c);
+            let span = Span { pitch: 0, count: 4 / VECTORS, n: VECTORS * V::N };
+            let high = V::load_bytes::<VECTORS>(finish.high.as_ptr().add(c), span, 0);
             Self { zero: V::splat_short(finish.zero.into()), low: V::splat_bytes(finish.low), high }
         }
     }

@@ -76,7 +76,6 @@ pub(crate) trait ByteLanes: Copy {
     fn real(self) -> Self;
     /// `x.min(high).max(low)`
     fn clamp_real(self, low: Self, high: Self) -> Self;
-    fn times(self, by: Self) -> Self;
     /// `self * by + more`, rounded once.
     fn times_plus(self, by: Self, more: Self) -> Self;
     /// The nearest whole numbers as i32, the even one of two. What does not fit becomes anything.
@@ -293,10 +292,6 @@ impl ByteLanes for Portable {
     #[inline(always)]
     fn clamp_real(self, low: Self, high: Self) -> Self {
         Self(std::array::from_fn(|i| bits(float(self.0[i]).min(float(high.0[i])).max(float(low.0[i])))))
-    }
-    #[inline(always)]
-    fn times(self, by: Self) -> Self {
-        self.zip_with(by, |x, y| bits(float(x) * float(y)))
     }
     #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {

@@ -83,9 +83,6 @@ impl ByteLanes for Quads {
     fn clamp_real(self, low: Self, high: Self) -> Self {
         Self(std::array::from_fn(|i| bits(float(self.0[i]).min(float(high.0[i])).max(float(low.0[i])))))
     }
-    fn times(self, by: Self) -> Self {
-        self.zip_with(by, |x, y| bits(float(x) * float(y)))
-    }
     fn times_plus(self, by: Self, more: Self) -> Self {
         Self(std::array::from_fn(|i| bits(float(self.0[i]).mul_add(float(by.0[i]), float(more.0[i])))))
     }

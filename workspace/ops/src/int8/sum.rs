@@ -11,19 +11,27 @@ pub struct Sum {
     main: Side,
     skip: Side,
     output: Multiplier,
-    /// None where there are none; then value by value.
-    reals: Option<Reals>,
-    zero: u8,
-    low: u8,
-    high: u8,
+    zero: i32,
+    low: i32,
+    high: i32,
     /// Channels that the skip is added to, from the first.
     added: usize,
+    way: Way,
 }
 
 #[derive(Clone, Debug)]
 struct Side {
     zero: i32,
     multiplier: Multiplier,
+}
+
+/// How it is made; each comes to the same bytes.
+#[derive(Clone, Debug)]
+enum Way {
+    /// By vectors.
+    Reals(Reals),
+    /// Looked up: for each byte of the skip, one for each of the map that it is added to.
+    Table(Vec<u8>),
 }
 
 const HEADROOM: i32 = 20;
@@ -43,22 +51,34 @@ impl Sum {
     /// `high` are bytes.
     pub fn new(main: Grid, skip: Grid, output: Grid, added: usize, (low, high): (u8, u8)) -> Self {
         let twice = 2.0 * f64::from(main.scale.max(skip.scale));
-        let back = Multiplier::of(twice / (f64::from(output.scale) * f64::from(1 << HEADROOM)));
-        let (of_main, of_skip) = (Side::new(main, twice), Side::new(skip, twice));
-        let mut sum =
-            Self { main: of_main, skip: of_skip, output: back, reals: None, zero: output.zero, low, high, added };
-        sum.reals = Reals::new(&sum, [main, skip].map(|grid| f64::from(grid.scale) / f64::from(output.scale)));
+        let mut sum = Self {
+            main: Side::new(main, twice),
+            skip: Side::new(skip, twice),
+            output: Multiplier::of(twice / (f64::from(output.scale) * f64::from(1 << HEADROOM))),
+            zero: output.zero.into(),
+            low: low.into(),
+            high: high.into(),
+            added,
+            way: Way::Table(Vec::new()),
+        };
+        let right: Vec<u8> = (0..=u16::MAX).map(|pair| sum.apply(pair as u8, (pair >> 8) as u8)).collect();
+        sum.way = Reals::new(&right, main, skip, output).map_or(Way::Table(right), Way::Reals);
         sum
     }
 
-    /// The reference, for one value; none where the skip does not reach.
-    pub fn apply(&self, main: u8, skip: Option<u8>) -> u8 {
-        let sum = self.main.apply(main).wrapping_add(skip.map_or(0, |skip| self.skip.apply(skip)));
-        self.clamp(self.output.apply(sum))
+    /// The reference, for one value. Where the skip does not reach, it is as its zero point.
+    fn apply(&self, main: u8, skip: u8) -> u8 {
+        let sum = self.main.apply(main).wrapping_add(self.skip.apply(skip));
+        self.output.apply(sum).saturating_add(self.zero).min(self.high).max(self.low) as u8
     }
 
-    fn clamp(&self, steps: i32) -> u8 {
-        steps.saturating_add(self.zero.into()).min(self.high.into()).max(self.low.into()) as u8
+    /// One value; none where the skip does not reach.
+    pub fn of(&self, main: u8, skip: Option<u8>) -> u8 {
+        let skip = skip.unwrap_or(self.skip.zero as u8);
+        match &self.way {
+            Way::Reals(_) => self.apply(main, skip),
+            Way::Table(right) => right[usize::from(main) | usize::from(skip) << 8],
+        }
     }
 
     /// The channels that get the skip, from the first.
@@ -68,65 +88,73 @@ impl Sum {
 
     /// Whether vectors do.
     pub(super) fn is_fast(&self) -> bool {
-        self.reals.is_some()
+        matches!(self.way, Way::Reals(_))
     }
 }
 
-/// A residual sum in f32: `nearest(main * a + skip * b)` of steps from the maps' zero points on, the second product rounded
-/// before it is added.
+/// A residual sum in f32: `nearest(main * a + (skip * b + start))`, rounded after each multiply-add, main's steps from its zero
+/// point on and skip's bytes.
 ///
 /// The sum itself has five roundings, and this others. What they come to differs where a sum lies near the middle between two
-/// steps, so near that few of the 65,536 sums do; and the last bits of the two factors move these to one side or the other. So
-/// factors are tried with all sums, until each is right. Where the middle itself is met time and again, the scales being
-/// multiples of each other, both factors have to be larger by a little: a half is rounded away from zero then.
+/// steps, so near that few of the 65,536 sums do; and the last bits of the three numbers move these to one side or the other. So
+/// numbers are tried with all sums, until each is right. Where the middle itself is met time and again, the scales being multiples
+/// of each other, it is larger factors that are right: what lies below the zero point is rounded down then, what lies above it up.
 #[derive(Clone, Copy, Debug)]
 struct Reals {
     main: f32,
-    /// Of steps that lie in the upper halves of 32 bits.
+    /// Of bytes that lie in the upper halves of 32 bits.
     skip: f32,
+    start: f32,
 }
 
-/// Where from the scales' ratios factors are tried, in 2^-24 of themselves and powers of two times that.
-const AWAY: [[i32; 2]; 16] = [
-    [1, 1],
-    [-1, -1],
-    [1, 0],
-    [0, 1],
-    [-1, 0],
-    [0, -1],
-    [1, -1],
-    [-1, 1],
-    [2, 1],
-    [1, 2],
-    [-2, -1],
-    [-1, -2],
-    [2, -1],
-    [-1, 2],
-    [-2, 1],
-    [1, -2],
-];
+const UPPER: f32 = (1 << 16) as f32;
+/// How often what is tried moves twice as far away.
+const DOUBLED: i32 = 13;
+/// Of what is tried nearby, so many to a side.
+const NEAR: i32 = 21;
+/// Sums that are no nearer than this to the middle between two steps are right with any of the numbers that are tried.
+const CLOSE: f64 = 1.0 / (1 << 9) as f64;
 
 impl Reals {
-    fn new(sum: &Sum, ratios: [f64; 2]) -> Option<Self> {
-        // No sum is more, whatever the bytes are.
-        if !(255.0 * (ratios[0] + ratios[1]) < f64::from(i32::MAX)) {
+    /// `right`: the 65,536 sums. None where nothing that is tried comes to all of them, as where their clamp is not a byte's own.
+    fn new(right: &[u8], main: Grid, skip: Grid, output: Grid) -> Option<Self> {
+        let ratio = |of: Grid| f64::from(of.scale) / f64::from(output.scale);
+        let (of_main, of_skip) = (ratio(main), ratio(skip));
+        // No sum is more, whatever the bytes are: larger ones are not rounded as vectors do it.
+        if (255.0 * (of_main + of_skip)).is_nan() || 255.0 * (of_main + of_skip) > f64::from(1 << 30) {
             return None;
         }
-        let right: Vec<u8> = (0..=u16::MAX).map(|pair| sum.apply(pair as u8, Some((pair >> 8) as u8))).collect();
-        let away = (0..12).flat_map(|power| AWAY.map(|away| away.map(|away| f64::from(away << power))));
-        std::iter::once([0.0; 2]).chain(away).find_map(|away| {
-            let factor = |side: usize| (ratios[side] * (1.0 + away[side] / f64::from(1 << 24))) as f32;
-            let reals = Self { main: factor(0), skip: factor(1) / 65536.0 };
-            let is_right = |(skip, right): (u8, &[u8])| {
-                let skip = ((i32::from(skip) - sum.skip.zero) << 16) as f32 * reals.skip;
-                (0..=255u8).zip(right).all(|(main, right)| {
-                    let main = (i32::from(main) - sum.main.zero) as f32;
-                    sum.clamp(main.mul_add(reals.main, skip).round_ties_even() as i32) == *right
-                })
-            };
-            (0..=255u8).zip(right.chunks_exact(256)).all(is_right).then_some(reals)
+        let pairs = || (0..=u16::MAX).zip(right);
+        let close: Vec<(u16, &u8)> = pairs()
+            .filter(|(pair, _)| {
+                let [m, s] = pair.to_le_bytes().map(f64::from);
+                let sum = (m - f64::from(main.zero)) * of_main + (s - f64::from(skip.zero)) * of_skip;
+                (sum.rem_euclid(1.0) - 0.5).abs() < CLOSE
+            })
+            .collect();
+        let far = (0..DOUBLED).flat_map(|power| (0..27).map(move |at| cube(at, 3).map(|side| side << power)));
+        let near = (0..NEAR.pow(3)).map(|at| cube(at, NEAR));
+        far.chain(near).find_map(|away| {
+            let [a, b, c] = away.map(|away| f64::from(away) * 2f64.powi(-24));
+            let (a, b) = ((of_main * (1.0 + a)) as f32, (of_skip * (1.0 + b)) as f32);
+            let start = f64::from(output.zero) - f64::from(b) * f64::from(skip.zero) + c * 64.0;
+            let reals = Self { main: a, skip: b / UPPER, start: start as f32 };
+            let is_right = |(pair, right): (u16, &u8)| reals.sum(main.zero, pair) == *right;
+            (close.iter().copied().all(is_right) && pairs().all(is_right)).then_some(reals)
         })
     }
+
+    /// As vectors make it, of the map's byte below and the skip's above.
+    fn sum(&self, zero: u8, pair: u16) -> u8 {
+        let [main, skip] = pair.to_le_bytes().map(f32::from);
+        let sum = (main - f32::from(zero)).mul_add(self.main, (skip * UPPER).mul_add(self.skip, self.start));
+        sum.round_ties_even().clamp(0.0, 255.0) as u8
+    }
+}
+
+/// The places of a cube of `side` to a side, around its middle.
+fn cube(at: i32, side: i32) -> [i32; 3] {
+    [at % side, at / side % side, at / (side * side)].map(|at| at - side / 2)
 }
 
 /// A shortcut, as vectors add it to a block.
@@ -138,15 +166,13 @@ pub(super) struct Added<V: ByteLanes> {
     reached: usize,
     /// The skip's zero point.
     nothing: u8,
-    nothings: V::Short,
     /// Ends of the clamp of what is added to, from its zero point on.
     least: V,
     most: [V; 2],
+    /// As [`Reals`] has them.
     main: V,
     by: V,
-    zero: V::Short,
-    low: V::Bytes,
-    high: V::Bytes,
+    start: V,
 }
 
 impl<V: ByteLanes> Added<V> {
@@ -155,28 +181,20 @@ impl<V: ByteLanes> Added<V> {
     #[inline(always)]
     pub unsafe fn new<const VECTORS: usize>(skip: &Skip<'_>, finish: &Finish, c: usize) -> Option<Self> {
         let Skip { map, channels: pitch, sum } = *skip;
-        let Some(Reals { main, skip: by }) = sum.reals else { return None };
-        let (zero, low) = finish.zero_and_low();
-        let nothing = sum.skip.zero as u8;
+        let Way::Reals(Reals { main, skip: by, start }) = sum.way else { return None };
         // SAFETY: the caller's.
         unsafe {
-            let high = V::shorts::<VECTORS>(finish.high_of_block::<V, VECTORS>(c))[0];
-            let most = V::unpack(V::sub_short(high, V::splat_short(zero.into())));
-            let whole = V::splat(bits(1.0 / 65536.0));
             Some(Self {
                 skip: map.as_ptr(),
                 pitch,
                 c,
                 reached: sum.added,
-                nothing,
-                nothings: V::splat_short(nothing.into()),
-                least: V::splat(i32::from(low) - i32::from(zero)).real(),
-                most: [most[0].real().times(whole), most[1].real().times(whole)],
+                nothing: sum.skip.zero as u8,
+                least: V::splat(bits(finish.least())),
+                most: finish.most_of_block::<V, VECTORS>(c),
                 main: V::splat(bits(main)),
                 by: V::splat(bits(by)),
-                zero: V::splat_short(sum.zero.into()),
-                low: V::splat_bytes(sum.low),
-                high: V::splat_bytes(sum.high),
+                start: V::splat(bits(start)),
             })
         }
     }
@@ -184,11 +202,12 @@ impl<V: ByteLanes> Added<V> {
     /// A pair's steps and the skip's bytes of the same channels.
     #[inline(always)]
     fn add(&self, steps: [V; 2], skip: V::Short) -> V::Short {
-        let skip = V::unpack(V::sub_short(skip, self.nothings));
-        let (one, two) = (skip[0].real().times(self.by), skip[1].real().times(self.by));
-        let one = steps[0].clamp_real(self.least, self.most[0]).times_plus(self.main, one).nearest();
-        let two = steps[1].clamp_real(self.least, self.most[1]).times_plus(self.main, two).nearest();
-        V::add_short(V::pack([one, two]), self.zero)
+        let [one, two] = V::unpack(skip);
+        let one = one.real().times_plus(self.by, self.start);
+        let two = two.real().times_plus(self.by, self.start);
+        let one = steps[0].clamp_real(self.least, self.most[0]).times_plus(self.main, one);
+        let two = steps[1].clamp_real(self.least, self.most[1]).times_plus(self.main, two);
+        V::pack([one.nearest(), two.nearest()])
     }
 }
 
@@ -211,6 +230,71 @@ impl<V: ByteLanes> End<V> for Added<V> {
         };
         let one = self.add([first.real(sums[0]), second.real(sums[1])], one);
         let two = self.add([first.real(sums[2]), second.real(sums[3])], two);
-        V::clamp_bytes(V::bytes::<VECTORS>([one, two]), self.low, self.high)
+        V::bytes::<VECTORS>([one, two])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finish::{self, OVER, Rows, To};
+    use super::super::lanes::{byte_kernel, channel};
+    use super::super::tests::{Mixed, paths};
+    use super::*;
+    use crate::scratch::Shared;
+
+    /// Scales whose ratios are mixed, or multiples of each other: sums meet the middle between two steps again and again.
+    fn grids(mixed: &mut Mixed, multiples: bool) -> [Grid; 3] {
+        let mut scales = [0; 3].map(|_| match multiples {
+            true => 2f32.powi((mixed.next() % 4) as i32 - 4),
+            false => 0.01 + (mixed.next() >> 40) as f32 / (1 << 24) as f32 * 0.09,
+        });
+        scales[2] = if multiples { scales[2] } else { scales[0].hypot(scales[1]) * 1.1 };
+        scales.map(|scale| Grid { scale, zero: mixed.next() as u8 })
+    }
+
+    byte_kernel! {
+        /// All pairs, as a pass over stored sums makes them: pixels of one block, whose factor is a quarter.
+        ///
+        /// # Safety
+        /// The CPU has the instructions of `path`.
+        unsafe fn all_pairs<V>(finish: &Finish, zero: u8, skip: &[u8], sum: &Sum, out: &mut [u8]) {
+            let block = 2 * V::N;
+            let mut sums = vec![0; out.len() + OVER * block];
+            for (at, to) in sums[..out.len()].iter_mut().enumerate() {
+                let main = (at / block * block + channel(at % block, V::N)) as u8;
+                *to = 4 * (i32::from(main) - i32::from(zero));
+            }
+            let rows = Rows { pixel: 0, count: out.len() / block, channels: block, c: 0, n: block };
+            let to = To::Bytes(Shared::new(out), finish, Some(Skip { map: skip, channels: block, sum }));
+            // SAFETY: the caller's; all is as long as the rows say.
+            unsafe { finish::write::<V, 2>(&to, sums.as_ptr(), rows) };
+        }
+    }
+
+    #[test]
+    fn all_sums_are_the_integers() {
+        let mut mixed = Mixed(13);
+        let mut fast = [0; 2];
+        for round in 0..400 {
+            let multiples = round % 2 == 1;
+            let [main, skip, output] = grids(&mut mixed, multiples);
+            let sum = Sum::new(main, skip, output, 32, (0, 255));
+            let pairs = || (0..=u16::MAX).map(|pair| pair.to_le_bytes());
+            let expected: Vec<u8> = pairs().map(|[main, skip]| sum.apply(main, skip)).collect();
+            assert!(pairs().map(|[main, skip]| sum.of(main, Some(skip))).eq(expected.iter().copied()), "{sum:?}");
+            if !sum.is_fast() {
+                continue;
+            }
+            fast[usize::from(multiples)] += 1;
+            let finish = Finish::new(vec![Multiplier::of(0.25); 32], 1 << 12, main.zero, 0, &[255; 32]);
+            let skip: Vec<u8> = pairs().map(|[_, skip]| skip).collect();
+            for path in paths() {
+                let mut out = vec![0; 1 << 16];
+                // SAFETY: the CPU has the paths.
+                unsafe { all_pairs(path, &finish, main.zero, &skip, &sum, &mut out) };
+                assert!(out == expected, "{path:?} {sum:?}");
+            }
+        }
+        assert!(fast[0] >= 196 && fast[1] == 200, "{fast:?}");
     }
 }

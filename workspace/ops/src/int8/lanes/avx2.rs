@@ -104,10 +104,6 @@ impl ByteLanes for Avx2 {
         }
     }
     #[inline(always)]
-    fn times(self, by: Self) -> Self {
-        unsafe { Self(_mm256_castps_si256(_mm256_mul_ps(_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(by.0)))) }
-    }
-    #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {
         unsafe {
             let (x, by, more) = (_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(by.0), _mm256_castsi256_ps(more.0));
@@ -294,10 +290,6 @@ impl ByteLanes for Vnni256 {
     #[inline(always)]
     fn clamp_real(self, low: Self, high: Self) -> Self {
         Self(self.0.clamp_real(low.0, high.0))
-    }
-    #[inline(always)]
-    fn times(self, by: Self) -> Self {
-        Self(self.0.times(by.0))
     }
     #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {

@@ -121,10 +121,6 @@ impl ByteLanes for Vnni {
         }
     }
     #[inline(always)]
-    fn times(self, by: Self) -> Self {
-        unsafe { Self(_mm512_castps_si512(_mm512_mul_ps(_mm512_castsi512_ps(self.0), _mm512_castsi512_ps(by.0)))) }
-    }
-    #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {
         unsafe {
             let (x, by, more) = (_mm512_castsi512_ps(self.0), _mm512_castsi512_ps(by.0), _mm512_castsi512_ps(more.0));
