@@ -78,6 +78,8 @@ pub(crate) trait ByteLanes: Copy {
     fn clamp_real(self, low: Self, high: Self) -> Self;
     /// `self * by + more`, rounded once.
     fn times_plus(self, by: Self, more: Self) -> Self;
+    /// `to` in the lanes that are `from`.
+    fn replaced(self, from: Self, to: Self) -> Self;
     /// The nearest whole numbers as i32, the even one of two. What does not fit becomes anything.
     fn nearest(self) -> Self;
 
@@ -296,6 +298,10 @@ impl ByteLanes for Portable {
     #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {
         Self(std::array::from_fn(|i| bits(float(self.0[i]).mul_add(float(by.0[i]), float(more.0[i])))))
+    }
+    #[inline(always)]
+    fn replaced(self, from: Self, to: Self) -> Self {
+        Self(std::array::from_fn(|i| if float(self.0[i]) == float(from.0[i]) { to.0[i] } else { self.0[i] }))
     }
     #[inline(always)]
     fn nearest(self) -> Self {

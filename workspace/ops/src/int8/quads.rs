@@ -86,6 +86,9 @@ impl ByteLanes for Quads {
     fn times_plus(self, by: Self, more: Self) -> Self {
         Self(std::array::from_fn(|i| bits(float(self.0[i]).mul_add(float(by.0[i]), float(more.0[i])))))
     }
+    fn replaced(self, from: Self, to: Self) -> Self {
+        Self(std::array::from_fn(|i| if float(self.0[i]) == float(from.0[i]) { to.0[i] } else { self.0[i] }))
+    }
     fn nearest(self) -> Self {
         Self(self.0.map(|x| float(x).round_ties_even() as i32))
     }

@@ -99,19 +99,26 @@ impl Sum {
 /// steps, so near that few of the 65,536 sums do; and the last bits of the three numbers move these to one side or the other. So
 /// numbers are tried with all sums, until each is right. Where the middle itself is met time and again, the scales being multiples
 /// of each other, it is larger factors that are right: what lies below the zero point is rounded down then, what lies above it up.
-#[derive(Clone, Copy, Debug)]
+///
+/// The sum's own roundings may contradict any such numbers, at a pair of bytes or two of one layer in two hundred. These are known
+/// by what they come to before it is rounded, which no other pair comes to that is right.
+#[derive(Clone, Debug)]
 struct Reals {
     main: f32,
     /// Of bytes that lie in the upper halves of 32 bits.
     skip: f32,
     start: f32,
+    /// What pairs come to that are not right, and what they should.
+    odd: Vec<(f32, f32)>,
 }
 
 const UPPER: f32 = (1 << 16) as f32;
 /// How often what is tried moves twice as far away.
 const DOUBLED: i32 = 13;
-/// Of what is tried nearby, so many to a side.
+/// What is tried nearby is a cube of so many to a side.
 const NEAR: i32 = 21;
+/// Odd pairs, at most.
+const FEW: usize = 4;
 /// Sums that are no nearer than this to the middle between two steps are right with any of the numbers that are tried.
 const CLOSE: f64 = 1.0 / (1 << 9) as f64;
 
@@ -132,23 +139,33 @@ impl Reals {
                 (sum.rem_euclid(1.0) - 0.5).abs() < CLOSE
             })
             .collect();
-        let far = (0..DOUBLED).flat_map(|power| (0..27).map(move |at| cube(at, 3).map(|side| side << power)));
-        let near = (0..NEAR.pow(3)).map(|at| cube(at, NEAR));
-        far.chain(near).find_map(|away| {
+        let tried = || {
+            let far = (0..DOUBLED).flat_map(|power| (0..27).map(move |at| cube(at, 3).map(|side| side << power)));
+            far.chain((0..NEAR.pow(3)).map(|at| cube(at, NEAR)))
+        };
+        [0, FEW].into_iter().flat_map(|few| tried().map(move |away| (few, away))).find_map(|(few, away)| {
             let [a, b, c] = away.map(|away| f64::from(away) * 2f64.powi(-24));
             let (a, b) = ((of_main * (1.0 + a)) as f32, (of_skip * (1.0 + b)) as f32);
             let start = f64::from(output.zero) - f64::from(b) * f64::from(skip.zero) + c * 64.0;
-            let reals = Self { main: a, skip: b / UPPER, start: start as f32 };
+            let mut reals = Self { main: a, skip: b / UPPER, start: start as f32, odd: Vec::new() };
+            let wrong = close.iter().filter(|(pair, right)| reals.sum(main.zero, *pair) != **right).take(few + 1);
+            let odd: Vec<_> = wrong.map(|(pair, right)| (reals.real(main.zero, *pair), f32::from(**right))).collect();
+            reals.odd = odd;
             let is_right = |(pair, right): (u16, &u8)| reals.sum(main.zero, pair) == *right;
-            (close.iter().copied().all(is_right) && pairs().all(is_right)).then_some(reals)
+            (reals.odd.len() <= few && pairs().all(is_right)).then_some(reals)
         })
     }
 
     /// As vectors make it, of the map's byte below and the skip's above.
     fn sum(&self, zero: u8, pair: u16) -> u8 {
+        let real = self.real(zero, pair);
+        let real = self.odd.iter().find(|(from, _)| *from == real).map_or(real, |(_, to)| *to);
+        real.round_ties_even().clamp(0.0, 255.0) as u8
+    }
+
+    fn real(&self, zero: u8, pair: u16) -> f32 {
         let [main, skip] = pair.to_le_bytes().map(f32::from);
-        let sum = (main - f32::from(zero)).mul_add(self.main, (skip * UPPER).mul_add(self.skip, self.start));
-        sum.round_ties_even().clamp(0.0, 255.0) as u8
+        (main - f32::from(zero)).mul_add(self.main, (skip * UPPER).mul_add(self.skip, self.start))
     }
 }
 
@@ -158,7 +175,7 @@ fn cube(at: i32, side: i32) -> [i32; 3] {
 }
 
 /// A shortcut, as vectors add it to a block.
-pub(super) struct Added<V: ByteLanes> {
+pub(super) struct Added<'a, V: ByteLanes> {
     skip: *const u8,
     pitch: usize,
     /// The block's first channel, and the channels that the skip is added to from the map's first on.
@@ -173,15 +190,16 @@ pub(super) struct Added<V: ByteLanes> {
     main: V,
     by: V,
     start: V,
+    odd: &'a [(f32, f32)],
 }
 
-impl<V: ByteLanes> Added<V> {
+impl<'a, V: ByteLanes> Added<'a, V> {
     /// # Safety
     /// The CPU has the instructions of `V`; the block from channel `c` on is the finish's.
     #[inline(always)]
-    pub unsafe fn new<const VECTORS: usize>(skip: &Skip<'_>, finish: &Finish, c: usize) -> Option<Self> {
+    pub unsafe fn new<const VECTORS: usize>(skip: &Skip<'a>, finish: &Finish, c: usize) -> Option<Self> {
         let Skip { map, channels: pitch, sum } = *skip;
-        let Way::Reals(Reals { main, skip: by, start }) = sum.way else { return None };
+        let Way::Reals(Reals { main, skip: by, start, odd }) = &sum.way else { return None };
         // SAFETY: the caller's.
         unsafe {
             Some(Self {
@@ -192,26 +210,35 @@ impl<V: ByteLanes> Added<V> {
                 nothing: sum.skip.zero as u8,
                 least: V::splat(bits(finish.least())),
                 most: finish.most_of_block::<V, VECTORS>(c),
-                main: V::splat(bits(main)),
-                by: V::splat(bits(by)),
-                start: V::splat(bits(start)),
+                main: V::splat(bits(*main)),
+                by: V::splat(bits(*by)),
+                start: V::splat(bits(*start)),
+                odd,
             })
         }
     }
 
     /// A pair's steps and the skip's bytes of the same channels.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
     #[inline(always)]
-    fn add(&self, steps: [V; 2], skip: V::Short) -> V::Short {
+    unsafe fn add(&self, steps: [V; 2], skip: V::Short) -> V::Short {
         let [one, two] = V::unpack(skip);
         let one = one.real().times_plus(self.by, self.start);
         let two = two.real().times_plus(self.by, self.start);
-        let one = steps[0].clamp_real(self.least, self.most[0]).times_plus(self.main, one);
-        let two = steps[1].clamp_real(self.least, self.most[1]).times_plus(self.main, two);
+        let mut one = steps[0].clamp_real(self.least, self.most[0]).times_plus(self.main, one);
+        let mut two = steps[1].clamp_real(self.least, self.most[1]).times_plus(self.main, two);
+        for (from, to) in self.odd {
+            // SAFETY: the caller's.
+            let (from, to) = unsafe { (V::splat(bits(*from)), V::splat(bits(*to))) };
+            (one, two) = (one.replaced(from, to), two.replaced(from, to));
+        }
         V::pack([one.nearest(), two.nearest()])
     }
 }
 
-impl<V: ByteLanes> End<V> for Added<V> {
+impl<V: ByteLanes> End<V> for Added<'_, V> {
     #[inline(always)]
     unsafe fn bytes<F: Scale<V>, const VECTORS: usize>(
         &self,
@@ -223,14 +250,14 @@ impl<V: ByteLanes> End<V> for Added<V> {
         // Channels beyond those that are reached get the skip's zero, which adds 0.
         let reached = self.reached.saturating_sub(self.c).min(span.n);
         // SAFETY: the caller's; where the skip does not reach, nothing is read: its map may have ended.
-        let [one, two] = unsafe {
+        unsafe {
             let from = self.skip.wrapping_add(pixel * self.pitch + self.c);
             let span = Span { pitch: apart * self.pitch, n: reached, ..span };
-            V::shorts::<VECTORS>(V::load_bytes::<VECTORS>(from, span, self.nothing))
-        };
-        let one = self.add([first.real(sums[0]), second.real(sums[1])], one);
-        let two = self.add([first.real(sums[2]), second.real(sums[3])], two);
-        V::bytes::<VECTORS>([one, two])
+            let skip = V::shorts::<VECTORS>(V::load_bytes::<VECTORS>(from, span, self.nothing));
+            let one = self.add([first.real(sums[0]), second.real(sums[1])], skip[0]);
+            let two = self.add([first.real(sums[2]), second.real(sums[3])], skip[1]);
+            V::bytes::<VECTORS>([one, two])
+        }
     }
 }
 
@@ -274,17 +301,21 @@ mod tests {
     #[test]
     fn all_sums_are_the_integers() {
         let mut mixed = Mixed(13);
-        let mut fast = [0; 2];
-        for round in 0..400 {
-            let multiples = round % 2 == 1;
-            let [main, skip, output] = grids(&mut mixed, multiples);
+        let (mut fast, mut odd) = ([0; 2], 0);
+        for round in 0..600 {
+            let multiples = round % 3 == 1;
+            // First one whose own roundings contradict themselves.
+            let [main, skip, output] = match round {
+                0 => [(0.087_508_05, 86), (0.035_606_395, 147), (0.090_929_27, 83)]
+                    .map(|(scale, zero)| Grid { scale, zero }),
+                _ => grids(&mut mixed, multiples),
+            };
             let sum = Sum::new(main, skip, output, 32, (0, 255));
             let pairs = || (0..=u16::MAX).map(|pair| pair.to_le_bytes());
             let expected: Vec<u8> = pairs().map(|[main, skip]| sum.apply(main, skip)).collect();
             assert!(pairs().map(|[main, skip]| sum.of(main, Some(skip))).eq(expected.iter().copied()), "{sum:?}");
-            if !sum.is_fast() {
-                continue;
-            }
+            let Way::Reals(reals) = &sum.way else { continue };
+            odd += usize::from(!reals.odd.is_empty());
             fast[usize::from(multiples)] += 1;
             let finish = Finish::new(vec![Multiplier::of(0.25); 32], 1 << 12, main.zero, 0, &[255; 32]);
             let skip: Vec<u8> = pairs().map(|[_, skip]| skip).collect();
@@ -295,6 +326,6 @@ mod tests {
                 assert!(out == expected, "{path:?} {sum:?}");
             }
         }
-        assert!(fast[0] >= 196 && fast[1] == 200, "{fast:?}");
+        assert!(fast == [400, 200] && odd > 0, "{fast:?} {odd}");
     }
 }

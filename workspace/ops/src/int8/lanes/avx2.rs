@@ -111,6 +111,13 @@ impl ByteLanes for Avx2 {
         }
     }
     #[inline(always)]
+    fn replaced(self, from: Self, to: Self) -> Self {
+        unsafe {
+            let is = _mm256_cmp_ps::<_CMP_EQ_OQ>(_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(from.0));
+            Self(_mm256_blendv_epi8(self.0, to.0, _mm256_castps_si256(is)))
+        }
+    }
+    #[inline(always)]
     fn nearest(self) -> Self {
         unsafe { Self(_mm256_cvtps_epi32(_mm256_castsi256_ps(self.0))) }
     }
@@ -294,6 +301,10 @@ impl ByteLanes for Vnni256 {
     #[inline(always)]
     fn times_plus(self, by: Self, more: Self) -> Self {
         Self(self.0.times_plus(by.0, more.0))
+    }
+    #[inline(always)]
+    fn replaced(self, from: Self, to: Self) -> Self {
+        Self(self.0.replaced(from.0, to.0))
     }
     #[inline(always)]
     fn nearest(self) -> Self {

@@ -128,6 +128,13 @@ impl ByteLanes for Vnni {
         }
     }
     #[inline(always)]
+    fn replaced(self, from: Self, to: Self) -> Self {
+        unsafe {
+            let is = _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(_mm512_castsi512_ps(self.0), _mm512_castsi512_ps(from.0));
+            Self(_mm512_mask_mov_epi32(self.0, is, to.0))
+        }
+    }
+    #[inline(always)]
     fn nearest(self) -> Self {
         unsafe { Self(_mm512_cvtps_epi32(_mm512_castsi512_ps(self.0))) }
     }
