@@ -297,8 +297,8 @@ impl<V: ByteLanes> End<V> for Alone<V> {
         _: (usize, usize),
         _: Span,
     ) -> V::Bytes {
-        let one = V::pack([first.scale(sums[0]), second.scale(sums[1])]);
-        let two = V::pack([first.scale(sums[2]), second.scale(sums[3])]);
+        let steps = [first.scale(sums[0]), second.scale(sums[1]), first.scale(sums[2]), second.scale(sums[3])];
+        let (one, two) = (V::pack([steps[0], steps[1]]), V::pack([steps[2], steps[3]]));
         if F::ABOVE {
             return V::at_most(V::bytes::<VECTORS>([one, two]), self.high);
         }

@@ -217,25 +217,6 @@ impl<'a, V: ByteLanes> Added<'a, V> {
             })
         }
     }
-
-    /// A pair's steps and the skip's bytes of the same channels.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`.
-    #[inline(always)]
-    unsafe fn add(&self, steps: [V; 2], skip: V::Short) -> V::Short {
-        let [one, two] = V::unpack(skip);
-        let one = one.real().times_plus(self.by, self.start);
-        let two = two.real().times_plus(self.by, self.start);
-        let mut one = steps[0].clamp_real(self.least, self.most[0]).times_plus(self.main, one);
-        let mut two = steps[1].clamp_real(self.least, self.most[1]).times_plus(self.main, two);
-        for (from, to) in self.odd {
-            // SAFETY: the caller's.
-            let (from, to) = unsafe { (V::splat(bits(*from)), V::splat(bits(*to))) };
-            (one, two) = (one.replaced(from, to), two.replaced(from, to));
-        }
-        V::pack([one.nearest(), two.nearest()])
-    }
 }
 
 impl<V: ByteLanes> End<V> for Added<'_, V> {
@@ -254,8 +235,24 @@ impl<V: ByteLanes> End<V> for Added<'_, V> {
             let from = self.skip.wrapping_add(pixel * self.pitch + self.c);
             let span = Span { pitch: apart * self.pitch, n: reached, ..span };
             let skip = V::shorts::<VECTORS>(V::load_bytes::<VECTORS>(from, span, self.nothing));
-            let one = self.add([first.real(sums[0]), second.real(sums[1])], skip[0]);
-            let two = self.add([first.real(sums[2]), second.real(sums[3])], skip[1]);
+            let ([one, two], [three, four]) = (V::unpack(skip[0]), V::unpack(skip[1]));
+            // All four from step to step: one after the other they would wait for each other's chains.
+            let mut all = [one, two, three, four];
+            for v in 0..4 {
+                all[v] = all[v].real().times_plus(self.by, self.start);
+            }
+            let steps = [first.real(sums[0]), second.real(sums[1]), first.real(sums[2]), second.real(sums[3])];
+            for v in 0..4 {
+                all[v] = steps[v].clamp_real(self.least, self.most[v % 2]).times_plus(self.main, all[v]);
+            }
+            for (from, to) in self.odd {
+                let (from, to) = (V::splat(bits(*from)), V::splat(bits(*to)));
+                for v in 0..4 {
+                    all[v] = all[v].replaced(from, to);
+                }
+            }
+            let one = V::pack([all[0].nearest(), all[1].nearest()]);
+            let two = V::pack([all[2].nearest(), all[3].nearest()]);
             V::bytes::<VECTORS>([one, two])
         }
     }
