@@ -61,7 +61,7 @@ impl Cut {
     pub fn new<V: ByteLanes>(shape: &ConvShape) -> Self {
         let groups = shape.out_height().div_ceil(lines(shape.stride));
         let (all, blocks) = (shape.images * groups, shape.output.div_ceil(2 * V::N));
-        // Two blocks are a line of the cache, which two threads had better not write at once.
+        // Two blocks of the widest vectors are a line of the cache, which two threads had better not write at once.
         let of_task = blocks.div_ceil(TASKS).next_multiple_of(2);
         let along_blocks = (blocks / of_task).max(1);
         let lines = all.div_ceil(TASKS.div_ceil(along_blocks));
