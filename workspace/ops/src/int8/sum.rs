@@ -144,6 +144,7 @@ impl Reals {
             far.chain((0..NEAR.pow(3)).map(|at| cube(at, NEAR)))
         };
         [0, FEW].into_iter().flat_map(|few| tried().map(move |away| (few, away))).find_map(|(few, away)| {
+            // The start moves by what is about a last bit of it.
             let [a, b, c] = away.map(|away| f64::from(away) * 2f64.powi(-24));
             let (a, b) = ((of_main * (1.0 + a)) as f32, (of_skip * (1.0 + b)) as f32);
             let start = f64::from(output.zero) - f64::from(b) * f64::from(skip.zero) + c * 64.0;
