@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sandglass_models::{Activation, Conv, Graph, MapId, Node, Padding, Pool, Size, Window};
 use sandglass_ops::int8::{self, Finish, Grid, Multiplier, Path, Rescale, Skip, Sum};
 use sandglass_ops::pool::MaxPoolShape;
-use sandglass_ops::{ConvShape, Runtime};
+use sandglass_ops::{Buffer, ConvShape, Runtime};
 use sandglass_quant::layers::table;
 use sandglass_quant::{Affine, IntLayer, Quantised, Scores};
 
@@ -23,7 +23,8 @@ pub struct IntPlan {
     places: Vec<Place>,
     steps: Vec<Step>,
     scored: Scored,
-    arena: Vec<u8>,
+    /// Bytes, on lines of the cache.
+    arena: Buffer,
     sums: Vec<i32>,
 }
 
@@ -166,7 +167,8 @@ impl IntPlan {
             Scored::Sums(scales) => vec![0; scales.len()],
             Scored::Map(_) => Vec::new(),
         };
-        Ok(Self { runtime, places, steps, scored, arena: vec![0; peak], sums })
+        let arena = Buffer::try_zeros(peak.div_ceil(size_of::<f32>())).ok_or(InferError::Memory)?;
+        Ok(Self { runtime, places, steps, scored, arena, sums })
     }
 
     /// The threads and the instruction set that it runs on.
@@ -176,7 +178,7 @@ impl IntPlan {
 
     /// Bytes of all maps.
     pub fn arena_bytes(&self) -> usize {
-        self.arena.len()
+        size_of_val(&*self.arena)
     }
 
     /// Bytes of the packed weights.
@@ -198,6 +200,7 @@ impl IntPlan {
     /// As for [`IntPlan::run`].
     pub fn run_and_tell(&mut self, image: &[f32], mut done: impl FnMut(usize)) -> Result<Scores, InferError> {
         let Self { runtime, places, steps, scored, arena, sums } = self;
+        let arena = arena.bytes_mut();
         let first = places[0];
         if image.len() != first.len() {
             return Err(InferError::Images { found: image.len(), image: first.len(), most: 1 });

@@ -47,6 +47,12 @@ impl Buffer {
         unsafe { std::ptr::write_bytes(data.as_ptr(), 0, layout.size()) };
         Some(Self { data: data.cast(), len })
     }
+
+    /// The same memory as bytes, four times as many.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: every byte of its floats is written, and any byte may be written to them.
+        unsafe { std::slice::from_raw_parts_mut(self.data.as_ptr().cast(), size_of_val(&**self)) }
+    }
 }
 
 impl Drop for Buffer {

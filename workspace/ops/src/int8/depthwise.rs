@@ -12,7 +12,7 @@ use std::hint::select_unpredictable;
 use std::ops::Range;
 
 use super::factors::Scale;
-use super::finish::{self, Addition, LANES, Ready, Rows, To, Way};
+use super::finish::{self, End, LANES, Ready, Rows, To, Way};
 use super::lanes::{ByteLanes, byte_kernel};
 use super::{Call, channels};
 use crate::ConvShape;
@@ -44,11 +44,12 @@ const fn groups<V: ByteLanes>(kernel: usize, stride: usize) -> usize {
     (kernel + lines(stride) - 1).div_ceil(V::GROUP)
 }
 
-/// How a convolution is cut into tasks, by its shape alone: along its lines, or where there are many channels, along those.
+/// How a convolution is cut into tasks, by its shape alone: along its channels, and as far as that does not do, along its lines. What
+/// a block is finished with is made ready once a task, so that tasks of many lines cost less.
 pub(super) struct Cut {
     /// Of an image, groups of lines that share words.
     groups: usize,
-    /// Groups of lines of all images that a task has, and blocks of channels.
+    /// Groups of lines of all images that a task has, and blocks of channels; the last has more.
     lines: usize,
     blocks: usize,
     /// Tasks along either.
@@ -60,15 +61,11 @@ impl Cut {
     pub fn new<V: ByteLanes>(shape: &ConvShape) -> Self {
         let groups = shape.out_height().div_ceil(lines(shape.stride));
         let (all, blocks) = (shape.images * groups, shape.output.div_ceil(2 * V::N));
-        let (lines, of_task) =
-            if blocks >= 2 * TASKS { (all, blocks.div_ceil(TASKS)) } else { (all.div_ceil(TASKS), blocks) };
-        Self {
-            groups,
-            lines,
-            blocks: of_task,
-            along_lines: all.div_ceil(lines),
-            along_blocks: blocks.div_ceil(of_task),
-        }
+        // Two blocks of the widest vectors are a line of the cache, which two threads had better not write at once.
+        let of_task = blocks.div_ceil(TASKS).next_multiple_of(2);
+        let along_blocks = (blocks / of_task).max(1);
+        let lines = all.div_ceil(TASKS.div_ceil(along_blocks));
+        Self { groups, lines, blocks: of_task, along_lines: all.div_ceil(lines), along_blocks }
     }
 
     pub fn tasks(&self) -> usize {
@@ -153,9 +150,11 @@ unsafe fn forward_of<V: ByteLanes, const K: usize, const S: usize, const L: usiz
     let (sums, copies) = scratch.split_at_mut(sums::<V>(shape));
     let (sums, copies) = (sums.as_mut_ptr(), copies.as_mut_ptr().cast());
     let outside = [conv.zero; LANES];
-    let (lines, blocks) = (task / cut.along_blocks * cut.lines, task % cut.along_blocks * cut.blocks);
-    let lines = lines..(lines + cut.lines).min(shape.images * cut.groups);
-    let blocks = blocks..(blocks + cut.blocks).min(channels.div_ceil(block));
+    let (line, part) = (task / cut.along_blocks * cut.lines, task % cut.along_blocks);
+    let lines = line..(line + cut.lines).min(shape.images * cut.groups);
+    // The last part has what is left too: its last block may make channels of the one before it again.
+    let end = if part + 1 == cut.along_blocks { channels.div_ceil(block) } else { (part + 1) * cut.blocks };
+    let blocks = part * cut.blocks..end;
     for index in blocks {
         if let To::Bytes(out, finish, skip) = to
             && finish.is_short::<V>()
@@ -209,7 +208,7 @@ struct Rolling<'a, const S: usize, const L: usize> {
 
 impl<V: ByteLanes, const S: usize, const L: usize> Way<V, 2> for Rolling<'_, S, L> {
     #[inline(always)]
-    unsafe fn go<F: Scale<V>, A: Addition<V>>(self, ready: &Ready<'_, V, F, A, 2>) {
+    unsafe fn go<F: Scale<V>, E: End<V>>(self, ready: &Ready<'_, F, E>) {
         let Self { call, zeros, index, lines } = self;
         let shape = call.shape;
         let (out_height, width, block) = (shape.out_height(), shape.out_width(), 2 * V::N);
@@ -235,12 +234,13 @@ impl<V: ByteLanes, const S: usize, const L: usize> Way<V, 2> for Rolling<'_, S, 
                 let count = L.min(out_height - line);
                 let mut sums = [[start; 3]; L];
                 let mut column = 0usize.wrapping_sub(b.left);
+                let mut ahead = words::<V>(&b, 0, column);
                 let mut x = 0;
                 // The columns that the first output reads and no step has.
                 each_column!(0 1, {
                     if COLUMN < 3 - S {
-                        let words = words::<V>(&b, 0, column);
                         column = column.wrapping_add(1);
+                        let words = std::mem::replace(&mut ahead, words::<V>(&b, 0, column));
                         for line in 0..L {
                             for m in 0..=COLUMN {
                                 for v in 0..2 {
@@ -256,8 +256,8 @@ impl<V: ByteLanes, const S: usize, const L: usize> Way<V, 2> for Rolling<'_, S, 
                         // Places of an output's sums, and of those after it.
                         let (this, next, last) = (COLUMN, (COLUMN + 1) % 3, (COLUMN + 2) % 3);
                         for column_of in 0..S {
-                            let words = words::<V>(&b, 0, column);
                             column = column.wrapping_add(1);
+                            let words = std::mem::replace(&mut ahead, words::<V>(&b, 0, column));
                             for line in 0..L {
                                 let (sums, weights) = (&mut sums[line], &weights[line]);
                                 for v in 0..2 {
@@ -277,7 +277,7 @@ impl<V: ByteLanes, const S: usize, const L: usize> Way<V, 2> for Rolling<'_, S, 
                             }
                         }
                         let ([one, two], [three, four]) = (sums[0][this], sums[L - 1][this]);
-                        ready.put([one, two, three, four], first + x, width, count);
+                        ready.put::<V, 2>([one, two, three, four], first + x, width, count);
                         x += 1;
                         if x == width {
                             break 'line;

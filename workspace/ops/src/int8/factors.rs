@@ -124,7 +124,7 @@ impl Factors {
 /// # Safety
 /// The CPU has the instructions of `V`, and the lanes are there.
 #[inline(always)]
-unsafe fn block<V: ByteLanes, const VECTORS: usize>(from: *const i32) -> [V; 2] {
+pub(super) unsafe fn block<V: ByteLanes, const VECTORS: usize>(from: *const i32) -> [V; 2] {
     // SAFETY: the caller's.
     unsafe {
         match VECTORS {
@@ -135,11 +135,16 @@ unsafe fn block<V: ByteLanes, const VECTORS: usize>(from: *const i32) -> [V; 2] 
 }
 
 /// A vector's factors, of one kind or another.
-pub(crate) trait Scale<V> {
+pub(crate) trait Scale<V: ByteLanes> {
     /// Whether all that matters are numbers above 0: what others become is then 0 or less.
     const ABOVE: bool;
     /// What [`Multiplier::apply`] makes of each lane.
     fn scale(&self, sums: V) -> V;
+    /// The same as f32.
+    #[inline(always)]
+    fn real(&self, sums: V) -> V {
+        self.scale(sums).real()
+    }
 }
 
 /// Of [`Factors`].
@@ -161,6 +166,10 @@ impl<V: ByteLanes, const ABOVE: bool, const FINE: bool> Scale<V> for Real<V, ABO
     #[inline(always)]
     fn scale(&self, sums: V) -> V {
         sums.round::<ABOVE, FINE>(&self.0)
+    }
+    #[inline(always)]
+    fn real(&self, sums: V) -> V {
+        sums.round_real::<ABOVE, FINE>(&self.0)
     }
 }
 

@@ -49,11 +49,8 @@ pub(crate) trait ByteLanes: Copy {
     unsafe fn widen(from: *const u8, to: *mut Self::Cell);
     /// Lanes plus the products of the terms of each word of `x` and `w`.
     fn dot(self, x: Self, w: Self) -> Self;
-    fn add(self, other: Self) -> Self;
     /// Products of the upper halves of lanes, which are signed; their lower halves are 0.
     fn times_above(self, other: Self) -> Self;
-    /// Bits to the left, by a number from 0 to 31 that is known when this is compiled.
-    fn left(self, bits: i32) -> Self;
 
     /// Factors of a vector's lanes: see [`super::factors::Factors`]. What is made for `ABOVE` serves `scale` for `ABOVE`.
     type Factors: Copy;
@@ -69,6 +66,22 @@ pub(crate) trait ByteLanes: Copy {
     fn round<const ABOVE: bool, const FINE: bool>(self, _by: &[Self; 3]) -> Self {
         self
     }
+    /// As `round`, but the whole numbers are f32.
+    #[inline(always)]
+    fn round_real<const ABOVE: bool, const FINE: bool>(self, _by: &[Self; 3]) -> Self {
+        self
+    }
+
+    /// Lanes as f32, which are held by their bits; those that follow are such already.
+    fn real(self) -> Self;
+    /// `x.min(high).max(low)`
+    fn clamp_real(self, low: Self, high: Self) -> Self;
+    /// `self * by + more`, rounded once.
+    fn times_plus(self, by: Self, more: Self) -> Self;
+    /// `to` in the lanes that are `from`.
+    fn replaced(self, from: Self, to: Self) -> Self;
+    /// The nearest whole numbers as i32, the even one of two. What does not fit becomes anything.
+    fn nearest(self) -> Self;
 
     /// # Safety
     /// As for `splat`.
@@ -77,14 +90,6 @@ pub(crate) trait ByteLanes: Copy {
     fn pack(pair: [Self; 2]) -> Self::Short;
     /// The upper halves of the lanes of a pair; their lower halves are 0.
     fn unpack(short: Self::Short) -> [Self; 2];
-    /// Lanes of a pair whose halves are `x` below and `y` above.
-    fn zip(x: Self::Short, y: Self::Short) -> [Self; 2];
-    /// Lanes plus the products of the signed halves of each lane of `x` and `w`.
-    fn dot_halves(self, x: Self, w: Self) -> Self;
-    /// Whether a lane of the pair has none of `bits`.
-    fn any_without(pair: [Self; 2], bits: Self) -> bool;
-    /// Bits to the right, signs coming in, by a number from 0 to 31 that is known when this is compiled.
-    fn right(self, bits: i32) -> Self;
     /// The sum, clamped to 16 bits.
     fn add_short(x: Self::Short, y: Self::Short) -> Self::Short;
     fn sub_short(x: Self::Short, y: Self::Short) -> Self::Short;
@@ -203,6 +208,18 @@ impl Portable {
     }
 }
 
+/// An f32 of these bits.
+#[inline(always)]
+pub(super) fn float(bits: i32) -> f32 {
+    f32::from_bits(bits.cast_unsigned())
+}
+
+/// The inverse of [`float`].
+#[inline(always)]
+pub(super) fn bits(x: f32) -> i32 {
+    x.to_bits().cast_signed()
+}
+
 /// The terms of a word of 16 bits each.
 #[inline(always)]
 fn halves(word: i32) -> [i32; 2] {
@@ -264,19 +281,31 @@ impl ByteLanes for Portable {
             let ([x0, x1], [w0, w1]) = (halves(x), halves(w));
             (x0 * w0).wrapping_add(x1 * w1)
         });
-        self.add(products)
-    }
-    #[inline(always)]
-    fn add(self, other: Self) -> Self {
-        self.zip_with(other, i32::wrapping_add)
+        self.zip_with(products, i32::wrapping_add)
     }
     #[inline(always)]
     fn times_above(self, other: Self) -> Self {
         self.zip_with(other, |x, y| (x >> 16) * (y >> 16))
     }
     #[inline(always)]
-    fn left(self, bits: i32) -> Self {
-        Self(self.0.map(|x| x << bits))
+    fn real(self) -> Self {
+        Self(self.0.map(|x| bits(x as f32)))
+    }
+    #[inline(always)]
+    fn clamp_real(self, low: Self, high: Self) -> Self {
+        Self(std::array::from_fn(|i| bits(float(self.0[i]).min(float(high.0[i])).max(float(low.0[i])))))
+    }
+    #[inline(always)]
+    fn times_plus(self, by: Self, more: Self) -> Self {
+        Self(std::array::from_fn(|i| bits(float(self.0[i]).mul_add(float(by.0[i]), float(more.0[i])))))
+    }
+    #[inline(always)]
+    fn replaced(self, from: Self, to: Self) -> Self {
+        Self(std::array::from_fn(|i| if float(self.0[i]) == float(from.0[i]) { to.0[i] } else { self.0[i] }))
+    }
+    #[inline(always)]
+    fn nearest(self) -> Self {
+        Self(self.0.map(|x| float(x).round_ties_even() as i32))
     }
     #[inline(always)]
     fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors {
@@ -297,23 +326,6 @@ impl ByteLanes for Portable {
     #[inline(always)]
     fn unpack(short: [i16; 16]) -> [Self; 2] {
         pair_of(|c| i32::from(short[c]) << 16).map(Self)
-    }
-    #[inline(always)]
-    fn zip(x: [i16; 16], y: [i16; 16]) -> [Self; 2] {
-        pair_of(|c| i32::from(x[c].cast_unsigned()) | i32::from(y[c]) << 16).map(Self)
-    }
-    #[inline(always)]
-    fn dot_halves(self, x: Self, w: Self) -> Self {
-        // What a word is here anyway.
-        self.dot(x, w)
-    }
-    #[inline(always)]
-    fn any_without(pair: [Self; 2], bits: Self) -> bool {
-        pair.iter().any(|lanes| lanes.0.iter().zip(bits.0).any(|(x, bits)| x & bits == 0))
-    }
-    #[inline(always)]
-    fn right(self, bits: i32) -> Self {
-        Self(self.0.map(|x| x >> bits))
     }
     #[inline(always)]
     fn add_short(x: [i16; 16], y: [i16; 16]) -> [i16; 16] {
@@ -374,9 +386,13 @@ pub(super) fn scaled<const ABOVE: bool>(x: i32, q: i32, shift: i32) -> i32 {
 }
 
 #[cfg(target_arch = "x86_64")]
-mod x86;
+mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Vnni, Vnni256};
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::{Avx2, Vnni256};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Vnni;
 
 /// As [`crate::lanes::kernel`], for [`ByteLanes`].
 macro_rules! byte_kernel {

@@ -12,11 +12,13 @@ mod finish;
 mod lanes;
 mod look_up;
 mod steps;
+mod sum;
 
 pub use factors::Multiplier;
-pub use finish::{Finish, Grid, Sum};
+pub use finish::Finish;
 pub use lanes::Path;
 pub use steps::{Rescale, add, average, gate, look_up, max_pool, quantise};
+pub use sum::Sum;
 
 use crate::scratch::{self, Shared};
 use crate::shape::product;
@@ -36,6 +38,13 @@ pub struct Conv {
     /// The map's zero point, a byte.
     zero: u8,
     largest: i64,
+}
+
+/// The scale and the zero point, a byte, of a map.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    pub scale: f32,
+    pub zero: u8,
 }
 
 /// A block's shortcut: its map [pixels, channels], and how it is added.
@@ -122,15 +131,18 @@ impl Conv {
         if finish.is_fast() && skip.is_none_or(|skip| skip.sum.is_fast()) {
             return self.call(runtime, shape, x, To::Bytes(Shared::new(out), finish, skip));
         }
-        // Factors that no trained layer has: value by value.
-        let mut sums = vec![0; out.len()];
-        self.sums(runtime, shape, x, &mut sums)?;
-        for (at, (out, &sum)) in out.iter_mut().zip(&sums).enumerate() {
-            let (pixel, c) = (at / shape.output, at % shape.output);
-            *out = finish.apply(sum, c);
-            if let Some(Skip { map, channels, sum }) = skip {
-                *out = sum.apply(*out, (c < sum.added()).then(|| map[pixel * channels + c]));
+        if finish.is_fast() {
+            self.call(runtime, shape, x, To::Bytes(Shared::new(out), finish, None))?;
+        } else {
+            // Factors that no trained layer has: value by value.
+            let mut sums = vec![0; out.len()];
+            self.sums(runtime, shape, x, &mut sums)?;
+            for (at, (out, &sum)) in out.iter_mut().zip(&sums).enumerate() {
+                *out = finish.apply(sum, at % shape.output);
             }
+        }
+        if let Some(Skip { map, channels, sum }) = skip {
+            steps::add_to(runtime, (out, shape.output), (map, channels), sum);
         }
         Ok(())
     }

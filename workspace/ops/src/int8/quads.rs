@@ -1,6 +1,8 @@
 //! What VNNI does, in plain Rust: all but the instructions themselves is tested on any machine.
 
-use super::lanes::{ByteLanes, Span, bytes_of, gather, packed, pair_of, scaled, scatter, shorts_of, word_of_bytes};
+use super::lanes::{
+    ByteLanes, Span, bits, bytes_of, float, gather, packed, pair_of, scaled, scatter, shorts_of, word_of_bytes,
+};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Quads([i32; 16]);
@@ -8,6 +10,17 @@ pub(crate) struct Quads([i32; 16]);
 impl Quads {
     fn zip_with(self, other: Self, f: impl Fn(i32, i32) -> i32) -> Self {
         Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+
+    /// What is left is to leave out the part below 1.
+    fn fraction<const ABOVE: bool, const FINE: bool>(self, [factor, rest, start]: &[Self; 3]) -> [f64; 16] {
+        std::array::from_fn(|i| {
+            let x = self.0[i] as f32;
+            let start = if ABOVE { float(start.0[i]) } else { float(start.0[i]).copysign(x) };
+            let small = f64::from(if FINE { x.mul_add(float(rest.0[i]), start) } else { start });
+            // What f64 rounds here is far less than what the factors were proven to bear.
+            f64::from(x) * f64::from(float(factor.0[i])) + small
+        })
     }
 }
 
@@ -46,16 +59,10 @@ impl ByteLanes for Quads {
             let pairs = x.to_le_bytes().into_iter().zip(w.to_le_bytes());
             pairs.map(|(x, w)| i32::from(x) * i32::from(w.cast_signed())).sum()
         });
-        self.add(products)
-    }
-    fn add(self, other: Self) -> Self {
-        self.zip_with(other, i32::wrapping_add)
+        self.zip_with(products, i32::wrapping_add)
     }
     fn times_above(self, other: Self) -> Self {
         self.zip_with(other, |x, y| (x >> 16) * (y >> 16))
-    }
-    fn left(self, bits: i32) -> Self {
-        Self(self.0.map(|x| x << bits))
     }
     fn factors<const ABOVE: bool>(q: Self, shift: Self) -> Self::Factors {
         (q.0, shift.0)
@@ -64,15 +71,26 @@ impl ByteLanes for Quads {
         Self(std::array::from_fn(|i| scaled::<ABOVE>(self.0[i], q[i], shift[i])))
     }
     const ROUNDS: bool = true;
-    fn round<const ABOVE: bool, const FINE: bool>(self, [factor, rest, start]: &[Self; 3]) -> Self {
-        let real = |x: i32| f32::from_bits(x.cast_unsigned());
-        Self(std::array::from_fn(|i| {
-            let x = self.0[i] as f32;
-            let start = if ABOVE { real(start.0[i]) } else { real(start.0[i]).copysign(x) };
-            let small = f64::from(if FINE { x.mul_add(real(rest.0[i]), start) } else { start });
-            // What f64 rounds here is far less than what the factors were proven to bear.
-            (f64::from(x) * f64::from(real(factor.0[i])) + small) as i32
-        }))
+    fn round<const ABOVE: bool, const FINE: bool>(self, by: &[Self; 3]) -> Self {
+        Self(self.fraction::<ABOVE, FINE>(by).map(|x| x as i32))
+    }
+    fn round_real<const ABOVE: bool, const FINE: bool>(self, by: &[Self; 3]) -> Self {
+        Self(self.fraction::<ABOVE, FINE>(by).map(|x| bits(x.trunc() as f32)))
+    }
+    fn real(self) -> Self {
+        Self(self.0.map(|x| bits(x as f32)))
+    }
+    fn clamp_real(self, low: Self, high: Self) -> Self {
+        Self(std::array::from_fn(|i| bits(float(self.0[i]).min(float(high.0[i])).max(float(low.0[i])))))
+    }
+    fn times_plus(self, by: Self, more: Self) -> Self {
+        Self(std::array::from_fn(|i| bits(float(self.0[i]).mul_add(float(by.0[i]), float(more.0[i])))))
+    }
+    fn replaced(self, from: Self, to: Self) -> Self {
+        Self(std::array::from_fn(|i| if float(self.0[i]) == float(from.0[i]) { to.0[i] } else { self.0[i] }))
+    }
+    fn nearest(self) -> Self {
+        Self(self.0.map(|x| float(x).round_ties_even() as i32))
     }
     unsafe fn splat_short(x: i16) -> [i16; 32] {
         [x; 32]
@@ -82,19 +100,6 @@ impl ByteLanes for Quads {
     }
     fn unpack(short: [i16; 32]) -> [Self; 2] {
         pair_of(|c| i32::from(short[c]) << 16).map(Self)
-    }
-    fn zip(x: [i16; 32], y: [i16; 32]) -> [Self; 2] {
-        pair_of(|c| i32::from(x[c].cast_unsigned()) | i32::from(y[c]) << 16).map(Self)
-    }
-    fn dot_halves(self, x: Self, w: Self) -> Self {
-        let products = x.zip_with(w, |x, w| i32::from(x as i16) * i32::from(w as i16) + (x >> 16) * (w >> 16));
-        self.add(products)
-    }
-    fn any_without(pair: [Self; 2], bits: Self) -> bool {
-        pair.iter().any(|lanes| lanes.0.iter().zip(bits.0).any(|(x, bits)| x & bits == 0))
-    }
-    fn right(self, bits: i32) -> Self {
-        Self(self.0.map(|x| x >> bits))
     }
     fn add_short(x: [i16; 32], y: [i16; 32]) -> [i16; 32] {
         std::array::from_fn(|i| x[i].saturating_add(y[i]))

@@ -86,13 +86,27 @@ pub fn add(
     OpError::length("output", main.len(), out.len())?;
     OpError::length("shortcut", product([main.len() / channels.max(1), skip_channels]), skip.len())?;
     OpError::length("channels of the shortcut", sum.added().max(skip_channels), skip_channels)?;
-    parts(runtime, out, channels, &|start, out| {
-        for (at, out) in (start..).zip(out) {
-            let (pixel, c) = (at / channels, at % channels);
-            *out = sum.apply(main[at], (c < sum.added()).then(|| skip[pixel * skip_channels + c]));
+    out.copy_from_slice(main);
+    add_to(runtime, (out, channels), (skip, skip_channels), sum);
+    Ok(())
+}
+
+/// [`add`] to a map where it lies; both fit each other.
+pub(super) fn add_to(
+    runtime: &Runtime,
+    (map, channels): (&mut [u8], usize),
+    (skip, skip_channels): (&[u8], usize),
+    sum: &Sum,
+) {
+    let (channels, skip_channels) = (channels.max(1), skip_channels.max(1));
+    parts(runtime, map, channels, &|start, map| {
+        let skip = skip[start / channels * skip_channels..].chunks_exact(skip_channels);
+        for (main, skip) in map.chunks_exact_mut(channels).zip(skip) {
+            let (reached, beyond) = main.split_at_mut(sum.added().min(channels));
+            reached.iter_mut().zip(skip).for_each(|(main, &skip)| *main = sum.of(*main, Some(skip)));
+            beyond.iter_mut().for_each(|main| *main = sum.of(*main, None));
         }
     });
-    Ok(())
 }
 
 /// A gate: each channel of `x` times its one value in `by`, in one requantisation of the product. `zeros` are those of both.

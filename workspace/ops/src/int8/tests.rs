@@ -110,7 +110,9 @@ fn convolutions_are_the_integers_on_every_path_and_thread_count() {
         // As after a ReLU.
         let is_clamped = round % 4 == 1;
         main.zero *= u8::from(!is_clamped);
-        let sum = Sum::new(main, other, to, mixed.below(shape.output + 1), (mixed.below(100) as u8, 180));
+        // A clamp that is not a byte's own is looked up.
+        let clamp = if round % 7 == 0 { (mixed.below(100) as u8, 180) } else { (0, 255) };
+        let sum = Sum::new(main, other, to, mixed.below(shape.output + 1), clamp);
         let factor = |mixed: &mut Mixed| match round % 20 {
             // Factors that vectors of 32 bits do not do.
             0 => 0.5 + mixed.below(3) as f64,
@@ -133,7 +135,7 @@ fn convolutions_are_the_integers_on_every_path_and_thread_count() {
             .enumerate()
             .map(|(at, &q)| {
                 let (pixel, c) = (at / shape.output, at % shape.output);
-                sum.apply(q, (c < sum.added()).then(|| skip[pixel * channels + c]))
+                sum.of(q, (c < sum.added()).then(|| skip[pixel * channels + c]))
             })
             .collect();
         // More threads every now and then.
