@@ -201,6 +201,7 @@ impl ByteLanes for Avx2 {
         }
     }
 }
+
 /// Signed products of even lanes.
 ///
 /// As an instruction: what the compiler makes of the intrinsic is a sign extension and a product of 64 bits; it takes the
