@@ -121,7 +121,8 @@ fn card(cell: &Cell, set: &DetectionSet) -> Card {
         width: cell.width,
         stem_stride: 2,
         input: Some(cell.input),
-        classes: set.classes().to_vec(),
+        classes: Some(set.classes().to_vec()),
+        assumed: Vec::new(),
         evaluation: cell.evaluation.clone(),
     }
 }

@@ -70,6 +70,11 @@ fn a_detector_of_dogs_scores_what_it_must() {
 
     let text = String::from_utf8(eval(&arguments).stdout).unwrap();
     assert!(text.contains("\n dog ") && text.contains("0.5455"), "{text}");
+    // Nobody names its classes, and one image has no object.
+    assert!(text.contains("; its classes, which nobody names, are taken for Pascal VOC's, in their order"), "{text}");
+    assert!(text.contains("no card beside the weights: values are as published"), "{text}");
+    assert!(text.contains("3 images with 3 objects (0 of them difficult) of 20 classes, 1 without any"), "{text}");
+    assert_eq!((&report["objects"]["dog"], &report["detector"]["classes_by_number"]), (&2.into(), &true.into()));
 }
 
 #[test]

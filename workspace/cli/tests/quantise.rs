@@ -28,7 +28,8 @@ fn with_card(folder: &Path) -> PathBuf {
         width: 0.35,
         stem_stride: 1,
         input: Some(32),
-        classes: sandglass_data::open("embedded", Part::Train, None).unwrap().classes().to_vec(),
+        classes: Some(sandglass_data::open("embedded", Part::Train, None).unwrap().classes().to_vec()),
+        assumed: Vec::new(),
         evaluation: Protocol::default(),
     };
     card.write(&model).unwrap();
@@ -142,16 +143,22 @@ fn what_it_was_calibrated_by_is_kept_and_said() {
     }
     let card = Card::read(&out).unwrap().unwrap();
     assert_eq!((card.input, card.evaluation.mean, card.stem_stride), (Some(32), [0.5; 3], 1));
+    // What nobody said stays unsaid: no classes called by their places, and what stands at its default is known to.
+    assert_eq!((card.classes.as_ref(), &card.assumed[..]), (None, &["input", "resize", "std"].map(str::to_owned)[..]));
     let score: Value = serde_json::from_slice(&eval(&out, &["mobilenetv2"]).stdout).unwrap();
     let mean: Vec<f64> = serde_json::from_value(score["protocol"]["mean"].clone()).unwrap();
     assert_eq!((mean, &score["labels_compared_with"]), (vec![0.5; 3], &"count".into()));
+    assert_eq!(score["card_assumed"], serde_json::json!(["input", "resize", "std"]));
+    let told = sandglass(&["eval", "--model", "mobilenetv2", "--weights", of[5], "--data", "embedded"]).stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("; when it was written nobody said input, resize, std: at their defaults"), "{told}");
 
     // Images of other classes than the card's are another network's.
     let model = with_card(folder.path());
     let card = Card::read(&model).unwrap().unwrap();
-    let mut classes = card.classes.clone();
+    let mut classes = card.classes.clone().unwrap();
     classes[3] = "cow".to_owned();
-    Card { classes, ..card }.write(&model).unwrap();
+    Card { classes: Some(classes), ..card }.write(&model).unwrap();
     let (done, told) = quantise(&model, "embedded", &folder.path().join("r.safetensors"), &[]);
     assert!(!done && told.lines().count() == 1 && told.contains("output 3 is \"cow\""), "{told}");
 }

@@ -220,13 +220,15 @@ impl DetectionSet {
         self.images.runs()
     }
 
-    /// In words: how many images with how many objects of how many classes.
+    /// In words: how many images with how many objects of how many classes; and images without.
     pub fn listing(&self) -> String {
         let objects = || self.objects.iter().flatten();
         let difficult = objects().filter(|object| object.difficult).count();
         let counted = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+        let bare = self.objects.iter().filter(|objects| objects.is_empty()).count();
+        let bare = if bare == 0 { String::new() } else { format!(", {bare} without any") };
         format!(
-            "{} with {} ({difficult} of them difficult) of {}",
+            "{} with {} ({difficult} of them difficult) of {}{bare}",
             counted(self.len(), "image", "images"),
             counted(objects().count(), "object", "objects"),
             counted(self.classes().len(), "class", "classes")

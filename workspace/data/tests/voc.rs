@@ -213,6 +213,11 @@ fn a_broken_annotation_is_named_by_file_line_and_object() {
         assert_eq!(plain.matches(from).count(), 1, "{from}");
         broken(plain.replace(from, to).as_bytes(), wanted);
     }
+    // Objects that are not the annotation's own children would not be seen.
+    let wrapped = plain.replace("<object>", "<objects><object>").replace("</object>", "</object></objects>");
+    broken(wrapped.as_bytes(), "line 20: <object> within <objects>, where an <object> is read in <annotation> alone");
+    let capital = plain.replace("object>", "Object>");
+    broken(capital.as_bytes(), "line 20: <Object>, where an <object> is read in <annotation> alone");
     let two = plain.replace("</object>", &format!("</object>\n{}", second.replace("9</xmax>", "99</xmax>")));
     broken(two.as_bytes(), "line 32, object 2: xmax 99 is outside");
     broken(b"", "line 1: the file is empty");

@@ -93,6 +93,11 @@ impl ClassNames {
         }
     }
 
+    /// Whether nobody names the detector's classes, and they are Pascal VOC's only if they are in that order.
+    pub fn is_by_number(&self) -> bool {
+        self.given.is_empty() && !self.is_coco()
+    }
+
     /// Whether classes count as COCO's ids do.
     fn is_coco(&self) -> bool {
         self.given.is_empty() && self.config.name.is_tf() && self.config.classes == 91

@@ -20,8 +20,12 @@ pub struct Card {
     pub stem_stride: usize,
     /// Height and width of the input, where they are equal.
     pub input: Option<usize>,
-    /// Names of the classes, in the order of the classifier's outputs.
-    pub classes: Vec<String>,
+    /// Names of the classes, in the order of the classifier's outputs; none where nobody says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// What of all this nobody said either, and was taken at its default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
     pub evaluation: Protocol,
 }
 
@@ -95,7 +99,7 @@ impl Card {
             return Err(CardError::NoInput { path: path.into() });
         }
         let mut once = BTreeSet::new();
-        match card.classes.iter().find(|class| !once.insert(*class)) {
+        match card.classes.iter().flatten().find(|class| !once.insert(*class)) {
             Some(class) => Err(CardError::Twice { path: path.into(), class: class.clone() }),
             None => Ok(card),
         }
@@ -142,9 +146,10 @@ impl Card {
     /// # Errors
     /// Another number than the checkpoint's classifier has outputs.
     pub fn check_outputs(&self, checkpoint: &Path, outputs: usize) -> Result<(), CardError> {
-        match self.classes.len() {
-            listed if listed == outputs => Ok(()),
-            listed => Err(CardError::Outputs { path: Self::place(checkpoint), listed, outputs }),
+        match self.classes.as_ref().map(Vec::len) {
+            None => Ok(()),
+            Some(listed) if listed == outputs => Ok(()),
+            Some(listed) => Err(CardError::Outputs { path: Self::place(checkpoint), listed, outputs }),
         }
     }
 
@@ -160,11 +165,10 @@ impl Card {
     /// # Errors
     /// The first class that differs.
     pub fn check(&self, checkpoint: &Path, set: &Dataset) -> Result<(), CardError> {
-        let is_open = is_numbered(&self.classes) && misnumbered(set.classes()).is_none();
-        if !set.names_classes() || is_open {
+        let Some(names) = self.classes.as_deref().filter(|_| set.names_classes()) else { return Ok(()) };
+        if is_numbered(names) && misnumbered(set.classes()).is_none() {
             return Ok(());
         }
-        let names = &self.classes;
         let count = names.len().max(set.classes().len());
         let name = |classes: &[String], at: usize| classes.get(at).map_or("nothing".into(), |name| format!("{name:?}"));
         match (0..count).find(|&at| names.get(at) != set.classes().get(at)) {

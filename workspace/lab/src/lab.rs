@@ -399,7 +399,8 @@ fn card(cell: &Classifier, set: &Dataset) -> Card {
         width: cell.network.width,
         stem_stride: cell.network.stem_stride,
         input: Some(cell.input),
-        classes: set.output_names(cell.network.classes),
+        classes: Some(set.output_names(cell.network.classes)),
+        assumed: Vec::new(),
         evaluation: cell.evaluation.clone(),
     }
 }

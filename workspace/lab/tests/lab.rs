@@ -85,7 +85,7 @@ fn a_cell_is_trained_scored_and_carries_its_card() {
     let card = Card::read(&file.path).unwrap().unwrap();
     assert_eq!(
         (card.classes.clone(), card.input, card.evaluation.resize),
-        (vec!["ant".into(), "bee".into()], Some(32), Some(36))
+        (Some(vec!["ant".into(), "bee".into()]), Some(32), Some(36))
     );
     let set = |names: [&str; 2]| {
         let names = names.map(String::from).to_vec();

@@ -518,6 +518,38 @@ fn what_is_refused_is_shown() {
     assert!(error.contains("in transformers's names: 2 missing: classifier.bias, classifier.weight"), "{error}");
 }
 
+/// Scripts keep them in many forms; an output that is called by its place alone may be another class.
+#[test]
+fn lists_of_classes_that_are_not_read_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut items = (0..20).map(|at| (format!("option{at}"), number(at))).collect::<Vec<_>>();
+    items.push(("class_to_idx".to_owned(), Tree::dict([("dog", number(0)), ("ant", number(1))])));
+    items.push(("net".to_owned(), state(&weights(), "")));
+    let lists = |bytes: &[u8]| open(folder.path(), bytes).class_lists();
+    assert_eq!(lists(&torch_save(&Tree::Dict(items))), ["class_to_idx"]);
+    assert!(lists(&torch_save(&state(&weights(), ""))).is_empty());
+    let header =
+        br#"{"__metadata__":{"id2label":"{\"0\": \"dog\"}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
+    assert_eq!(lists(&file), ["id2label"]);
+}
+
+/// A dict that many keys lead to is walked as often; its items are what takes the time.
+#[test]
+fn items_that_many_keys_lead_to_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.pth");
+    let inner = Tree::Remembered(9, Box::new(Tree::dict([("w", Tree::Tensor(vec![1], vec![0.5]))])));
+    let recalled = |key: u8| Tree::Raw(vec![b'h', key]);
+    let mut items = vec![("x".to_owned(), inner)];
+    items.extend((0..1000).map(|at| (format!("i{at}"), recalled(9))));
+    let twice = |tree: Tree, key: u8| Tree::dict([("a", Tree::Remembered(key, Box::new(tree))), ("b", recalled(key))]);
+    let tree = (1..=8).rev().fold(Tree::Dict(items), twice);
+    fs::write(&path, torch_save(&tree)).unwrap();
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(error.contains("tensors or dicts of them: save the state dict alone"), "{error}");
+}
+
 #[test]
 fn every_truncation_of_both_forms_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.weights.check_outputs(card, classes)?;
     let set = args.weights.open(&args.data, Part::Scored, card, classes)?;
     let shared = sandglass_data::shared_with_training(&args.data, &set)?;
-    let set = in_order(set, args.class_order, card.is_some(), classes)?;
+    let set = in_order(set, args.class_order, card.is_some_and(|card| card.classes.is_some()), classes)?;
     let labels = Labels::of(&set, card, classes);
     let transform = Transform::evaluation(&set, classes, input, &protocol)?;
     let threads = args.threads.unwrap_or_else(default_threads);
@@ -249,7 +249,7 @@ enum Labels {
 impl Labels {
     fn of(set: &Dataset, card: Option<&Card>, outputs: usize) -> Self {
         match set.names_classes() {
-            true if card.is_some_and(|card| card.classes == set.classes()) => Self::Card,
+            true if card.is_some_and(|card| card.classes.as_deref() == Some(set.classes())) => Self::Card,
             true if outputs == IMAGENET && set.classes().iter().all(|class| imagenet_label(class).is_some()) => {
                 Self::ImageNet
             }

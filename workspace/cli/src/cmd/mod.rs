@@ -101,13 +101,18 @@ impl PlacedCard {
     /// Cards of before name no file, and one of another checkpoint's looks the same.
     fn as_text(&self) -> String {
         let whose = if self.card.sha256.is_some() { "" } else { ", which does not say by SHA-256 of which file it is" };
-        format!("card: {}{whose}", self.place.display())
+        let assumed = match self.card.assumed.join(", ") {
+            none if none.is_empty() => none,
+            assumed => format!("; when it was written nobody said {assumed}: at their defaults"),
+        };
+        format!("card: {}{whose}{assumed}", self.place.display())
     }
 
     fn as_json(card: Option<&Self>) -> Value {
         json!({
             "card": card.map(|of| of.place.display().to_string()),
             "card_names_its_file": card.map(|of| of.card.sha256.is_some()),
+            "card_assumed": card.map(|of| of.card.assumed.clone()),
         })
     }
 }

@@ -74,14 +74,20 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let set = args.weights.open(&args.calibration, Part::Train, card, config.classes)?;
     let transform = Transform::evaluation(&set, config.classes, input, &protocol)?;
     let (height, width) = transform.size();
-    // What it is calibrated by it must be scored with: where there was no card to say it, one is begun.
+    if card.is_none() {
+        assumed.splice(0..0, args.shape.assumed(config));
+    }
+    // What it is calibrated by it must be scored with: where there was no card to say it, one is begun, which names no classes
+    // and says what was assumed.
     let own = Card {
         sha256: None,
         network: config.to_string(),
         width: config.width,
         stem_stride: config.stem_stride,
         input: input.or((height == width).then_some(height)),
-        classes: card.map_or_else(|| numbered(config.classes), |card| card.classes.clone()),
+        classes: card.and_then(|card| card.classes.clone()),
+        assumed: card
+            .map_or_else(|| assumed.iter().map(|what| (*what).to_owned()).collect(), |card| card.assumed.clone()),
         evaluation: protocol.clone(),
     };
     check_card_place(&args.out)?;
@@ -116,9 +122,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     own.write(&args.out)?;
 
     let was = std::fs::metadata(file).map(|file| file.len()).with_context(of_weights)?;
-    if card.is_none() {
-        assumed.splice(0..0, args.shape.assumed(config));
-    }
     let told = [
         format!("{}: {bytes} bytes, by {} on {count} images; it was {was}", args.out.display(), args.scheme),
         format!("calibrated on: {}", set.listing()),
@@ -130,11 +133,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Of a classifier whose classes nobody names.
-fn numbered(classes: usize) -> Vec<String> {
-    (0..classes).map(|class| class.to_string()).collect()
 }
 
 /// A card lies beside every checkpoint that has its name, whatever the ending: none of another's is written over, nor any other

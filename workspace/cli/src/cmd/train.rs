@@ -73,6 +73,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.stem_stride = args.stem_stride;
     network.identity_div = args.identity_div.unwrap_or(network.identity_div);
     network.classes = args.classes.unwrap_or(training.classes().len());
+    // Before any list has as many entries as it is said to have outputs.
+    network.build()?;
 
     check_largest_label(&training, args.classes)?;
 
@@ -195,7 +197,8 @@ fn card(task: &Classification, training: &Dataset) -> Card {
         width: network.width,
         stem_stride: network.stem_stride,
         input: task.input.or(training.size().filter(|(height, width)| height == width).map(|(side, _)| side)),
-        classes: training.output_names(network.classes),
+        classes: Some(training.output_names(network.classes)),
+        assumed: Vec::new(),
         evaluation: task.protocol.clone(),
     }
 }

@@ -64,6 +64,8 @@ pub struct Loaded {
     /// Of the convolutions, as the tensors' names imply.
     implied_padding: &'static str,
     fit: Fit,
+    /// Lists of classes that lie in the file.
+    class_lists: Vec<String>,
 }
 
 impl WeightsArgs {
@@ -81,7 +83,8 @@ impl WeightsArgs {
         }
         let implied_padding = self::padding(&fit.graph(None)?);
         let graph = fit.graph(padding)?;
-        Ok(Loaded { graph, weights, config: fit.config, background: self.background, implied_padding, fit })
+        let (config, background, class_lists) = (fit.config, self.background, checkpoint.class_lists());
+        Ok(Loaded { graph, weights, config, background, implied_padding, fit, class_lists })
     }
 
     /// The file as a quantised checkpoint, with its padding; of what is asked of others nothing is passed over.
@@ -121,8 +124,8 @@ impl WeightsArgs {
     /// A set for the classifier of these weights: by the names in its card, where it has one. Its classes are the classifier's,
     /// or as many.
     pub fn open(&self, data: &str, part: Part, card: Option<&Card>, outputs: usize) -> anyhow::Result<Dataset> {
-        let set = match card {
-            Some(card) => sandglass_data::open_named(data, part, &card.classes),
+        let set = match card.and_then(|card| card.classes.as_deref()) {
+            Some(names) => sandglass_data::open_named(data, part, names),
             None => sandglass_data::open(data, part, Some(outputs)),
         };
         let set = self.with_hint(outputs, set.and_then(|set| set.check_classes(outputs).map(|()| set)))?;
@@ -205,6 +208,7 @@ impl Loaded {
             "state": self.fit.state,
             "padding": self.padding(),
             "norm_eps": self.norm_eps().map(super::decimal),
+            "class_lists_not_read": self.class_lists,
         })
     }
 
@@ -215,6 +219,10 @@ impl Loaded {
         let background = self.background.map_or_else(String::new, |output| {
             format!(", without output {output}, the background: labels that are numbers count without it")
         });
-        format!("weights: {state}{} names, {} padding{eps}{background}", self.fit.names(), self.padding())
+        let lists = match self.class_lists.join(", ") {
+            none if none.is_empty() => none,
+            lists => format!("; the file's {lists} may say which class an output is, and is not read"),
+        };
+        format!("weights: {state}{} names, {} padding{eps}{background}{lists}", self.fit.names(), self.padding())
     }
 }

@@ -70,7 +70,7 @@ fn what_was_read_and_how_it_was_scored_is_said() {
     assert_eq!(plain["protocol"], protocol(32, 32, "bilinear", mean, std));
     assert_eq!(
         plain["weights"],
-        serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5})
+        serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5, "class_lists_not_read": []})
     );
 
     let torchvision = with(&["--preset", "torchvision"]);

@@ -68,6 +68,17 @@ impl Annotation {
         if root.tag_name().name() != "annotation" {
             return Err(reader.fault(root, format!("<{}>, not <annotation>", name(root))));
         }
+        // One that is not the annotation's own would be lost in silence.
+        for child in root.children().filter(|child| child.is_element() && !child.has_tag_name("object")) {
+            let is_object = |node: &Node| node.tag_name().name().eq_ignore_ascii_case("object");
+            if let Some(node) = child.descendants().find(is_object) {
+                let within = if node == child { String::new() } else { format!(" within <{}>", name(child)) };
+                return Err(reader.fault(
+                    node,
+                    format!("<{}>{within}, where an <object> is read in <annotation> alone", name(node)),
+                ));
+            }
+        }
         let size = reader.child(root, "size")?;
         let (width, height) = (reader.pixels(size, "width")?, reader.pixels(size, "height")?);
         let objects = root.children().filter(|node| node.has_tag_name("object")).enumerate();

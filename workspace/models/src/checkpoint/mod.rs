@@ -107,6 +107,22 @@ struct NoTensor {
     what: String,
 }
 
+/// What scripts call lists of the classes that outputs are. None is read here: they have many forms, and a card has one.
+const CLASS_LISTS: [&str; 12] = [
+    "class_to_idx",
+    "idx_to_class",
+    "class_names",
+    "classes",
+    "CLASSES",
+    "id2label",
+    "label2id",
+    "label_names",
+    "labels",
+    "label_map",
+    "categories",
+    "names",
+];
+
 /// What a file holds.
 struct Table {
     tensors: Vec<Stored>,
@@ -131,6 +147,12 @@ impl Checkpoint {
     /// Sorted by name.
     pub fn tensors(&self) -> &[Stored] {
         &self.tensors
+    }
+
+    /// Lists of classes that the file holds beside its tensors and that are not read, by their keys.
+    pub fn class_lists(&self) -> Vec<String> {
+        let is_list = |name: &str| CLASS_LISTS.contains(&name.rsplit('.').next().unwrap_or(name));
+        self.others.iter().map(|other| &other.name).filter(|name| is_list(name)).cloned().collect()
     }
 
     /// The tensor of this name, without its values.

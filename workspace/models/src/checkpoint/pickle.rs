@@ -10,7 +10,7 @@ mod torch;
 
 use std::collections::BTreeMap;
 
-use super::{NoTensor, Problem, StoredType};
+use super::{CLASS_LISTS, NoTensor, Problem, StoredType};
 use reader::{Keys, Reader};
 
 /// A tensor: a view into a storage, in elements.
@@ -523,7 +523,8 @@ impl<'a> Machine<'a> {
                 Value::Tensor(_) => dict.items.push((name, value)),
                 Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
                 _ => {
-                    if dict.others.len() < MAX_OTHERS {
+                    let is_told = || dict.others.iter().any(|(other, _)| *other == name);
+                    if dict.others.len() < MAX_OTHERS || CLASS_LISTS.contains(&name) && !is_told() {
                         let object = if let Value::Object(object) = self.value(value) { Some(*object) } else { None };
                         dict.others.push((name, object));
                     }

@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::{Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, Problem, Stored, StoredType, Table};
+use super::{CLASS_LISTS, Layout, MAX_DIMS, MAX_NAME, MAX_TENSORS, NoTensor, Problem, Stored, StoredType, Table};
 
 const MAX_HEADER: u64 = 64 << 20;
 /// Parsing JSON takes many times its length.
@@ -31,8 +31,13 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let mut header = vec![0; size as usize];
     file.read_exact(&mut header)?;
     // What somebody noted beside the tensors, at whatever length, is not looked at.
+    let mut others = Vec::new();
     if let Some(noted) = metadata(&header) {
-        header[noted].fill(b' ');
+        let noted = &mut header[noted];
+        let key = |name: &&&str| noted.windows(name.len() + 2).any(|text| text == format!("\"{name}\"").as_bytes());
+        let lists = CLASS_LISTS.iter().filter(key);
+        others.extend(lists.map(|name| NoTensor { name: (*name).to_owned(), what: "a text".to_owned() }));
+        noted.fill(b' ');
     }
     let parsed = header.iter().filter(|byte| **byte != b' ').count() as u64;
     if parsed > MAX_PARSED {
@@ -59,7 +64,7 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
         Some(Stored { name, dtype: stored_type(info.dtype), shape, at, layout: Layout::Contiguous, is_beyond: false })
     };
     let tensors = names.into_iter().map(|name| stored(name).ok_or_else(|| damaged("too many dimensions")));
-    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new(), others: Vec::new() })
+    Ok(Table { tensors: tensors.collect::<Result<_, _>>()?, unnamed: Vec::new(), others })
 }
 
 /// The first key that a safetensors header, which is JSON, has twice: a map would keep the last.

@@ -69,8 +69,9 @@ enum Engine {
 /// A detector with its weights on one engine, for images one at a time.
 pub struct LoadedDetector {
     pub config: DetectorConfig,
-    /// Height and width of the input, in pixels.
+    /// Height and width of the input, in pixels; and whether it was asked for.
     size: (usize, usize),
+    is_input_given: bool,
     eye: Eye,
     reading: Reading,
     engine: Engine,
@@ -104,13 +105,25 @@ impl DetectorArgs {
         ensure!((1..=LARGEST).contains(&side), "an input of {side} pixels: use 1 to {LARGEST}");
         let size = (side, side);
         let eye = Eye::new(config.name, side, card.map(|card| &card.evaluation))?;
-        let classes = ClassNames::new(config, card.map_or_else(Vec::new, |card| card.classes.clone()))
+        let classes = ClassNames::new(config, card.and_then(|card| card.classes.clone()).unwrap_or_default())
             .with_context(|| self.card_place().display().to_string())?;
         let graph = config.build()?.graph;
         let reading = Reading::new(&config, size)?;
         let engine = self.engine(&graph, &weights, size)?;
         let incomplete = incomplete.iter().map(ToString::to_string).collect();
-        Ok(LoadedDetector { config, size, eye, reading, engine, names, state, incomplete, card: placed, classes })
+        Ok(LoadedDetector {
+            config,
+            size,
+            is_input_given: self.input.is_some(),
+            eye,
+            reading,
+            engine,
+            names,
+            state,
+            incomplete,
+            card: placed,
+            classes,
+        })
     }
 
     /// For errors.
@@ -232,6 +245,7 @@ impl LoadedDetector {
             "names": self.names,
             "state": self.state,
             "incomplete": self.incomplete,
+            "classes_by_number": self.classes.is_by_number(),
             "input": [height, width],
             "engine": self.engine_name().to_string(),
         });
@@ -245,7 +259,14 @@ impl LoadedDetector {
         let state = if self.state.is_empty() { String::new() } else { format!("state {}, ", self.state) };
         let card = match &self.card {
             Some(card) => card.as_text(),
-            None => "no card beside the weights: input and values are as published".to_owned(),
+            None => {
+                let input = if self.is_input_given { "" } else { "input and " };
+                let classes = match self.classes.is_by_number() {
+                    true => "; its classes, which nobody names, are taken for Pascal VOC's, in their order",
+                    false => "",
+                };
+                format!("no card beside the weights: {input}values are as published{classes}")
+            }
         };
         let beside = match self.incomplete.as_slice() {
             [] => String::new(),

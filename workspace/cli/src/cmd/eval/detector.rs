@@ -79,6 +79,8 @@ impl Report {
             "data": set.name(),
             "data_hash": set.hash(),
             "synthetic": set.synthetic(),
+            "objects": set.classes().iter().zip(&score.curves).map(|(class, of)| (class.clone(), json!(of.positives))).collect::<Map<_, _>>(),
+            "listing": set.listing(),
             "detector": detector.as_json(),
         })
     }

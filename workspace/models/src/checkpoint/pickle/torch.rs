@@ -9,8 +9,8 @@ use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, NoTensor, Problem, Stor
 const MAX_DEPTH: usize = 8;
 /// Lists and objects with tensors that are told of, and a dict's more.
 const MAX_UNNAMED: usize = 64;
-/// Dicts that are looked into, each as often as something holds it.
-const MAX_VISITS: usize = 1 << 14;
+/// Dicts and their items that are looked at, each as often as something holds it.
+const MAX_VISITS: usize = 1 << 16;
 
 impl<'a> Machine<'a> {
     /// `('storage', torch.FloatStorage, key, device, elements)`; in the old form with a view of the storage behind, which
@@ -109,6 +109,7 @@ impl<'a> Machine<'a> {
                 others.extend(dict.others.iter().map(|(name, of)| NoTensor { name: named(name), what: what(of) }));
             }
             for &(name, id) in &dict.items {
+                visits += 1;
                 if visits + dicts.len() > MAX_VISITS || tensors.len() >= MAX_TENSORS {
                     return Err(Problem::TooMany(MAX_TENSORS));
                 }
