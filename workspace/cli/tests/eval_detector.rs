@@ -89,6 +89,8 @@ fn what_is_none_of_a_detectors_is_refused() {
     assert!(with(&["--background", "0"]).contains("background"));
     assert!(with(&["--engine", "train"]).contains("engine train"));
     assert!(with(&["--split", "val"]).contains("val"));
+    let unknown = refusal(&["--model", "ssdlite_foo", "--weights", &weights, "--data", &data]);
+    assert!(unknown.contains("ssdlite_mobilenext"), "{unknown}");
     let shapes = refusal(&[&base[..], &["--data", "embedded"]].concat());
     assert!(shapes.contains("neither the detector's nor Pascal VOC's"), "{shapes}");
     let classifier = ["--model", "mobilenetv2", "--weights", &weights, "--data", "embedded", "--split", "test"];

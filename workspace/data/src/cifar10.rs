@@ -34,6 +34,10 @@ pub(crate) fn is_cifar10(folder: &Path) -> bool {
 pub(crate) fn open(folder: &Path, part: Part) -> Result<Dataset, DataError> {
     for file in FILES {
         let path = folder.join(file);
+        if !path.exists() {
+            let reason = format!("has no {file}: CIFAR-10 is read from all of its {} files", FILES.len());
+            return Err(DataError::layout(folder, reason));
+        }
         let length = std::fs::metadata(&path).map_err(DataError::io(&path))?.len();
         if length != (IMAGES * RECORD) as u64 {
             let reason = format!("holds {length} bytes; CIFAR-10's files hold {}", IMAGES * RECORD);

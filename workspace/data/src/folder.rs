@@ -310,7 +310,11 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
                     true => format!(": {ANNOTATIONS}, in which Tiny-ImageNet says its classes, is not beside it"),
                     false => String::new(),
                 };
-                DataError::layout(&root.join(&class), format!("is not among {list}{form}{missing}"))
+                let mixed = match is_by_wnid && !is_wnid(&class) {
+                    true => ", which other folders here call by their wnids",
+                    false => "",
+                };
+                DataError::layout(&root.join(&class), format!("is not among {list}{form}{missing}{mixed}"))
             };
             let label = label.ok_or_else(unknown)?;
             let images = images(&root, Path::new(&class), &mut passed_over)?;

@@ -192,6 +192,9 @@ fn cifar10_keeps_rows_and_columns_in_place() {
     fs::write(folder.path().join("data_batch_3.bin"), b"short").unwrap();
     let error = message(open_path(folder.path(), Part::Train, None));
     assert!(error.contains("data_batch_3.bin: holds 5 bytes"), "{error}");
+    fs::remove_file(folder.path().join("data_batch_3.bin")).unwrap();
+    let error = message(open_path(folder.path(), Part::Scored, None));
+    assert!(error.contains("has no data_batch_3.bin: CIFAR-10 is read from all of its 6 files"), "{error}");
 }
 
 fn names(set: &Dataset) -> Vec<String> {

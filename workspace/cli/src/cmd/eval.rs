@@ -10,7 +10,7 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use sandglass_data::{Dataset, IMAGENET, Loader, Part, Protocol, Shared, Split, Transform, imagenet_label};
 use sandglass_lab::{BATCH, Card, EngineName, default_threads, score_model};
-use sandglass_models::{DetectorName, NetworkConfig};
+use sandglass_models::{DetectorConfig, DetectorName, NetworkConfig};
 use sandglass_ops::Runtime;
 use sandglass_quant::Model;
 use sandglass_train::{Score, TrainError, evaluate};
@@ -74,6 +74,10 @@ enum Subject {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Of names that start so, the message lists detectors.
+    if args.model.starts_with("ssd") {
+        args.model.parse::<DetectorConfig>()?;
+    }
     if args.model.parse::<DetectorName>().is_ok() {
         return detector(args)?.run();
     }
