@@ -72,7 +72,12 @@ impl Checkpoint {
         let differences = Differences::between(wanted, others, 0);
         if !differences.is_empty() {
             let names = "in TensorFlow's names: ".to_owned();
-            return Err(CheckpointError::Different { path: self.path.clone(), names, differences, instead: None });
+            return Err(CheckpointError::Different {
+                path: self.path.clone(),
+                names,
+                differences: differences.into(),
+                instead: None,
+            });
         }
         let mut values = Vec::with_capacity(specs.len());
         for (source, spec) in sources.into_iter().zip(&specs) {

@@ -18,7 +18,7 @@ pub enum CheckpointError {
         path: PathBuf,
         /// Which state was compared, and in whose names, where that is not plain.
         names: String,
-        differences: Differences,
+        differences: Box<Differences>,
         /// In words: what is there in the place of a tensor that is missing.
         instead: Option<String>,
     },

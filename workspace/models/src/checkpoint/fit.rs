@@ -331,7 +331,7 @@ impl Checkpoint {
         let missing = |name: &str| name.strip_prefix(&prefix).is_some_and(|name| differences.is_missing(name));
         let instead = self.others.iter().find(|other| missing(&other.name));
         let instead = instead.map(|NoTensor { name, what }| format!("{name} is in it, but is {what}"));
-        CheckpointError::Different { path: self.path.clone(), names, differences, instead }
+        CheckpointError::Different { path: self.path.clone(), names, differences: differences.into(), instead }
     }
 
     /// Whether all tensors of both are the same bytes: one dict under two keys is one state.
