@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn parts_keep_images_and_objects_together() {
         let set = set(vec![vec![object(0, WHOLE)], vec![object(1, WHOLE)], vec![]]).unwrap();
-        assert_eq!(set.listing(), "3 images with 2 objects (1 of them difficult) of 2 classes");
+        assert_eq!(set.listing(), "3 images with 2 objects (1 of them difficult) of 2 classes, 1 without any");
         let part = set.subset("part", &[2, 1]);
         assert_eq!((part.len(), part.objects(1), part.image_name(1)), (2, set.objects(1), "image 1".to_string()));
         assert_eq!(part.picture(1).unwrap(), set.picture(1).unwrap());
