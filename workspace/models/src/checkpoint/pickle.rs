@@ -10,7 +10,7 @@ mod torch;
 
 use std::collections::BTreeMap;
 
-use super::{CLASS_LISTS, NoTensor, Problem, StoredType};
+use super::{CLASS_LISTS, MAX_NAME, NoTensor, Problem, StoredType};
 use reader::{Keys, Reader};
 
 /// A tensor: a view into a storage, in elements.
@@ -390,7 +390,7 @@ impl<'a> Machine<'a> {
     /// What a class or a function makes.
     fn object(&mut self, class: Id) -> Result<(), Problem> {
         match *self.value(class) {
-            Value::Global(class) => self.push(Value::Object(Object { class, tensors: 0 })),
+            Value::Global(class) if class.len() <= MAX_NAME => self.push(Value::Object(Object { class, tensors: 0 })),
             _ => self.opaque(),
         }
     }
@@ -522,6 +522,8 @@ impl<'a> Machine<'a> {
             match self.value(value) {
                 Value::Tensor(_) => dict.items.push((name, value)),
                 Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
+                // One long text may be many keys, and would be copied for each.
+                _ if name.len() > MAX_NAME => {}
                 _ => {
                     let is_told = || dict.others.iter().any(|(other, _)| *other == name);
                     if dict.others.len() < MAX_OTHERS || CLASS_LISTS.contains(&name) && !is_told() {

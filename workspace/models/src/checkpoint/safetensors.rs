@@ -34,8 +34,8 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let mut others = Vec::new();
     if let Some(noted) = metadata(&header) {
         let noted = &mut header[noted];
-        let key = |name: &&&str| noted.windows(name.len() + 2).any(|text| text == format!("\"{name}\"").as_bytes());
-        let lists = CLASS_LISTS.iter().filter(key);
+        let is_there = |name: &&&str| noted.split(|byte| *byte == b'"').any(|text| text == name.as_bytes());
+        let lists = CLASS_LISTS.iter().filter(is_there);
         others.extend(lists.map(|name| NoTensor { name: (*name).to_owned(), what: "a text".to_owned() }));
         noted.fill(b' ');
     }
