@@ -67,6 +67,7 @@ fn what_cannot_be_counted_is_one_line() {
         (vec!["cost", "mobilenext", "--input", "0"], "input"),
         (vec!["cost", "mobilenext", "--input", "18446744073709551615"], "64 bits"),
         (vec!["show", "mobilenext", "--input", "4294967295"], "64 bits"),
+        (vec!["show", "mobilenext", "--width", "100", "--plan"], "more than is held in memory"),
     ] {
         let text = stderr(&args);
         assert!(text.contains(want), "{args:?}: {text}");

@@ -100,6 +100,16 @@ fn what_cannot_be_is_refused_in_one_line() {
     assert!(with(&[&good, "--out", &here]).contains("good.png: an image to read"));
     let other = folder.path().join("other");
     fs::create_dir(&other).unwrap();
+    // Nor over anybody's picture; over their own they do.
+    let work = folder.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::copy(&good, work.join("good.png")).unwrap();
+    let work = work.display().to_string();
+    assert!(with(&[&good, "--out", &work]).contains("good.png: is there and was not drawn here"));
+    let again = folder.path().join("again").display().to_string();
+    for _ in 0..2 {
+        assert!(detect(&[&[good.as_str(), "--out", &again], &narrow[..]].concat()).status.success());
+    }
     let twin = image(&other, "good.png", (8, 8), 9);
     let out = folder.path().join("out").display().to_string();
     assert!(with(&[&good, &twin, "--out", &out]).contains("two images"));

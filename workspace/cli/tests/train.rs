@@ -242,6 +242,24 @@ fn what_was_read_is_said_and_a_missing_part_too() {
     assert!(!fs::read_to_string(place.path("alone/log.jsonl")).unwrap().contains("\"eval_top1\":1"));
 }
 
+/// The folder's name stays, and rows of the log would look as if they were of the same images.
+#[test]
+fn another_validation_part_under_the_same_name_is_said() {
+    let place = Place::new();
+    let more = ["--epochs", "1", "--json"];
+    let said = |output: &Output| {
+        ok(output);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (json["epochs_evaluated_on_others"].clone(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(said(&place.run("out", &more)).0, serde_json::json!([]));
+    assert_eq!(said(&place.run("out", &more)).0, serde_json::json!([]));
+    fs::remove_file(place.path("data/val/a/0-grey.jpg")).unwrap();
+    let (epochs, text) = said(&place.run("out", &more));
+    assert_eq!(epochs, serde_json::json!([1]));
+    assert!(text.contains("epochs 1 to 1 were evaluated on other images"), "{text}");
+}
+
 /// Labels that are numbers say no more classes than they go up to.
 #[test]
 fn the_card_names_all_outputs() {

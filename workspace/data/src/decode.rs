@@ -46,6 +46,9 @@ pub enum DecodeError {
         /// As the header has it.
         height: usize,
     },
+    /// Sound, perhaps: a form of its format that the decoder does not know.
+    #[error("of a form that is not read here ({0}): save it as plain RGB")]
+    Unsupported(String),
     /// Bits within a byte the other way round.
     #[error("its bits lie in reverse order (TIFF's FillOrder 2), which is not read")]
     BitOrder,

@@ -59,6 +59,12 @@ impl Split {
     /// All four.
     pub const ALL: [Split; 4] = [Split::Train, Split::Val, Split::TrainVal, Split::Test];
 
+    /// Whether the two should have no image in common.
+    pub(crate) fn is_apart_from(self, other: Self) -> bool {
+        let is_within = |part, whole| matches!((part, whole), (Split::Train | Split::Val, Split::TrainVal));
+        self != other && !is_within(self, other) && !is_within(other, self)
+    }
+
     /// In small letters.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,6 +99,8 @@ pub struct DetectionSet {
     /// Height and width of each image.
     sizes: Arc<[(usize, usize)]>,
     hash: String,
+    /// Lists that name some of its images too and should not, and how many.
+    shared: Arc<[(String, usize)]>,
 }
 
 impl DetectionSet {
@@ -151,7 +159,17 @@ impl DetectionSet {
                 hasher.update(&[u8::from(object.difficult), u8::from(object.truncated)]);
             }
         }
-        Self { images, objects: objects.into(), sizes, hash: hasher.finalize().to_hex().to_string() }
+        let hash = hasher.finalize().to_hex().to_string();
+        Self { images, objects: objects.into(), sizes, hash, shared: Arc::default() }
+    }
+
+    pub(crate) fn with_shared(self, shared: Vec<(String, usize)>) -> Self {
+        Self { shared: shared.into(), ..self }
+    }
+
+    /// Other lists of its devkits that name some of its images too, such as the training list of what is scored; and how many.
+    pub fn shared(&self) -> &[(String, usize)] {
+        &self.shared
     }
 
     /// The devkit's year and the list, or the set's own.
@@ -220,15 +238,17 @@ impl DetectionSet {
         self.images.runs()
     }
 
-    /// In words: how many images with how many objects of how many classes; and images without.
+    /// In words: how many images with how many objects of how many classes; images without, and images that other lists name.
     pub fn listing(&self) -> String {
         let objects = || self.objects.iter().flatten();
         let difficult = objects().filter(|object| object.difficult).count();
         let counted = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
         let bare = self.objects.iter().filter(|objects| objects.is_empty()).count();
         let bare = if bare == 0 { String::new() } else { format!(", {bare} without any") };
+        let shared: String =
+            self.shared.iter().map(|(list, count)| format!(", {count} of the images are in {list} too")).collect();
         format!(
-            "{} with {} ({difficult} of them difficult) of {}{bare}",
+            "{} with {} ({difficult} of them difficult) of {}{bare}{shared}",
             counted(self.len(), "image", "images"),
             counted(objects().count(), "object", "objects"),
             counted(self.classes().len(), "class", "classes")

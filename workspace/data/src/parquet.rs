@@ -277,7 +277,10 @@ enum Wrong {
 
 impl From<PolarsError> for Wrong {
     fn from(error: PolarsError) -> Self {
-        Self::Damaged(error)
+        match error {
+            PolarsError::Duplicate(what) => Self::Content(format!("two of its columns have one name: {what}")),
+            error => Self::Damaged(error),
+        }
     }
 }
 

@@ -82,9 +82,11 @@ pub fn open_detection(what: &str, split: Split) -> Result<DetectionSet, DataErro
 pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
     let mut images = Images { kits: Vec::new(), entries: Vec::new() };
     let (mut objects, mut sizes, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let mut shared = Vec::new();
     for &(what, split) in lists {
         let kit = find(what)?;
         let name = format!("{} {split}", kit.year);
+        shared.extend(kit.shared(split)?.into_iter().map(|(list, count)| (format!("{} {list}", kit.year), count)));
         for (entry, annotation) in kit.read(&name, split, images.kits.len())? {
             images.entries.push(entry);
             sizes.push((annotation.height, annotation.width));
@@ -101,7 +103,7 @@ pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
     let classes = VOC_CLASSES.map(String::from).to_vec();
     let labels = vec![0; objects.len()];
     let images = Dataset::from_source(&names.join(" + "), classes, Box::new(images), labels, Opened::ForUse)?;
-    DetectionSet::assemble(images, objects, sizes)
+    Ok(DetectionSet::assemble(images, objects, sizes)?.with_shared(shared))
 }
 
 fn find(what: &str) -> Result<Devkit, DataError> {
@@ -189,6 +191,18 @@ impl Devkit {
         let name = format!("{}/JPEGImages/{id}.jpg", self.year);
         let size = (annotation.height, annotation.width);
         Ok((Entry { kit, name, inside, bytes, annotation: path, size, size_line: annotation.size_line }, annotation))
+    }
+
+    /// How many images of a list other lists name too, which should have none of them.
+    fn shared(&self, split: Split) -> Result<Vec<(Split, usize)>, DataError> {
+        let own: BTreeSet<String> = self.ids(split)?.into_iter().map(|(id, _)| id).collect();
+        let apart = Split::ALL.into_iter().filter(|&other| split.is_apart_from(other));
+        // What is wrong with a list that was not asked for is told where it is.
+        let shared = apart.map(|other| {
+            let ids = self.ids(other).unwrap_or_default();
+            (other, ids.iter().filter(|(id, _)| own.contains(id)).count())
+        });
+        Ok(shared.filter(|(_, count)| *count > 0).collect())
     }
 
     /// The ids of a list, each with its line.

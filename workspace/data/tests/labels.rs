@@ -323,6 +323,13 @@ fn what_is_no_parquet_file_is_called_what_it_is() {
     assert!(error.contains("its column image holds text or numbers for bytes, and no encoded images"), "{error}");
 }
 
+#[test]
+fn two_columns_of_one_name_are_called_so() {
+    let error = message(open(fixtures().join("parquet/labels/twice.parquet").to_str().unwrap(), Part::Scored, None));
+    assert!(error.contains("two of its columns have one name") && error.contains("label"), "{error}");
+    assert!(!error.contains("not a readable"), "{error}");
+}
+
 /// Rows of two parts in one file, in a column that nobody asked about, would all be scored.
 #[test]
 fn rows_that_are_said_to_be_of_two_parts_are_refused() {

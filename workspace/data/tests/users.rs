@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{DataError, Dataset, Part, decode, open};
+use sandglass_data::{DataError, Dataset, DecodeError, Part, decode, open};
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -414,4 +414,22 @@ fn tiny_imagenets_own_validation_folder_is_read_by_its_list() {
     let passed_over: Vec<(&str, u64)> =
         alone.passed_over().iter().map(|(kind, count)| (kind.as_str(), *count)).collect();
     assert_eq!(passed_over, [("md beside the class folders", 1)]);
+}
+
+#[test]
+fn a_sound_picture_that_is_not_read_is_not_called_broken() {
+    let error = decode(&fs::read(fixtures().join("formats/palette.tif")).unwrap()).unwrap_err();
+    assert!(matches!(error, DecodeError::Unsupported(_)), "{error}");
+    assert!(error.to_string().ends_with("save it as plain RGB"), "{error}");
+}
+
+/// torchvision has two classes there, and somebody may have meant one.
+#[test]
+fn classes_that_differ_in_case_alone_are_said() {
+    let twins = folder(&[("Dog/1.png", "grey.png"), ("ant/2.png", "grey.png"), ("dog/3.png", "alpha.png")]);
+    let set = open_path(twins.path(), Part::Scored, None).unwrap();
+    assert_eq!(set.case_twins(), ["Dog and dog"]);
+    assert!(set.listing().contains("classes whose names differ in case alone (Dog and dog)"), "{}", set.listing());
+    let plain = folder(&[("cat/1.png", "grey.png"), ("dog/3.png", "grey.png")]);
+    assert!(open_path(plain.path(), Part::Scored, None).unwrap().case_twins().is_empty());
 }

@@ -91,7 +91,9 @@ fn pixels_from_1_with_both_ends_become_the_edges_of_the_box() {
     }
     let image = decode(&fs::read(format!("{FIXTURES}/full.jpg")).unwrap()).unwrap();
     assert_eq!((set.picture(1).unwrap(), set.image_name(1)), (image, "VOC2007/JPEGImages/2008_000002.jpg".to_string()));
-    assert_eq!(set.listing(), "3 images with 5 objects (1 of them difficult) of 20 classes");
+    let listing =
+        "3 images with 5 objects (1 of them difficult) of 20 classes, 1 of the images are in VOC2007 test too";
+    assert_eq!((set.listing().as_str(), set.shared()), (listing, &[("VOC2007 test".to_owned(), 1)][..]));
 }
 
 #[test]

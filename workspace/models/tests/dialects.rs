@@ -528,6 +528,15 @@ fn lists_of_classes_that_are_not_read_are_told() {
     let lists = |bytes: &[u8]| open(folder.path(), bytes).class_lists();
     assert_eq!(lists(&torch_save(&Tree::Dict(items))), ["class_to_idx"]);
     assert!(lists(&torch_save(&state(&weights(), ""))).is_empty());
+    // As mmdetection has them: within what a script tells of itself.
+    let of_set = Tree::dict([("CLASSES", Tree::List(vec![number(0)])), ("palette", number(1))]);
+    let meta = Tree::dict([("seed", number(3)), ("dataset_meta", of_set)]);
+    let tree = Tree::dict([("meta", meta), ("state_dict", state(&weights(), ""))]);
+    assert_eq!(lists(&torch_save(&tree)), ["meta.dataset_meta.CLASSES"]);
+    fs::write(folder.path().join("nested.pth"), torch_save(&tree)).unwrap();
+    let mut file = Checkpoint::open(&folder.path().join("nested.pth")).unwrap();
+    let fit = file.fit(config(), None).unwrap();
+    assert_eq!((file.fitted(&fit).unwrap(), fit.state.as_str()), (weights(), "state_dict"));
     let header =
         br#"{"__metadata__":{"id2label":"{\"0\": \"dog\"}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
     let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 4]].concat();
@@ -564,4 +573,25 @@ fn every_truncation_of_both_forms_is_an_error() {
             assert!(length + 8 < whole.len() || error.to_string().contains("cut"), "{length}: {error}");
         }
     }
+}
+
+/// Its bytes are those of the tensor that it is the negative of.
+#[test]
+fn a_tensor_that_is_stored_negated_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("saved.pth");
+    let view = |metadata: &[u8]| {
+        let storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuJ\x02\0\0\0tQ";
+        let sizes = b"J\0\0\0\0(J\x02\0\0\0t(J\x01\0\0\0t\x89ccollections\nOrderedDict\n)R";
+        Tree::Raw([b"ctorch._utils\n_rebuild_tensor_v2\n(", &storage[..], sizes, metadata, b"tR"].concat())
+    };
+    let opened = |metadata: &[u8]| {
+        let tree = Tree::dict([("a", Tree::Tensor(vec![2], vec![1.0, 2.0])), ("b", view(metadata))]);
+        fs::write(&path, torch_save(&tree)).unwrap();
+        Checkpoint::open(&path).map(|mut file| file.read("b").unwrap())
+    };
+    assert_eq!(opened(b"").unwrap(), [1.0, 2.0]);
+    assert_eq!(opened(b"N").unwrap(), [1.0, 2.0]);
+    let error = opened(b"}X\x03\0\0\0neg\x88s").unwrap_err().to_string();
+    assert!(error.contains("to negate or conjugate its numbers"), "{error}");
 }

@@ -16,6 +16,9 @@ pub struct LogRow {
     pub train_top1: Option<f64>,
     /// What was evaluated after the epoch.
     pub evaluated: Option<String>,
+    /// That set's hash, for another may have its name; of rows from before it was kept, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluated_hash: Option<String>,
     /// Mean over its images.
     pub eval_loss: Option<f64>,
     /// Percent; of classifiers.

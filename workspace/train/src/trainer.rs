@@ -92,7 +92,8 @@ pub fn train<T: Task>(
     let (height, width) = loader.size();
     let evaluation = evaluation.map(|set| {
         let transform = task.evaluation(set, (height, width))?;
-        Ok::<_, TrainError>((set.name().to_string(), Loader::evaluation(set, transform, batch, config.threads)))
+        let loader = Loader::evaluation(set, transform, batch, config.threads);
+        Ok::<_, TrainError>(Evaluated { name: set.name().to_string(), hash: set.hash().to_string(), loader })
     });
     let evaluation = evaluation.transpose()?;
 
@@ -217,12 +218,18 @@ impl Parts {
     }
 }
 
+/// Images to look at after epochs, and what the log calls them.
+struct Evaluated<T: Task> {
+    name: String,
+    hash: String,
+    loader: Loader<T::Set>,
+}
+
 struct Run<'a, T: Task> {
     task: &'a T,
     config: &'a TrainConfig,
     loader: Loader<T::Set>,
-    /// A name for the log, and the images.
-    evaluation: Option<(String, Loader<T::Set>)>,
+    evaluation: Option<Evaluated<T>>,
     store: Store<'a>,
     engine: Engine,
     weights: Weights,
@@ -274,10 +281,11 @@ impl<T: Task> Run<'_, T> {
         let mut row = self.row();
         let is_due =
             row.epoch == self.config.recipe.epochs || row.epoch.is_multiple_of(self.config.evaluate_every.max(1));
-        if let Some((name, loader)) = self.evaluation.as_ref().filter(|_| is_due) {
+        if let Some(Evaluated { name, hash, loader }) = self.evaluation.as_ref().filter(|_| is_due) {
             let weights = self.average.as_ref().unwrap_or(&self.weights);
             let Some(seen) = self.task.look(&mut self.engine, weights, loader, stop)? else { return Ok(false) };
             row.evaluated = Some(name.clone());
+            row.evaluated_hash = Some(hash.clone());
             row.eval_loss = Some(seen.loss);
             row.eval_top1 = seen.top1;
             row.eval_map = seen.map;
@@ -350,6 +358,7 @@ impl<T: Task> Run<'_, T> {
             train_loss: self.progress().loss,
             train_top1: correct.map(|correct| percent(correct, images)),
             evaluated: None,
+            evaluated_hash: None,
             eval_loss: None,
             eval_top1: None,
             eval_map: None,

@@ -103,6 +103,11 @@ fn drawings(images: &[PathBuf], out: Option<&Path>) -> anyhow::Result<Vec<Option
         ensure!(taken.insert(place.clone()), "{}: two images would be drawn there", place.display());
         let is_source = fs::canonicalize(&place).is_ok_and(|place| sources.contains(&place));
         ensure!(!is_source, "{}: an image to read lies where it would be drawn", place.display());
+        ensure!(
+            draw::may_replace(&place),
+            "{}: is there and was not drawn here: choose another --out",
+            place.display()
+        );
         Ok(Some(place))
     };
     images.iter().map(place).collect()

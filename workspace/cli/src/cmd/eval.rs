@@ -222,7 +222,10 @@ impl Subject {
     fn as_json(&self) -> Value {
         match self {
             Self::Float(loaded) => loaded.as_json(),
-            Self::Quantised(.., padding) => json!({ "quantised": true, "padding": padding }),
+            Self::Quantised(_, model, padding) => {
+                let saturate = matches!(model, Model::Integer(network) if network.scheme().saturate);
+                json!({ "quantised": true, "padding": padding, "saturate": saturate })
+            }
         }
     }
 
@@ -236,6 +239,14 @@ impl Subject {
             }
             Self::Quantised(.., padding) => format!("weights: quantised, integers throughout, {padding} padding"),
         }
+    }
+}
+
+/// A line that says so where the true class is always among the first five.
+fn few_outputs(outputs: usize) -> String {
+    match outputs {
+        0..=5 => format!("top-5 says nothing of a classifier whose outputs are {outputs}\n"),
+        _ => String::new(),
     }
 }
 
@@ -329,10 +340,15 @@ impl Report {
             "data_classes": set.class_count(),
             "labels": format!("by {}", set.labels_by()),
             "labels_compared_with": labels.word(),
+            "sorted_by_bytes_alone": set.is_sorted_by_bytes_alone(),
             "part": set.part(),
             "also_in_training": match &self.shared {
                 Shared::NoTraining | Shared::Unknown(_) => None,
                 Shared::Images(count) => Some(count),
+            },
+            "not_compared_with_training": match &self.shared {
+                Shared::NoTraining | Shared::Images(_) => None,
+                Shared::Unknown(reason) => Some(reason),
             },
             "synthetic": set.synthetic(),
             "weights": subject.as_json(),
@@ -356,6 +372,7 @@ impl Report {
         let line = |name: &str, percent: f64, count: u64| format!("{name}  {percent:6.2} %  {count} of {}\n", score.n);
         head + &line("top-1", score.top1(), score.top1_count)
             + &line("top-5", score.top5(), score.top5_count)
+            + &few_outputs(config.classes)
             + &format!(
                 "data: {}\npart: {}{}\n",
                 set.listing_for(config.classes),

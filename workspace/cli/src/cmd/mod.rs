@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::ensure;
 use sandglass_data::{Dataset, Repeated};
 use sandglass_lab::Card;
+use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::CheckpointError;
 use sandglass_study::{Build, Shelf, StudyEntry};
 use serde_json::{Value, json};
@@ -117,6 +118,21 @@ impl PlacedCard {
     }
 }
 
+/// Some hundred times what the largest network of the papers has; its cost can be counted all the same.
+const MOST_PARAMETERS: u64 = 1 << 30;
+
+/// # Errors
+/// A network whose weights no memory here holds: asking for them would end the program.
+fn ensure_held(config: &NetworkConfig) -> anyhow::Result<()> {
+    let parameters: u64 = config.build()?.tensors().iter().map(|spec| spec.len() as u64).sum();
+    ensure!(
+        parameters <= MOST_PARAMETERS,
+        "{config} {}: its {parameters} parameters are more than is held in memory: choose a smaller width",
+        config.width
+    );
+    Ok(())
+}
+
 /// As it is written: 0.485, and not the digits that an f32 has as an f64.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value.into())
@@ -145,6 +161,7 @@ fn remarks_json(set: &Dataset, outputs: usize) -> Value {
         "beside": set.beside(),
         "nested_folders": set.nested(),
         "classes_without_image": set.without_image(outputs),
+        "case_twins": set.case_twins(),
         "label_column": set.label_column(),
         "orientation_tags": set.remarked(|of| of.turned),
         "transparent": set.remarked(|of| of.transparent),

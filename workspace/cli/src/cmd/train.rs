@@ -74,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     network.identity_div = args.identity_div.unwrap_or(network.identity_div);
     network.classes = args.classes.unwrap_or(training.classes().len());
     // Before any list has as many entries as it is said to have outputs.
-    network.build()?;
+    super::ensure_held(&network)?;
 
     check_largest_label(&training, args.classes)?;
 
@@ -146,10 +146,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if trained.outcome != Outcome::Stopped {
         card(&task, &training).write(&trained.model)?;
     }
+    let elsewhere = evaluated_elsewhere(&trained.log, evaluation.as_ref());
+    if let (Some(first), Some(last)) = (elsewhere.first(), elsewhere.last()) {
+        note(&format!(
+            "epochs {first} to {last} were evaluated on other images than these: log.jsonl has their hashes"
+        ));
+    }
     let sets = json!({
         "model": trained.model.display().to_string(),
         "training": super::data_json(&training, network.classes),
         "evaluated": evaluation.as_ref().map(|set| super::data_json(set, network.classes)),
+        "epochs_evaluated_on_others": elsewhere,
     });
     match trained.outcome {
         Outcome::Finished | Outcome::AlreadyFinished if args.json => writeln!(io::stdout(), "{sets}")?,
@@ -162,6 +169,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Epochs whose row of the log is not of `evaluation`: a run may go on, or be asked for again, when that part has changed.
+fn evaluated_elsewhere(log: &[LogRow], evaluation: Option<&Dataset>) -> Vec<u64> {
+    let is_other =
+        |row: &&LogRow| row.evaluated_hash.as_deref().is_some_and(|hash| Some(hash) != evaluation.map(Dataset::hash));
+    log.iter().filter(is_other).map(|row| row.epoch).collect()
 }
 
 /// One damaged label would make the classifier: numbers that nobody names are classes up to the largest.

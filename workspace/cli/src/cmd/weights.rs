@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use sandglass_data::{Dataset, Part};
 use sandglass_lab::Card;
-use sandglass_models::checkpoint::{Checkpoint, Fit};
+use sandglass_models::checkpoint::{Checkpoint, CheckpointError, Fit};
 use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
 use sandglass_quant::Quantised;
 use sandglass_study::tell;
@@ -71,7 +71,15 @@ pub struct Loaded {
 impl WeightsArgs {
     pub fn load(&self, config: NetworkConfig, padding: Option<PaddingRule>) -> anyhow::Result<Loaded> {
         let mut checkpoint = Checkpoint::open(&self.weights)?;
-        let mut fit = checkpoint.fit(config, self.state.as_deref())?;
+        let mut fit = checkpoint.fit(config, self.state.as_deref()).map_err(|error| {
+            let width = other_width(&checkpoint, config, self.state.as_deref());
+            match width.filter(|_| matches!(error, CheckpointError::Different { .. })) {
+                Some(width) => {
+                    anyhow::Error::from(error).context(format!("not of width {}, but of {width}", config.width))
+                }
+                None => error.into(),
+            }
+        })?;
         let mut weights = checkpoint.fitted(&fit)?;
         if let Some(output) = self.background {
             let outputs = fit.config.classes;
@@ -159,6 +167,14 @@ impl WeightsArgs {
             None => Ok(result?),
         }
     }
+}
+
+/// The papers' widths.
+const WIDTHS: [f64; 7] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 0.1];
+
+/// The width that a checkpoint's shapes are of, where it is one of the papers'.
+fn other_width(checkpoint: &Checkpoint, config: NetworkConfig, state: Option<&str>) -> Option<f64> {
+    WIDTHS.into_iter().find(|&width| checkpoint.fit(NetworkConfig { width, ..config }, state).is_ok())
 }
 
 /// Takes an output's row off the classifier.

@@ -72,6 +72,7 @@ fn what_was_read_and_how_it_was_scored_is_said() {
         plain["weights"],
         serde_json::json!({"names": "torchvision", "state": "", "padding": "symmetric", "norm_eps": 1e-5, "class_lists_not_read": []})
     );
+    assert_eq!((&plain["sorted_by_bytes_alone"], &plain["not_compared_with_training"]), (&false.into(), &Value::Null));
 
     let torchvision = with(&["--preset", "torchvision"]);
     assert_eq!(torchvision["protocol"], protocol(224, 256, "bilinear", mean, std));
@@ -101,6 +102,7 @@ fn what_was_read_and_how_it_was_scored_is_said() {
     let text = String::from_utf8(eval(&[&model[..], &["--input", "32"]].concat()).stdout).unwrap();
     assert!(text.contains("data: 3 images of 2 classes, 1 file passed over (1 txt)\n"), "{text}");
     assert!(text.contains("weights: torchvision names, symmetric padding, batch norm eps 1e-5\n"), "{text}");
+    assert!(text.contains("top-5 says nothing of a classifier whose outputs are 2\n"), "{text}");
 }
 
 /// What no tensor tells is said with where it is from: arguments, card, or nothing but a default.
@@ -119,6 +121,9 @@ fn what_is_assumed_is_said() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         (json(&arguments), String::from_utf8(output.stdout).unwrap())
     };
+    let without = ["--model", "mobilenetv2", "--data", "embedded", "--weights", path.to_str().unwrap()];
+    let refused = refusal(&without);
+    assert!(refused.contains("not of width 1, but of 0.1: "), "{refused}");
     let (score, text) = said(&path, &[]);
     assert_eq!((&score["stem_stride"], &score["identity_div"], &score["card"]), (&2.into(), &1.into(), &Value::Null));
     assert_eq!(score["assumed"], serde_json::json!(["stem_stride", "input", "resize", "mean", "std"]));

@@ -1,6 +1,7 @@
 //! What is told of a set: which part was read, of how many images and classes, what was passed over, and what of its images is
 //! not heeded.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -129,10 +130,11 @@ impl Dataset {
         let unheeded: String = self.unheeded().map(|(count, what)| format!(", {count} {what}")).collect();
         let (images, classes) = (self.len(), self.class_count());
         format!(
-            "{images} {} of {classes} {}{order}{}{passed_over}{}{unheeded}",
+            "{images} {} of {classes} {}{order}{}{}{passed_over}{}{unheeded}",
             plural(images, "image", "images"),
             plural(classes, "class", "classes"),
             self.without_image_text(outputs),
+            self.case_twins_text(),
             self.nested_text()
         )
     }
@@ -146,6 +148,27 @@ impl Dataset {
             [] => String::new(),
             [one] => format!(", class {one} has no image"),
             several => format!(", {} classes have no image ({})", several.len(), first(several)),
+        }
+    }
+
+    /// Pairs of classes whose names differ in the case of letters alone, such as `Dog and dog`: two, as torchvision has it, and
+    /// perhaps one.
+    pub fn case_twins(&self) -> Vec<String> {
+        let mut first = BTreeMap::new();
+        let mut twins = Vec::new();
+        for name in self.classes.iter() {
+            match first.entry(name.to_lowercase()) {
+                Entry::Vacant(place) => drop(place.insert(name)),
+                Entry::Occupied(of) => twins.push(format!("{} and {name}", of.get())),
+            }
+        }
+        twins
+    }
+
+    fn case_twins_text(&self) -> String {
+        match &self.case_twins()[..] {
+            [] => String::new(),
+            twins => format!(", classes whose names differ in case alone ({})", first(twins)),
         }
     }
 

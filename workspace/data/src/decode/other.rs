@@ -86,6 +86,7 @@ fn in_words(error: &image::ImageError) -> String {
 pub(super) fn decode(bytes: &[u8], format: ImageFormat) -> Result<(Picture, Remarks), DecodeError> {
     let malformed = |error: image::ImageError| match error {
         image::ImageError::IoError(io) if io.kind() == io::ErrorKind::UnexpectedEof => DecodeError::Truncated,
+        image::ImageError::Unsupported(_) => DecodeError::Unsupported(in_words(&error)),
         other => DecodeError::Malformed(in_words(&other)),
     };
     let tag = |tag| if format == ImageFormat::Tiff { tiff_tag(bytes, tag) } else { None };

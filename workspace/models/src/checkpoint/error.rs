@@ -79,6 +79,10 @@ pub enum Problem {
     Twice(String),
     #[error("{0} is no tensor of f32, f16, bf16 or f64")]
     Type(String),
+    #[error(
+        "a tensor that says to negate or conjugate its numbers: save a resolved copy (.resolve_neg(), .resolve_conj())"
+    )]
+    Negated,
     #[error("{0} is a view with wide gaps: save a contiguous copy")]
     Strides(String),
     #[error("{tensor} holds {value}: its training diverged, or the file is damaged")]

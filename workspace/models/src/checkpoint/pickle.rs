@@ -107,11 +107,14 @@ struct Dict<'a> {
     reached: u32,
     /// The pickle comes back to it, and may fill it then.
     is_recalled: bool,
+    /// One of its keys, or of those of a dict within it, is among `CLASS_LISTS`.
+    lists_classes: bool,
 }
 
 impl Dict<'_> {
-    fn may_lead_to_tensors(&self) -> bool {
-        self.is_recalled || self.tensors > 0
+    /// It may lead to tensors, or to what is told of.
+    fn is_kept(&self) -> bool {
+        self.is_recalled || self.tensors > 0 || self.lists_classes
     }
 }
 
@@ -521,12 +524,17 @@ impl<'a> Machine<'a> {
             dict.reached = dict.reached.saturating_add(self.value(value).reached());
             match self.value(value) {
                 Value::Tensor(_) => dict.items.push((name, value)),
-                Value::Dict(inner) if inner.may_lead_to_tensors() => dict.items.push((name, value)),
+                Value::Dict(inner) if inner.is_kept() => {
+                    dict.lists_classes |= inner.lists_classes;
+                    dict.items.push((name, value));
+                }
                 // One long text may be many keys, and would be copied for each.
                 _ if name.len() > MAX_NAME => {}
                 _ => {
+                    let lists_classes = CLASS_LISTS.contains(&name);
+                    dict.lists_classes |= lists_classes;
                     let is_told = || dict.others.iter().any(|(other, _)| *other == name);
-                    if dict.others.len() < MAX_OTHERS || CLASS_LISTS.contains(&name) && !is_told() {
+                    if dict.others.len() < MAX_OTHERS || lists_classes && !is_told() {
                         let object = if let Value::Object(object) = self.value(value) { Some(*object) } else { None };
                         dict.others.push((name, object));
                     }

@@ -1,10 +1,10 @@
 //! Boxes and names on an image, to be read on dark and light and on images of every size.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
-use anyhow::Context;
 use font8x8::legacy::BASIC_LEGACY;
-use image::{ImageFormat, RgbImage};
 use sandglass_data::Picture;
 use sandglass_detect::Detection;
 
@@ -35,6 +35,18 @@ const SIDE_PER_PIXEL: usize = 480;
 
 /// A smaller image is drawn on as many times as large as makes its longer side reach this.
 const LEAST_SIDE: usize = 448;
+
+/// What tells a drawing from anybody's picture: a text of the PNG, which stands before its pixels.
+const SOFTWARE: &str = "Software";
+const DRAWN: &str = "sandglass detect";
+
+/// Whether a drawing loses nobody's file there: nothing, or an earlier drawing.
+pub fn may_replace(place: &Path) -> bool {
+    let Ok(file) = File::open(place) else { return !place.exists() };
+    let mut head = Vec::new();
+    let mark = format!("{SOFTWARE}\0{DRAWN}");
+    file.take(256).read_to_end(&mut head).is_ok() && head.windows(mark.len()).any(|bytes| bytes == mark.as_bytes())
+}
 
 /// A rectangle of pixels: left, top, width, height.
 #[derive(Clone, Copy)]
@@ -189,9 +201,13 @@ impl Canvas {
 
     fn encoded(self) -> anyhow::Result<Vec<u8>> {
         let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
-        let image = RgbImage::from_raw(width, height, self.pixels).context("an image of another size")?;
-        let mut bytes = Cursor::new(Vec::new());
-        image.write_to(&mut bytes, ImageFormat::Png)?;
-        Ok(bytes.into_inner())
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.add_text_chunk(SOFTWARE.to_owned(), DRAWN.to_owned())?;
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()?;
+        Ok(bytes)
     }
 }

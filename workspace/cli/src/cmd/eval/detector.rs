@@ -1,5 +1,6 @@
 //! A detector's average precision on images with objects in boxes.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -81,6 +82,7 @@ impl Report {
             "synthetic": set.synthetic(),
             "objects": set.classes().iter().zip(&score.curves).map(|(class, of)| (class.clone(), json!(of.positives))).collect::<Map<_, _>>(),
             "listing": set.listing(),
+            "also_in": set.shared().iter().cloned().collect::<BTreeMap<String, usize>>(),
             "detector": detector.as_json(),
         })
     }

@@ -17,6 +17,7 @@ use tabled::builder::Builder;
 use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
 
+use crate::cmd::ensure_held;
 use crate::cmd::weights::quantised;
 
 #[derive(clap::Args)]
@@ -54,6 +55,7 @@ impl PlanArgs {
     }
 
     pub fn run(&self, config: &NetworkConfig, input: usize) -> anyhow::Result<()> {
+        ensure_held(config)?;
         let runtime = Arc::new(Runtime::new(self.threads.unwrap_or_else(default_threads))?);
         let quantised = match &self.weights {
             Some(path) if sandglass_quant::is_quantised(path) => Some(quantised(path, *config)?.0),

@@ -44,7 +44,14 @@ impl<'a> Machine<'a> {
         }
         let result = match (self.value(callee), self.fields(arguments)) {
             (Value::Global("OrderedDict"), _) => Value::Dict(Box::default()),
-            (Value::Global("_rebuild_tensor_v2" | "_rebuild_tensor"), Some([storage, offset, shape, strides, ..])) => {
+            (
+                Value::Global("_rebuild_tensor_v2" | "_rebuild_tensor"),
+                Some([storage, offset, shape, strides, rest @ ..]),
+            ) => {
+                // Written only where a tensor is stored as the negative, or the conjugate, of itself.
+                if rest.get(2).is_some_and(|metadata| matches!(self.value(*metadata), Value::Dict(_))) {
+                    return Err(Problem::Negated);
+                }
                 let view = self.view(*storage, *offset, *shape, *strides);
                 Value::Tensor(Box::new(view.ok_or_else(|| self.damaged("a tensor whose parts are not numbers"))?))
             }
@@ -54,7 +61,7 @@ impl<'a> Machine<'a> {
                 return self.stack_up(Slot::Id(tensor));
             }
             // As counters and frozen dicts are made: of the dict that they are.
-            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.may_lead_to_tensors()) => {
+            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.is_kept()) => {
                 return self.stack_up(Slot::Id(only));
             }
             _ => return self.object(callee),
