@@ -280,6 +280,7 @@ fn targets() -> Vec<Target> {
     let state = || Tree::dict([("features.0.0.weight", tensor(1.0)), ("classifier.1.weight", tensor(2.0))]);
     let tree = Tree::dict([
         ("epoch", Tree::Raw(b"K\x03".to_vec())),
+        ("meta", Tree::dict([("of", Tree::dict([("CLASSES", Tree::List(Vec::new()))]))])),
         ("history", Tree::Raw(b"](G?\xf0\0\0\0\0\0\0X\x01\0\0\0aq\x63h\x63K\x01\x86e".to_vec())),
         ("state_dict", state()),
         ("ema", Tree::dict([("module", state())])),
