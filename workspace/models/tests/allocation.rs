@@ -196,9 +196,11 @@ fn names_of_files_in_any_form_are_read_over() {
         [&b"j\x01\0\0\0"[..], &folder, &name(k), b"\x86R"].concat()
     };
     let inner = |k: usize| [name(k), b"}X\x01\0\0\0aK\x01s".to_vec()].concat();
+    let labelled = |k: usize| [name(k), b"}X\x06\0\0\0labelsK\x01s".to_vec()].concat();
     let histories = [
         ("a tuple", all(b"(", &name, b"t")),
         ("labels by name", [&b"}"[..], &thousands(b'u', &|k| [name(k), b"K\x07".to_vec()].concat())].concat()),
+        ("labels of each", [&b"}"[..], &thousands(b'u', &labelled)].concat()),
         ("dicts by name", [&b"}"[..], &thousands(b'u', &inner)].concat()),
         ("one by one", all(b"]", &|k| [name(k), b"a".to_vec()].concat(), b"")),
         ("paths", [&b"cpathlib\nPosixPath\nr\x01\0\0\x000]"[..], &thousands(b'e', &path_object)].concat()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::beside_classes;
+use super::files::beside_classes;
 use crate::DataError;
 
 /// Beside the folder of images: a line for each, with its name, its class and a box.

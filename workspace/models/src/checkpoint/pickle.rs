@@ -7,11 +7,13 @@
 
 mod reader;
 mod torch;
+mod value;
 
 use std::collections::BTreeMap;
 
 use super::{CLASS_LISTS, MAX_NAME, NoTensor, Problem, StoredType};
 use reader::{Keys, Reader};
+use value::{Id, OPAQUE, Object, Slot, Value};
 
 /// A tensor: a view into a storage, in elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,111 +38,6 @@ pub(super) struct Contents<'a> {
     /// Bytes of an element of each storage; none of a type that is not known.
     pub storages: BTreeMap<&'a str, Option<usize>>,
 }
-
-type Id = u32;
-
-#[derive(Debug, Default)]
-enum Value<'a> {
-    Int(i64),
-    Text(&'a str),
-    Global(&'a str),
-    Tuple(Vec<Id>),
-    Dict(Box<Dict<'a>>),
-    Storage(Box<Storage<'a>>),
-    Tensor(Box<View<'a>>),
-    /// How many tensors texts and lists lead to in it; what is in it is not kept.
-    List(u32),
-    Object(Object<'a>),
-    /// Anything else: numbers, sets, options that a training script saved too.
-    #[default]
-    Opaque,
-}
-
-impl Value<'_> {
-    /// What it takes beside its own place, in places.
-    fn holds(&self) -> usize {
-        match self {
-            Value::Tuple(ids) => ids.len(),
-            Value::Dict(dict) => 6 + dict.items.len() + dict.others.len() + dict.unnamed.len(),
-            Value::Storage(_) => 2,
-            // Its view.
-            Value::Tensor(_) => 16,
-            _ => 0,
-        }
-    }
-
-    /// To how many tensors it leads by texts and lists.
-    fn reached(&self) -> u32 {
-        match self {
-            Value::Tensor(_) => 1,
-            Value::List(tensors) => *tensors,
-            Value::Dict(dict) => dict.reached,
-            _ => 0,
-        }
-    }
-
-    /// How many tensors lie in it or below.
-    fn tensors(&self) -> u32 {
-        match self {
-            Value::Tensor(_) => 1,
-            Value::List(tensors) => *tensors,
-            Value::Dict(dict) => dict.tensors,
-            Value::Object(object) => object.tensors,
-            _ => 0,
-        }
-    }
-}
-
-/// What may hold tensors, by name: a dict of whatever class.
-#[derive(Debug, Default)]
-struct Dict<'a> {
-    items: Vec<(&'a str, Id)>,
-    /// A few keys of other things, for messages; and what they are, where that is known.
-    others: Vec<(&'a str, Option<Object<'a>>)>,
-    /// Of these, some that hold so many tensors without names.
-    unnamed: Vec<(&'a str, u32)>,
-    /// Of what has keys that are no texts, the most tensors that one of them leads to.
-    keyless: u32,
-    /// In all.
-    tensors: u32,
-    /// Of these, those that texts and lists lead to. An optimiser keeps what it knows of a tensor by number.
-    reached: u32,
-    /// The pickle comes back to it, and may fill it then.
-    is_recalled: bool,
-    /// One of its keys, or of those of a dict within it, is among `CLASS_LISTS`.
-    lists_classes: bool,
-}
-
-impl Dict<'_> {
-    /// It may lead to tensors, or to what is told of.
-    fn is_kept(&self) -> bool {
-        self.is_recalled || self.tensors > 0 || self.lists_classes
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Object<'a> {
-    class: &'a str,
-    /// In its state.
-    tensors: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Storage<'a> {
-    key: &'a str,
-    dtype: StoredType,
-    /// First element, for views of the old form.
-    first: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Slot {
-    Mark,
-    Id(Id),
-}
-
-/// The place of everything opaque.
-const OPAQUE: Id = 0;
 
 /// Places that are in use, or what they hold, after a sweep. A state dict has some 20 for each tensor.
 const MAX_USED: usize = 3 << 18;
@@ -524,8 +421,14 @@ impl<'a> Machine<'a> {
             dict.reached = dict.reached.saturating_add(self.value(value).reached());
             match self.value(value) {
                 Value::Tensor(_) => dict.items.push((name, value)),
-                Value::Dict(inner) if inner.is_kept() => {
+                Value::Dict(inner) if inner.may_lead_to_tensors() => {
                     dict.lists_classes |= inner.lists_classes;
+                    dict.items.push((name, value));
+                }
+                // A few of them: each of many images may have labels.
+                Value::Dict(inner) if inner.lists_classes && dict.listing < MAX_OTHERS => {
+                    dict.lists_classes = true;
+                    dict.listing += 1;
                     dict.items.push((name, value));
                 }
                 // One long text may be many keys, and would be copied for each.

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Contents, Id, MAX_OTHERS, Machine, OPAQUE, Object, Slot, Storage, Value, View};
+use super::value::{Id, OPAQUE, Object, Slot, Storage, Value};
+use super::{Contents, MAX_OTHERS, Machine, View};
 use crate::checkpoint::{MAX_DIMS, MAX_NAME, MAX_TENSORS, NoTensor, Problem, StoredType};
 
 /// Dicts within dicts; a dict may hold itself.
@@ -61,7 +62,7 @@ impl<'a> Machine<'a> {
                 return self.stack_up(Slot::Id(tensor));
             }
             // As counters and frozen dicts are made: of the dict that they are.
-            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.is_kept()) => {
+            (_, Some(&[only])) if matches!(self.value(only), Value::Dict(dict) if dict.may_lead_to_tensors()) => {
                 return self.stack_up(Slot::Id(only));
             }
             _ => return self.object(callee),
