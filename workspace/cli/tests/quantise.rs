@@ -132,7 +132,7 @@ fn what_it_was_calibrated_by_is_kept_and_said() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     for line in [
-        "calibrated on: 2400 images of 10 classes",
+        "calibrated on: 16 of 2400 images of 10 classes",
         "part: train, drawn",
         "weights: torchvision names, symmetric padding",
         "protocol: images as they are, input 32 x 32, mean [0.5, 0.5, 0.5]",

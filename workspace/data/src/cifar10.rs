@@ -17,6 +17,9 @@ pub(crate) const IMAGES: usize = 10_000;
 /// A label, then the planes R, G, B.
 pub(crate) const RECORD: usize = 1 + 3 * SIDE * SIDE;
 
+/// What its archive unpacks to.
+pub(crate) const FOLDER: &str = "cifar-10-batches-bin";
+
 pub(crate) const FILES: [&str; 6] = [
     "data_batch_1.bin",
     "data_batch_2.bin",

@@ -12,9 +12,16 @@ const DEEPEST: usize = 32;
 /// Bytes that the header of a page may take; statistics in it hold two values at most.
 const LONGEST_HEADER: u64 = 1 << 20;
 
+/// Bytes that the footer may take: read, it takes up to nine times as much memory. That of a million images takes a tenth.
+const LONGEST_FOOTER: u64 = 8 << 20;
+
 /// Beside twice the file, bytes that a page may hold: those of a column that is one value throughout are more than the
 /// file's.
-const PAGE: u64 = 64 << 20;
+const PAGE: u64 = 16 << 20;
+
+/// How many times the file's bytes a column of a row group may hold, beside those of a page: pictures that are not packed
+/// themselves become so much smaller in a file.
+const PACKED: u64 = 16;
 
 /// Bytes of a value that room is reserved for: a label's.
 const VALUE: u64 = 8;
@@ -37,6 +44,9 @@ pub(crate) fn check(file: &mut File) -> Result<(), String> {
         return Err("it does not end as one does".to_owned());
     }
     let start = bytes.checked_sub(8 + length).ok_or("its footer is longer than the file")?;
+    if length > LONGEST_FOOTER {
+        return Err(format!("its footer takes {length} bytes: of more than {LONGEST_FOOTER} none is read"));
+    }
     let mut footer = Vec::new();
     file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
     file.by_ref().take(length).read_to_end(&mut footer).map_err(unreadable)?;
@@ -45,7 +55,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), String> {
 }
 
 /// Whether every page of the column chunks at these places lies within its chunk, and holds no more than twice the file and
-/// 64 MiB once it is unpacked, its values too at eight bytes each.
+/// 16 MiB once it is unpacked, its values too at eight bytes each; and all pages of a chunk no more than 16 times the file.
 ///
 /// Layout: pages one after the other, each a header in Thrift's compact protocol and as many bytes as it says.
 ///
@@ -57,6 +67,7 @@ pub(crate) fn check_pages(file: &mut File, chunks: &[Range<u64>]) -> Result<(), 
     let most = bytes.saturating_mul(2).saturating_add(PAGE);
     for chunk in chunks {
         let mut at = chunk.start;
+        let mut left = bytes.saturating_mul(PACKED).saturating_add(PAGE);
         while at < chunk.end {
             let mut header = Vec::new();
             // Nearly all are shorter than the first try.
@@ -73,6 +84,9 @@ pub(crate) fn check_pages(file: &mut File, chunks: &[Range<u64>]) -> Result<(), 
             if unpacked > most {
                 return Err(format!("a page says that it holds {unpacked} bytes, and the file has {bytes}"));
             }
+            left = left.checked_sub(unpacked).ok_or_else(|| {
+                format!("a column of a row group holds more than {PACKED} times the {bytes} bytes of the file")
+            })?;
             if values > most / VALUE {
                 return Err(format!("a page says that it holds {values} values, and the file has {bytes} bytes"));
             }

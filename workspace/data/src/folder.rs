@@ -271,8 +271,9 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         }
     }
     if files.is_empty() {
-        // As Spark and others divide tables.
-        let hint = match empty.iter().find(|name| name.contains('=') && passed_over.contains_key("parquet")) {
+        // As Spark divides tables (`label=3/`), and the hub a set's configurations.
+        let divided = empty.iter().find(|name| name.contains('=')).or(empty.first());
+        let hint = match divided.filter(|_| passed_over.contains_key("parquet")) {
             Some(name) => {
                 format!("; parquet files in folders such as {name}/ are scored where these are named themselves")
             }

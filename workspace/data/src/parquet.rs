@@ -44,6 +44,8 @@ struct Shard {
 /// The rows of a group, as they were read: a few bytes of a file may say one image again and again.
 struct Images {
     bytes: BinaryChunked,
+    /// Of all images.
+    size: u64,
     paths: Option<StringChunked>,
 }
 
@@ -198,9 +200,10 @@ impl Shards {
         let images = |reader: ParquetReader<File>| images(reader, &shard.image_column, group.row, group.rows);
         let rows = Arc::new(read(&shard.path, images)?);
         recent.push_back((number, rows.clone()));
-        // The loader shuffles within a window, so two windows are in use at a time.
+        // The loader shuffles within a window, so two windows are in use at a time. Unpacked they may be larger than the files.
         let held = |recent: &Recent| recent.iter().map(|(_, rows)| rows.bytes.len()).sum::<usize>();
-        while recent.len() > 2 && held(&recent) > 2 * WINDOW + group.rows {
+        let size = |recent: &Recent| recent.iter().map(|(_, rows)| rows.size).sum::<u64>();
+        while recent.len() > 2 && (held(&recent) > 2 * WINDOW + group.rows || size(&recent) > self.total_bytes()) {
             recent.pop_front();
         }
         Ok(rows)
@@ -395,5 +398,6 @@ fn images(reader: ParquetReader<File>, column: &str, row: usize, rows: usize) ->
     };
     let bytes = images.field_by_name("bytes")?.binary()?.clone();
     let paths = images.field_by_name("path").ok().and_then(|paths| paths.str().ok().cloned());
-    Ok(Images { bytes, paths })
+    let size = bytes.iter().flatten().map(|image| image.len() as u64).sum();
+    Ok(Images { bytes, size, paths })
 }

@@ -173,7 +173,13 @@ impl<'a> Request<'a> {
             let origin = if self.part == Part::Train { "train, drawn" } else { "validation, drawn" };
             return Ok(Embedded::default().open(self.part)?.with_origin(origin, Vec::new()));
         }
-        let found = place(self.what);
+        let mut places = places(self.what).into_iter();
+        let Some(path) = places.next() else { return self.open_at(None) };
+        let same = places.map(|other| format!("{} of the same name", other.display())).collect();
+        Ok(self.open_at(Some(path.clone()))?.with_place(&path, same))
+    }
+
+    fn open_at(&self, found: Option<PathBuf>) -> Result<Dataset, DataError> {
         if self.what == "cifar10" && found.is_none() {
             // Fetched before; this function opens no socket.
             let hub = Hub { offline: true, ..Hub::from_env() };
@@ -181,6 +187,8 @@ impl<'a> Request<'a> {
             return self.shards(self.what, &folder, Vec::new());
         }
         let path = found.ok_or_else(|| nowhere(self.what, ""))?;
+        // As its archive unpacks.
+        let path = Some(path.join(cifar10::FOLDER)).filter(|inner| cifar10::is_cifar10(inner)).unwrap_or(path);
         let name = path.canonicalize().ok();
         let name = name.as_deref().unwrap_or(&path).file_name().unwrap_or_default().to_string_lossy();
         if path.is_file() {
@@ -237,8 +245,20 @@ pub(crate) fn nowhere(what: &str, advice: &str) -> DataError {
 }
 
 fn place(what: &str) -> Option<PathBuf> {
-    let given = PathBuf::from(what);
-    if given.exists() { Some(given) } else { find_data(what) }
+    places(what).into_iter().next()
+}
+
+/// All that a name may mean, the one that it is taken for first: a path, or what lies below the data roots.
+fn places(what: &str) -> Vec<PathBuf> {
+    let below = data_roots().into_iter().map(|root| root.join(what));
+    let mut places: Vec<PathBuf> = Vec::new();
+    for path in std::iter::once(PathBuf::from(what)).chain(below).filter(|path| !what.is_empty() && path.exists()) {
+        let is_known = places.iter().any(|known| known.canonicalize().ok() == path.canonicalize().ok());
+        if !is_known {
+            places.push(path);
+        }
+    }
+    places
 }
 
 #[cfg(test)]

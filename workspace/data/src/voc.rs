@@ -118,6 +118,11 @@ fn find(what: &str) -> Result<Devkit, DataError> {
     }
     // Within the archive of a folder that it lies in.
     for folder in path.ancestors().filter(|folder| folder.file_name().is_some()) {
+        // The archive may be named itself, or the folder that it was packed from.
+        if let (Some(archive), Ok(rest)) = (there(folder).filter(|path| path.is_file()), path.strip_prefix(folder)) {
+            let rest = rest.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+            return only_year(&archive, Files::tar(&archive)?, &rest);
+        }
         let mut archive = folder.as_os_str().to_os_string();
         archive.push(".tar");
         if let (Some(archive), Ok(rest)) = (there(Path::new(&archive)), path.strip_prefix(folder)) {
@@ -148,7 +153,7 @@ fn only_year(path: &Path, files: Files, rest: &str) -> Result<Devkit, DataError>
             let reason = format!("holds no year of a VOC devkit{}", among(&folders));
             Err(DataError::layout(&path.join(rest), reason))
         }
-        _ => Err(DataError::layout(path, format!("holds several years{}; name one", among(&folders)))),
+        _ => Err(DataError::layout(path, format!("holds several years{}; name one below it", among(&folders)))),
     }
 }
 

@@ -433,3 +433,14 @@ fn classes_that_differ_in_case_alone_are_said() {
     let plain = folder(&[("cat/1.png", "grey.png"), ("dog/3.png", "grey.png")]);
     assert!(open_path(plain.path(), Part::Scored, None).unwrap().case_twins().is_empty());
 }
+
+#[test]
+fn where_a_set_was_read_from_is_known() {
+    let set = folder(&[("a/1.png", "grey.png"), ("b/2.png", "alpha.png")]);
+    assert_eq!(open_path(set.path(), Part::Scored, None).unwrap().path(), Some(set.path()));
+    assert_eq!(open("embedded", Part::Train, None).unwrap().path(), None);
+    let shards =
+        folder(&[("cropped/train-00000-of-00001.parquet", VALID), ("full/train-00000-of-00001.parquet", VALID)]);
+    let error = message(open_path(shards.path(), Part::Scored, None));
+    assert!(error.contains("parquet files in folders such as cropped/ are scored where these are named"), "{error}");
+}

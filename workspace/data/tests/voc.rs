@@ -254,6 +254,20 @@ fn all_that_is_missing_or_damaged_is_said_at_once() {
 }
 
 #[test]
+fn a_year_is_named_within_its_archive() {
+    let folder = devkit(&["VOC2007", "VOC2012"]);
+    let archive = packed(folder.path(), "VOCdevkit");
+    let error = message(open(&archive, Split::Test));
+    assert!(error.contains("holds several years: it has VOCdevkit/VOC2007/, VOCdevkit/VOC2012/"), "{error}");
+    for below in ["VOCdevkit/VOC2012", "VOC2012"] {
+        assert_eq!(open(&archive.join(below), Split::Test).unwrap().name(), "VOC2012 test", "{below}");
+    }
+    let packed = folder.path().join("VOCdevkit.tar.gz");
+    fs::write(&packed, b"\x1f\x8b\x08\0\0\0\0\0").unwrap();
+    assert!(message(open(&packed, Split::Test)).contains("no plain tar archive: it is packed by gzip"));
+}
+
+#[test]
 fn archives_that_are_not_what_they_claim_are_refused() {
     let folder = devkit(&["VOC2007"]);
     let path = packed(folder.path(), "VOCdevkit");
@@ -262,7 +276,7 @@ fn archives_that_are_not_what_they_claim_are_refused() {
         fs::write(&path, bytes).unwrap();
         message(open(&path, Split::Train))
     };
-    assert!(error(b"").contains("holds no year of a VOC devkit"));
+    assert!(error(b"").contains("no plain tar archive: it is an empty file"));
     assert!(error(&[b'x'; 2000]).contains("VOCdevkit.tar: "));
     // Ends within an image's bytes.
     let image = whole.windows(3).position(|bytes| bytes == [0xff, 0xd8, 0xff]).unwrap();

@@ -258,6 +258,15 @@ fn originals() -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn the_old_form_is_read_by_whatever_protocol_it_was_pickled() {
+    for protocol in ["protocol3.pth", "protocol4.pth", "protocol5.pth"] {
+        let mut file = Checkpoint::open(&fixture(protocol)).unwrap();
+        assert_eq!(file.read("state.a").unwrap(), [1.0, 2.0, 3.0], "{protocol}");
+        assert_eq!(file.read("state.b").unwrap(), [0.5; 4], "{protocol}");
+    }
+}
+
+#[test]
 fn a_file_cut_at_any_length_is_an_error() {
     let folder = folder();
     let path = folder.path().join("cut");

@@ -195,6 +195,36 @@ fn whatever_key_or_wrapper_leads_to_them_the_one_dict_that_fits_is_taken() {
     }
 }
 
+/// A part may be wrapped as the whole is: spread over devices, compiled, sharded.
+#[test]
+fn wrappers_within_names_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let within = |to: fn(&str) -> String| {
+        let mut weights = weights();
+        weights.specs.iter_mut().for_each(|spec| spec.name = to(&spec.name));
+        weights
+    };
+    let compiled = |name: &str| name.replace("features.", "features._orig_mod.");
+    let spread = |name: &str| name.replace("features.", "features.module.");
+    let sharded = |name: &str| {
+        let inner = name.replace(".conv.", "._checkpoint_wrapped_module.conv.");
+        format!("_fsdp_wrapped_module.{inner}")
+    };
+    for to in [compiled, spread, sharded] {
+        let mut file = open(folder.path(), &torch_save(&Tree::dict([("net", state(&within(to), ""))])));
+        let fit = file.fit(config(), None).unwrap();
+        assert_eq!((file.fitted(&fit).unwrap(), fit.state.as_str()), (weights(), "net"));
+    }
+    // Where two names would be one, none is left out.
+    let of_two = [state(&within(spread), ""), state(&within(compiled), "")].into_iter().flat_map(|tree| match tree {
+        Tree::Dict(items) => items,
+        _ => unreachable!(),
+    });
+    let features = of_two.filter(|(name, _)| name.starts_with("features"));
+    let error = open(folder.path(), &torch_save(&Tree::Dict(features.collect()))).fit(config(), None).unwrap_err();
+    assert!(error.to_string().contains("no mobilenetv2 in it"), "{error}");
+}
+
 #[test]
 fn of_two_states_none_is_chosen_silently() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 mod detector;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -126,8 +127,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     // A set that is streamed stops at its first broken image: name them all.
     let score = score.or_else(|error| set.verify().map_err(anyhow::Error::from).and(Err(error)))?;
 
+    let hint = match &subject {
+        Subject::Float(loaded) => loaded.hint(&assumed),
+        Subject::Quantised(..) => None,
+    };
     let report = Report {
         score,
+        hint,
+        weights: args.weights.weights.clone(),
         subject,
         background: args.weights.background,
         set,
@@ -290,8 +297,8 @@ impl Labels {
             Self::Count => {
                 let order = if set.is_sorted_by_bytes_alone() { " (by bytes: capitals first, marks last)" } else { "" };
                 format!(
-                    "by {by}, in the set's own order{order}: the classifier names no classes, so their number alone was \
-                     compared"
+                    "by place in the set's own order, which is by {by}{order}: the classifier names no classes, so their \
+                     number alone was compared"
                 )
             }
         }
@@ -317,6 +324,10 @@ struct Report {
     assumed: Vec<&'static str>,
     /// What the arguments say otherwise than the card.
     overruled: Vec<&'static str>,
+    /// What others do with such weights, where that is left to the defaults.
+    hint: Option<&'static str>,
+    /// The checkpoint's file.
+    weights: PathBuf,
 }
 
 impl Report {
@@ -342,6 +353,9 @@ impl Report {
             "labels_compared_with": labels.word(),
             "sorted_by_bytes_alone": set.is_sorted_by_bytes_alone(),
             "part": set.part(),
+            "place": super::place_json(set),
+            "hint": self.hint,
+            "beside_not_read": if card.is_some() { Vec::new() } else { super::beside(&self.weights) },
             "also_in_training": match &self.shared {
                 Shared::NoTraining | Shared::Unknown(_) => None,
                 Shared::Images(count) => Some(count),
@@ -374,7 +388,8 @@ impl Report {
             + &line("top-5", score.top5(), score.top5_count)
             + &few_outputs(config.classes)
             + &format!(
-                "data: {}\npart: {}{}\n",
+                "{}data: {}\npart: {}{}\n",
+                super::place_text(set),
                 set.listing_for(config.classes),
                 set.part_listing(),
                 self.shared_text()
@@ -395,7 +410,8 @@ impl Report {
     /// What was taken that no tensor tells, and from where.
     fn taken(&self) -> String {
         let network = shape::as_text(self.subject.config());
-        let card = super::card_text(self.card.as_ref(), &self.assumed, &self.overruled);
+        let card = super::card_text(self.card.as_ref(), &self.weights, &self.assumed, &self.overruled);
+        let card = self.hint.map_or(card.clone(), |hint| format!("{card}; {hint}"));
         match self.subject.incomplete().as_slice() {
             [] => format!("{network}\n{card}\n"),
             beside => {

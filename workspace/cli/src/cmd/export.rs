@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             None => format!("input {side} x {side}, to be fed as the weights were trained, which nothing here says"),
         },
-        super::card_text(placed.as_ref(), &assumed, &overruled),
+        super::card_text(placed.as_ref(), file, &assumed, &overruled),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -139,7 +139,7 @@ fn detector(
             config.width
         ),
         format!("input {side} x {side}"),
-        super::card_text(placed.as_ref(), &assumed, &[]),
+        super::card_text(placed.as_ref(), &args.weights, &assumed, &[]),
     ];
     writeln!(io::stdout(), "{}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)

@@ -60,17 +60,49 @@ fn keep_input(option: &str, out: &Path, weights: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The card beside a checkpoint, or that there is none and what is assumed therefore; and what of the card was overruled.
-fn card_text(card: Option<&PlacedCard>, assumed: &[&str], overruled: &[&str]) -> String {
+/// The card beside a checkpoint, or that there is none and what is assumed therefore; and what of the card was overruled. Without
+/// a card, what lies in its place and is not read.
+fn card_text(card: Option<&PlacedCard>, weights: &Path, assumed: &[&str], overruled: &[&str]) -> String {
     let mut text = match (card, assumed) {
         (Some(card), _) => card.as_text(),
         (None, []) => "no card beside the weights".to_owned(),
         (None, assumed) => format!("no card beside the weights: at their defaults are {}", assumed.join(", ")),
     };
+    if let ([_, ..], None) = (&beside(weights)[..], card) {
+        let files = beside(weights).join(", ");
+        text += &format!("; {files} beside them may say what outputs and protocol are, and none of it is read");
+    }
     if card.is_some() && !overruled.is_empty() {
         text += &format!("; not as it says: {}", overruled.join(", "));
     }
     text
+}
+
+/// What scripts call a list of classes beside a checkpoint, and what the hub calls the values that images are fed by.
+const BESIDE: [&str; 12] = [
+    "preprocessor_config.json",
+    "classes.txt",
+    "class_names.txt",
+    "labels.txt",
+    "label_names.txt",
+    "classes.json",
+    "class_names.json",
+    "labels.json",
+    "class_to_idx.json",
+    "idx_to_class.json",
+    "id2label.json",
+    "imagenet_class_index.json",
+];
+
+/// Files beside a checkpoint that say more of it and are not read: a card says all of that, in one form.
+fn beside(weights: &Path) -> Vec<String> {
+    let folder = weights.parent().unwrap_or(Path::new(""));
+    // The hub's, and timm's.
+    let keys = ["id2label", "label2id", "label_names"];
+    let config = sandglass_files::read_text(&folder.join("config.json")).unwrap_or_default();
+    let key = keys.into_iter().find(|key| config.contains(&format!("\"{key}\"")));
+    let files = BESIDE.into_iter().filter(|name| folder.join(name).is_file()).map(str::to_owned);
+    key.map(|key| format!("config.json ({key})")).into_iter().chain(files).collect()
 }
 
 /// A checkpoint's card and where it lies.
@@ -138,6 +170,15 @@ fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(value.into())
 }
 
+/// A line on where a set was read from, which its name need not tell.
+fn place_text(set: &Dataset) -> String {
+    set.path().map_or_else(String::new, |place| format!("from: {}\n", place.display()))
+}
+
+fn place_json(set: &Dataset) -> Option<String> {
+    set.path().map(|place| place.display().to_string())
+}
+
 /// Which images a set holds.
 fn data_json(set: &Dataset, outputs: usize) -> Value {
     let mut json = json!({
@@ -148,6 +189,7 @@ fn data_json(set: &Dataset, outputs: usize) -> Value {
         "classes": set.class_count(),
         "labels": format!("by {}", set.labels_by()),
         "part": set.part(),
+        "place": place_json(set),
     });
     extend(&mut json, remarks_json(set, outputs));
     json

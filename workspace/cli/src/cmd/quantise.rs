@@ -124,14 +124,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let was = std::fs::metadata(file).map(|file| file.len()).with_context(of_weights)?;
     let told = [
         format!("{}: {bytes} bytes, by {} on {count} images; it was {was}", args.out.display(), args.scheme),
-        format!("calibrated on: {}", set.listing()),
-        format!("part: {}", set.part_listing()),
+        format!("calibrated on: {count} of {}", set.listing()),
+        format!("{}part: {}", super::place_text(&set), set.part_listing()),
         loaded.as_text(),
         protocol::as_text(&protocol, (height, width), transform.short()),
         shape::as_text(config),
-        super::card_text(placed.as_ref(), &assumed, &overruled),
+        super::card_text(placed.as_ref(), file, &assumed, &overruled),
     ];
-    writeln!(io::stdout(), "{}", told.join("\n"))?;
+    let hint = loaded.hint(&assumed).map(|hint| format!("\n{hint}")).unwrap_or_default();
+    writeln!(io::stdout(), "{}{hint}", told.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

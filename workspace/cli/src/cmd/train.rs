@@ -99,6 +99,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let read = |what: &str, set: &Dataset| {
         note(&format!("{what}: {}", set.listing_for(network.classes)));
+        if let Some(place) = set.path() {
+            note(&format!("{what} from: {}", place.display()));
+        }
         note(&format!("{what} part: {}", set.part_listing()));
         if let Some(column) = set.label_column() {
             note(&format!("{what} labels: by {} in column {column}", set.labels_by()));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure};
 use sandglass_data::{Dataset, Part};
 use sandglass_lab::Card;
-use sandglass_models::checkpoint::{Checkpoint, CheckpointError, Fit};
+use sandglass_models::checkpoint::{Checkpoint, CheckpointError, Dialect, Fit};
 use sandglass_models::{After, Graph, NetworkConfig, Node, Padding, PaddingRule, Role, Unit, Weights};
 use sandglass_quant::Quantised;
 use sandglass_study::tell;
@@ -196,6 +196,13 @@ impl Loaded {
     /// What was asked for otherwise than it was trained: here, all is padded as the tensors' names imply.
     pub fn overruled(&self) -> Option<&'static str> {
         (self.padding() != self.implied_padding).then_some("padding")
+    }
+
+    /// `assumed`: what is left to the defaults.
+    pub fn hint(&self, assumed: &[&str]) -> Option<&'static str> {
+        const HINT: &str = "MobileNetV2 in transformers' names is mostly TensorFlow's, which --preset tensorflow feeds as it was \
+                            trained";
+        (self.fit.dialect == Dialect::Transformers && assumed.contains(&"mean")).then_some(HINT)
     }
 
     /// All batch norms of a network have one.

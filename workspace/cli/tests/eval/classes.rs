@@ -214,7 +214,9 @@ fn labels_are_the_cards_by_name_and_the_part_is_said() {
     assert!(said.contains("data: 3 images of 3 classes in alphabetical order"), "{said}");
     assert!(said.contains("\npart: text.parquet\n"), "{said}");
     assert!(
-        said.contains("labels: by alphabetical order in column label, in the set's own order: the classifier"),
+        said.contains(
+            "labels: by place in the set's own order, which is by alphabetical order in column label: the classifier"
+        ),
         "{said}"
     );
 

@@ -100,6 +100,7 @@ fn what_was_read_and_how_it_was_scored_is_said() {
     assert!(refusal(&[&model[..], &["--std", "0,1,1"]].concat()).contains("std [0.0, 1.0, 1.0]"));
 
     let text = String::from_utf8(eval(&[&model[..], &["--input", "32"]].concat()).stdout).unwrap();
+    assert!(text.contains(&format!("from: {data}\n")) && plain["place"] == data.as_str(), "{text}");
     assert!(text.contains("data: 3 images of 2 classes, 1 file passed over (1 txt)\n"), "{text}");
     assert!(text.contains("weights: torchvision names, symmetric padding, batch norm eps 1e-5\n"), "{text}");
     assert!(text.contains("top-5 says nothing of a classifier whose outputs are 2\n"), "{text}");
@@ -130,6 +131,13 @@ fn what_is_assumed_is_said() {
     let end = "network: stem stride 2\n\
                no card beside the weights: at their defaults are stem_stride, input, resize, mean, std\n";
     assert!(text.ends_with(end), "{text}");
+
+    // As the hub has it; nothing of it is read.
+    fs::write(path.with_file_name("config.json"), "{\"id2label\": {\"0\": \"dog\"}}").unwrap();
+    let (score, text) = said(&path, &[]);
+    assert_eq!(score["beside_not_read"], serde_json::json!(["config.json (id2label)"]));
+    assert!(text.contains("config.json (id2label) beside them may say what outputs and protocol are"), "{text}");
+    fs::remove_file(path.with_file_name("config.json")).unwrap();
 
     let asked = ["--stem-stride", "1", "--input", "32", "--mean", "0.5,0.5,0.5"];
     let (score, text) = said(&path, &asked);

@@ -3,6 +3,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Dataset, Naming};
@@ -23,6 +24,8 @@ pub struct Repeated {
 /// Which of the files that lie there a set was read from.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
+    /// Folder or file of the set; none of one that is drawn.
+    pub place: Option<PathBuf>,
     /// Such as `val/`, or the names of shards.
     pub part: String,
     /// Other parts and folders beside it, which were not read; those that are the other half of the set are no news.
@@ -46,6 +49,14 @@ impl Dataset {
         self.told(|origin| origin.label_column = Some(column.to_owned()))
     }
 
+    /// `same`: what else its name could mean.
+    pub(crate) fn with_place(self, place: &Path, same: Vec<String>) -> Self {
+        self.told(|origin| {
+            origin.place = Some(place.to_owned());
+            origin.beside.extend(same);
+        })
+    }
+
     /// What lies beside joins what is known to.
     pub(crate) fn with_origin(self, part: impl Into<String>, beside: Vec<String>) -> Self {
         self.told(|origin| {
@@ -60,6 +71,11 @@ impl Dataset {
 
     pub(crate) fn with_nested(self, nested: Vec<String>) -> Self {
         self.told(|origin| origin.nested = nested)
+    }
+
+    /// The folder or file that was read, as a name below a data root was understood; none of a set that is drawn.
+    pub fn path(&self) -> Option<&Path> {
+        self.origin.place.as_deref()
     }
 
     /// The column that labels were read from, of parquet files.

@@ -24,8 +24,15 @@ impl Files {
     /// [`DataError::Archive`] of headers that are damaged, claim bytes that are not there, or name a file twice.
     pub fn tar(path: &Path) -> Result<Self, DataError> {
         let damaged = |error: std::io::Error| DataError::archive(path, error.to_string().replace('\n', "; "));
-        let file = sandglass_files::open(path).map_err(DataError::io(path))?;
+        let mut file = sandglass_files::open(path).map_err(DataError::io(path))?;
         let length = file.metadata().map_err(DataError::io(path))?.len();
+        let mut head = Vec::new();
+        file.by_ref().take(sandglass_files::HEAD as u64).read_to_end(&mut head).map_err(DataError::io(path))?;
+        file.rewind().map_err(DataError::io(path))?;
+        match sandglass_files::kind(&head) {
+            None | Some("a tar archive") => {}
+            Some(kind) => return Err(DataError::archive(path, format!("no plain tar archive: it is {kind}"))),
+        }
         let mut archive = tar::Archive::new(file);
         let mut index = BTreeMap::new();
         for entry in archive.entries_with_seek().map_err(damaged)? {

@@ -53,6 +53,8 @@ pub enum Problem {
     Zip(&'static str),
     #[error("{0} is compressed or encrypted; torch.save does neither")]
     Packed(String),
+    #[error("a program of torch.jit.save: load it there and save its state_dict()")]
+    TorchScript,
     #[error("{0} does not match its checksum: the file is damaged")]
     Checksum(String),
     #[error("damaged pickle at byte {at}: {what}")]

@@ -10,6 +10,10 @@ use crate::{Graph, ModelError, NetworkConfig, NetworkName, PaddingRule, TensorSp
 /// States that are looked at: each holds the names of all tensors.
 const MAX_STATES: usize = 16;
 
+/// What modules are called that wrap another and add no tensor: for several devices, compiled, sharded, computed anew on the way
+/// back.
+const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
 /// The tensors of a file that are a network's.
 #[derive(Clone, Debug)]
 pub struct Fit {
@@ -111,11 +115,38 @@ impl Group {
 impl Checkpoint {
     /// The one group of tensors that has the network's names and shapes, in any dialect, whatever leads to it. Where there
     /// are several, `state` chooses: the keys that lead to it, or the first few of them. Groups are the same only where all
-    /// their tensors are the same bytes of the file.
+    /// their tensors are the same bytes of the file. Where none fits, the names of PyTorch's wrappers are left out wherever
+    /// they stand: a part of a network may be wrapped too, as in `features.module.0.0.weight`.
     ///
     /// # Errors
     /// No such group, or several; the message says what was found.
     pub fn fit(&self, config: NetworkConfig, state: Option<&str>) -> Result<Fit, CheckpointError> {
+        self.fit_as_named(config, state).or_else(|error| {
+            let Some((plain, named)) = self.without_wrappers() else { return Err(error) };
+            let fit = plain.fit_as_named(config, state).map_err(|_| error)?;
+            let names = fit.names.iter().map(|name| named.get(name).unwrap_or(name).clone()).collect();
+            Ok(Fit { names, ..fit })
+        })
+    }
+
+    /// The same file with other names, and what the file calls each; none where no name has a wrapper's in it, or two would be
+    /// the same.
+    fn without_wrappers(&self) -> Option<(Self, BTreeMap<String, String>)> {
+        let plain = |name: &str| name.split('.').filter(|part| !WRAPPERS.contains(part)).collect::<Vec<_>>().join(".");
+        let named: BTreeMap<String, String> =
+            self.tensors.iter().map(|tensor| (plain(&tensor.name), tensor.name.clone())).collect();
+        if named.len() < self.tensors.len() || named.iter().all(|(plain, name)| plain == name) {
+            return None;
+        }
+        let mut tensors: Vec<Stored> =
+            self.tensors.iter().map(|tensor| Stored { name: plain(&tensor.name), ..tensor.clone() }).collect();
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
+        let file = self.file.try_clone().ok()?;
+        let (path, length) = (self.path.clone(), self.length);
+        Some((Self { path, file, length, tensors, unnamed: self.unnamed.clone(), others: self.others.clone() }, named))
+    }
+
+    fn fit_as_named(&self, config: NetworkConfig, state: Option<&str>) -> Result<Fit, CheckpointError> {
         let mut groups = Vec::new();
         for &dialect in Dialect::of(config.name) {
             groups.extend(self.groups(dialect, &rename(dialect, &specs(config)?)));

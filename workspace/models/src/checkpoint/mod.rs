@@ -21,8 +21,6 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use pth::OLD_MAGIC;
-
 pub use detector::FittedDetector;
 pub use dialect::Dialect;
 pub use error::{CheckpointError, Differences, Problem};
@@ -100,7 +98,7 @@ pub struct Checkpoint {
 }
 
 /// What lies where a tensor might: nothing, an array of another library, a quantised tensor.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct NoTensor {
     name: String,
     /// In words.
@@ -213,7 +211,7 @@ fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let table = match head.as_slice() {
         [_, _, _, _, _, _, _, _, b'{', ..] => safetensors::table(file, length)?,
         [b'P', b'K', 3, 4, ..] => pth::table(file, length)?,
-        head if head.starts_with(&OLD_MAGIC) => pth::old_table(file, length)?,
+        head if pth::is_old(head) => pth::old_table(file, length)?,
         [0x80, 2..=5, ..] => return Err(Problem::OtherPickle),
         head => return Err(sandglass_files::kind(head).map_or(Problem::UnknownFormat, Problem::Other)),
     };

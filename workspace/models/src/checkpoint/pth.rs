@@ -11,9 +11,19 @@ use super::{Layout, MAX_STRIDED_BYTES, Problem, Stored, Table, most_values};
 /// Held whole while it is read, and never longer than the file.
 const MAX_PICKLE: u64 = 64 << 20;
 
-/// How every file of the old form starts: protocol 2, a number that nobody else writes, stop.
-pub(super) const OLD_MAGIC: [u8; 15] =
-    [0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
+/// A pickled number that nobody else writes: every file of the old form starts with it.
+const OLD_MAGIC: [u8; 13] = [0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, b'.'];
+
+/// Whether a file of the old form starts so: the number by protocol 2, or by one that the writer asked for. From protocol 4 on
+/// it stands in a frame, whose length comes before it.
+pub(super) fn is_old(head: &[u8]) -> bool {
+    match head {
+        [0x80, 4 | 5, 0x95, _, _, _, _, _, _, _, _, rest @ ..] | [0x80, 2..=5, rest @ ..] => {
+            rest.starts_with(&OLD_MAGIC)
+        }
+        _ => false,
+    }
+}
 
 pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let entries = zip::entries(file, length)?;
@@ -26,6 +36,9 @@ pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
     let folder = data.name.strip_suffix("data.pkl").unwrap_or_default();
     let in_folder = || entries.iter().filter_map(|entry| Some((entry.name.strip_prefix(folder)?, entry)));
     let by_name: BTreeMap<&str, &Entry> = in_folder().collect();
+    if by_name.contains_key("constants.pkl") {
+        return Err(Problem::TorchScript);
+    }
     if by_name.len() < in_folder().count() || entries.iter().filter(|entry| pickle(entry)).count() > 1 {
         return Err(Problem::Zip("an entry is in it twice"));
     }
