@@ -17,7 +17,7 @@ const LONGEST_FOOTER: u64 = 8 << 20;
 
 /// Beside twice the file, bytes that a page may hold: those of a column that is one value throughout are more than the
 /// file's.
-const PAGE: u64 = 16 << 20;
+const PAGE: u64 = 4 << 20;
 
 /// How many times the file's bytes a column of a row group may hold, beside those of a page: pictures that are not packed
 /// themselves become so much smaller in a file.
@@ -55,7 +55,7 @@ pub(crate) fn check(file: &mut File) -> Result<(), String> {
 }
 
 /// Whether every page of the column chunks at these places lies within its chunk, and holds no more than twice the file and
-/// 16 MiB once it is unpacked, its values too at eight bytes each; and all pages of a chunk no more than 16 times the file.
+/// 4 MiB once it is unpacked, its values too at eight bytes each; and all pages of a chunk no more than 16 times the file.
 ///
 /// Layout: pages one after the other, each a header in Thrift's compact protocol and as many bytes as it says.
 ///
