@@ -1,9 +1,11 @@
 //! How the study is laid out: the paper's table, who leads on our images, each class, and what heads cost.
 
+use sandglass_data::DetectionAugment;
 use sandglass_models::{Cost, Counted, DetectorConfig};
 use sandglass_study::claim::Count;
 use sandglass_study::paper::{LEGEND, PaperTable};
 use sandglass_study::{CellResult, Entry, Mark, Outcome, Part, Results, Scale, Section, StudyError, Table, grouped};
+use sandglass_train::Recipe;
 use serde_json::json;
 
 use crate::paired::{Lead, Score, leads, leads_table, scores, scores_table};
@@ -35,8 +37,9 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
             parts.push(Part::Table(leads_table(&leads)));
         }
         parts.push(Part::Notes(vec![format!(
-            "On the same {images} images. Intervals of 95 % are over images that are drawn anew, alike for all detectors; where \
-             there are several seeds, together with that over seeds, by Student's t. Seeds are averaged, and compared pair by pair."
+            "On the same {images} images. Intervals of 95 % are over images that are drawn anew, alike for all detectors, and moved \
+             so that the mean of the draws is the value (images that are drawn twice lift average precision); where there are \
+             several seeds, together with that over seeds, by Student's t. Seeds are averaged, and compared pair by pair."
         )]));
         parts.extend(by_class(&shown).map(Part::Table));
         let Seen { curves, pictures, notes, problems: unusable } = seen(&results.experiment.project, scale, &shown);
@@ -52,7 +55,9 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
     parts.push(Part::Heading("What heads cost".to_owned()));
     parts.push(Part::Table(heads));
     let of_heads = PaperTable::find(HEADS)?;
-    parts.push(Part::Notes(vec![of_heads.origin(), of_heads.notes]));
+    let whole = "An SSD detector here has SSDLite's extra layers under heads of full convolutions, as the official code has it; \
+                 the extra layers and heads that are counted alone are full convolutions all, as the paper counts SSD.";
+    parts.push(Part::Notes(vec![of_heads.origin(), of_heads.notes, whole.to_owned()]));
     parts.push(Part::Prose(results.head.analysis.clone()));
     Ok(Section { parts, counts, problems, data: data(results, &columns, &all), ..Section::default() })
 }
@@ -89,12 +94,28 @@ fn column(results: &Results<'_, Voc>, scale: &Scale<'_, Voc>, name: (&str, Optio
     let recipe = name.1.map_or_else(String::new, |recipe| format!(", {recipe}"));
     let synthetic = if scale.profile.synthetic { " (synthetic)" } else { "" };
     let facts = row.map_or_else(String::new, |row| format!("data set {}{synthetic}, {} images.", row.dataset, row.n));
-    let note = format!("Ours, {}, {}{recipe}: {facts} {}", scale.profile.title, name.0, scale.profile.note);
+    let about = match &cell.work {
+        Work::Score(_) => "Trained by others, on other images.".to_owned(),
+        Work::Train { recipe, .. } => format!("{} {}", scale.profile.note, told(recipe)),
+    };
+    let note = format!("Ours, {}, {}{recipe}: {facts} {about}", scale.profile.title, name.0);
+    // Costs beside it are of the published width.
+    let width = if cell.width == 1.0 { String::new() } else { format!(", width {}", cell.width) };
     Some(Column {
-        heading: format!("mAP, ours, {}, {1}x{1}, {2}{recipe} (%)", scale.profile.title, cell.input, name.0),
+        heading: format!("mAP, ours, {}{width}, {1}x{1}, {2}{recipe} (%)", scale.profile.title, cell.input, name.0),
         note: note.trim_end().to_owned(),
         outcomes: results.design.detectors.iter().map(of).collect(),
     })
+}
+
+/// What recipes differ in.
+fn told(recipe: &Recipe) -> String {
+    let Recipe { epochs, batch, lr, detection: DetectionAugment { expand, smallest_side, .. }, .. } = recipe;
+    let augment = match (*expand > 0.0, *smallest_side > 0.0) {
+        (false, false) => "neither expanded nor cropped".to_owned(),
+        _ => format!("expanded up to {expand} times and cropped down to {smallest_side} of a side"),
+    };
+    format!("{epochs} epochs, batches of {batch}, learning rate {lr}, images {augment}.")
 }
 
 fn cost(detector: &Detector) -> Result<Cost, StudyError> {

@@ -106,6 +106,7 @@ fn a_detector_is_trained_scored_and_told() {
     for (map, drawn) in of("map").into_iter().zip(of("map_drawn")) {
         assert_eq!((map.n, map.synthetic, map.engine.as_deref()), (200, true, Some("infer")));
         assert_eq!((drawn.value, drawn.samples.len()), (map.value, 1000));
+        assert!((drawn.samples.iter().sum::<f64>() / 1000.0 - map.value.unwrap()).abs() < 1e-9);
         let ap: Vec<f64> = of("ap").iter().filter(|row| row.cell == map.cell).filter_map(|row| row.value).collect();
         assert_eq!(ap.len(), 5);
         assert!((ap.iter().sum::<f64>() / 5.0 - map.value.unwrap()).abs() < 1e-9);

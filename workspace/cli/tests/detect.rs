@@ -88,6 +88,11 @@ fn what_cannot_be_is_refused_in_one_line() {
     let broken = folder.path().join("broken.jpg").display().to_string();
     fs::write(&broken, [0xff, 0xd8, 0xff, 0xe0, 0, 16]).unwrap();
     assert!(with(&[&broken]).contains("broken.jpg"));
+    // What is found in the others is told all the same, and nothing is passed over in silence.
+    let output = detect(&[&[good.as_str(), &broken, "--json"], &narrow[..]].concat());
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!output.status.success() && told["images"].as_array().unwrap().len() == 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("broken.jpg"));
     assert!(with(&[&good, "--score", "1.5"]).contains("--score 1.5"));
     assert!(with(&[&good, "--model", "mobilenext"]).contains("is a classifier"));
     assert!(with(&[&good, "--model", "ssdlite_mobilenext"]).contains("missing: backbone.extras.0.0.weight"));

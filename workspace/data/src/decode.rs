@@ -107,13 +107,26 @@ pub struct Remarks {
 }
 
 impl Remarks {
+    /// Each remark: whether it is made, its name in JSON, and in words.
+    #[rustfmt::skip]
+    pub const ALL: [(fn(&Self) -> bool, &'static str, &'static str); 4] = [
+        (|of| of.turned, "orientation_tags", "with an orientation tag, which is not applied"),
+        (|of| of.transparent, "transparent", "transparent somewhere, which is passed over"),
+        (|of| of.followed, "further_frames", "with further frames or pages, which are not read"),
+        (|of| of.damaged, "damaged", "with damage that libjpeg warns of, decoded all the same"),
+    ];
+
     pub(crate) fn is_any(self) -> bool {
         self != Self::default()
     }
 }
 
-/// The image, and what of it is not heeded.
-pub(crate) fn decode_and_tell(bytes: &[u8]) -> Result<(Picture, Remarks), DecodeError> {
+/// The image as [`decode`] has it, and what of it is not heeded.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_and_tell(bytes: &[u8]) -> Result<(Picture, Remarks), DecodeError> {
     match bytes {
         [] => Err(DecodeError::Empty),
         [0xff, 0xd8, 0xff, ..] => jpeg::decode(bytes),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, Dataset, Picture};
+use crate::{DataError, Dataset, Picture, Remarks};
 pub use augment::DetectionAugment;
 pub use drawn::EmbeddedDetection;
 pub use transform::DetectionTransform;
@@ -238,6 +238,11 @@ impl DetectionSet {
         self.images.runs()
     }
 
+    /// How many images have such a remark; None where they were not read when the set was opened.
+    pub fn remarked(&self, has: impl Fn(&Remarks) -> bool) -> Option<usize> {
+        self.images.remarked(has)
+    }
+
     /// In words: how many images with how many objects of how many classes; images without, and images that other lists name.
     pub fn listing(&self) -> String {
         let objects = || self.objects.iter().flatten();
@@ -247,8 +252,10 @@ impl DetectionSet {
         let bare = if bare == 0 { String::new() } else { format!(", {bare} without any") };
         let shared: String =
             self.shared.iter().map(|(list, count)| format!(", {count} of the images are in {list} too")).collect();
+        // Its labels say nothing, nor which of two that are the same is the wrong one.
+        let unheeded: String = self.images.unheeded().map(|(count, what)| format!(", {count} {what}")).collect();
         format!(
-            "{} with {} ({difficult} of them difficult) of {}{bare}{shared}",
+            "{} with {} ({difficult} of them difficult) of {}{bare}{shared}{unheeded}",
             counted(self.len(), "image", "images"),
             counted(objects().count(), "object", "objects"),
             counted(self.classes().len(), "class", "classes")

@@ -185,7 +185,14 @@ impl Devkit {
     fn entry(&self, split: Split, id: &str, line: usize, kit: usize) -> Result<(Entry, Annotation), DataError> {
         let inside = format!("{}JPEGImages/{id}.jpg", self.below);
         let bytes = self.files.size(&inside)?.ok_or_else(|| {
-            let reason = format!("is not there, but line {line} of {LISTS}/{split}.txt names it");
+            let named = |ending: &str| {
+                matches!(self.files.size(&format!("{}JPEGImages/{id}{ending}", self.below)), Ok(Some(_)))
+            };
+            let other = ["", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG"].into_iter().find(|ending| named(ending));
+            let other = other.map_or_else(String::new, |ending| {
+                format!("; {id}{ending} lies there, and a list has ids of images in .jpg")
+            });
+            let reason = format!("is not there, but line {line} of {LISTS}/{split}.txt names it{other}");
             DataError::layout(&self.files.path(&inside), reason)
         })?;
         let xml = format!("{}Annotations/{id}.xml", self.below);

@@ -444,3 +444,14 @@ fn where_a_set_was_read_from_is_known() {
     let error = message(open_path(shards.path(), Part::Scored, None));
     assert!(error.contains("parquet files in folders such as cropped/ are scored where these are named"), "{error}");
 }
+
+/// As CIFAR-10's archive unpacks into somebody's folder.
+#[test]
+fn cifar10_is_found_in_its_own_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("cifar-10-batches-bin");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("data_batch_1.bin"), "").unwrap();
+    let error = message(open_path(folder.path(), Part::Train, None));
+    assert!(error.contains("cifar-10-batches-bin/data_batch_1.bin: holds 0 bytes"), "{error}");
+}

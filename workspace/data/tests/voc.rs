@@ -358,3 +358,15 @@ fn the_real_subset_is_what_its_source_says() {
         }
     }
 }
+
+#[test]
+fn images_of_another_ending_and_unspecified_truncation_are_known() {
+    let folder = devkit(&["VOC2007"]);
+    let year = folder.path().join("VOCdevkit/VOC2007");
+    let path = year.join("Annotations/000003.xml");
+    fs::write(&path, xml("crowd").replace("<truncated>0</truncated>", "<truncated>Unspecified</truncated>")).unwrap();
+    assert!(open(&year, Split::Test).unwrap().objects(0).iter().all(|object| !object.truncated));
+    fs::rename(year.join("JPEGImages/000003.jpg"), year.join("JPEGImages/000003.png")).unwrap();
+    let error = message(open(&year, Split::Test));
+    assert!(error.contains("000003.jpg: is not there") && error.contains("; 000003.png lies there"), "{error}");
+}

@@ -20,10 +20,18 @@ const COCO_MOST: usize = 100;
 pub struct Truth {
     /// From 0, without the background.
     pub class: usize,
-    /// `[xmin, ymin, xmax, ymax]` in the image's pixels.
+    /// `[xmin, ymin, xmax, ymax]` in Pascal VOC's pixels, which are counted from 1 and belong to the box at both ends.
     pub bbox: [f32; 4],
     /// Finding it counts neither way, nor does missing it.
     pub difficult: bool,
+}
+
+impl Truth {
+    /// Places between pixels, counted from 0, as COCO and detections have them.
+    fn edges(&self) -> [f32; 4] {
+        let [left, top, right, bottom] = self.bbox;
+        [left - 1.0, top - 1.0, right, bottom]
+    }
 }
 
 /// One image's detections, in pixels as its objects are.
@@ -97,7 +105,8 @@ impl Evaluation {
 /// Pascal VOC's protocol (`VOCevaldet`): corners are inclusive pixels, so that sides are one longer than their difference;
 /// by falling score, a detection takes the object of its class that it overlaps most, found before or not: it is right from
 /// an IoU of 0.5 on, counts neither way on a difficult object, and is wrong on one that was found before. Beside it COCO's:
-/// corners are places between pixels, and a detection takes the best object that is still to be found.
+/// corners are places between pixels, and a detection takes the best object that is still to be found; on a difficult one any
+/// number of detections count neither way.
 ///
 /// # Errors
 /// A class beyond the last, or numbers that are none.
@@ -201,7 +210,8 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
 
 impl Objects<'_> {
     fn voc(&mut self, bbox: [f32; 4]) -> Outcome {
-        match self.best(bbox, 1.0, |_, _| true) {
+        let iou_of = |truth: &Truth| iou(bbox, truth.bbox, 1.0);
+        match self.best(iou_of, |_, _| true) {
             Some((at, iou)) if iou >= VOC_THRESHOLD => match (self.truth[at].difficult, self.found[at]) {
                 (true, _) => Outcome::Neither,
                 (false, true) => Outcome::Miss,
@@ -212,11 +222,12 @@ impl Objects<'_> {
     }
 
     fn coco(&mut self, bbox: [f32; 4], threshold: f64) -> Outcome {
-        let to_find = self.best(bbox, 0.0, |truth, found| !truth.difficult && !found);
+        let iou_of = |truth: &Truth| iou(bbox, truth.edges(), 0.0);
+        let to_find = self.best(iou_of, |truth, found| !truth.difficult && !found);
         if let Some((at, _)) = to_find.filter(|(_, iou)| *iou >= threshold) {
             return self.find(at);
         }
-        match self.best(bbox, 0.0, |truth, _| truth.difficult) {
+        match self.best(iou_of, |truth, _| truth.difficult) {
             Some((_, iou)) if iou >= threshold => Outcome::Neither,
             _ => Outcome::Miss,
         }
@@ -228,10 +239,10 @@ impl Objects<'_> {
     }
 
     /// The object that overlaps most, the first among equals, and its IoU.
-    fn best(&self, bbox: [f32; 4], extra: f64, counts: impl Fn(&Truth, bool) -> bool) -> Option<(usize, f64)> {
+    fn best(&self, iou_of: impl Fn(&Truth) -> f64, counts: impl Fn(&Truth, bool) -> bool) -> Option<(usize, f64)> {
         let mut best = None;
         for (at, (truth, &found)) in self.truth.iter().zip(&self.found).enumerate() {
-            let iou = iou(bbox, truth.bbox, extra);
+            let iou = iou_of(truth);
             if counts(truth, found) && best.is_none_or(|(_, most)| iou > most) {
                 best = Some((at, iou));
             }

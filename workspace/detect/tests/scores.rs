@@ -82,6 +82,11 @@ fn truth(class: usize, bbox: [f32; 4], difficult: bool) -> Truth {
     Truth { class, bbox, difficult }
 }
 
+/// As Pascal VOC annotates a box whose edges lie there: its pixels are counted from 1, and both ends are its.
+fn annotated([left, top, right, bottom]: [f32; 4]) -> [f32; 4] {
+    [left + 1.0, top + 1.0, right, bottom]
+}
+
 const A: [f32; 4] = [0.0, 0.0, 9.0, 9.0];
 const B: [f32; 4] = [50.0, 50.0, 69.0, 69.0];
 const NOWHERE: [f32; 4] = [200.0, 200.0, 210.0, 210.0];
@@ -96,7 +101,9 @@ fn difficult_objects_count_neither_way_and_a_second_hit_is_a_miss() {
             found(0, 0.6, B),
             found(0, 0.1, NOWHERE),
         ],
-        truth: vec![truth(0, A, false), truth(0, B, true), truth(1, B, true)],
+        truth: [(0, A, false), (0, B, true), (1, B, true)]
+            .map(|(class, edges, difficult)| truth(class, annotated(edges), difficult))
+            .to_vec(),
     };
     let score = evaluate(&[image], 3).unwrap();
     assert_eq!(score.curves[0].hits, [true, false, false]);
@@ -137,13 +144,23 @@ fn pascal_vocs_pixels_are_inclusive() {
     assert_eq!(score.coco[0].map, Some(0.0));
 }
 
+/// A detection whose edges are the annotated box's is exact: COCO's AP knows nothing of inclusive pixels.
+#[test]
+fn cocos_boxes_end_between_pixels() {
+    let image = |bbox| ScoredImage { detections: vec![found(0, 0.5, A)], truth: vec![truth(0, bbox, false)] };
+    let coco = |bbox| evaluate(&[image(bbox)], 1).unwrap().coco_map();
+    assert_eq!(coco(annotated(A)), Some(1.0));
+    // By numbers alone it would be a pixel too short on two sides: 81 of 100.
+    assert!((coco(A).unwrap() - 0.7).abs() < 1e-12);
+}
+
 /// Two objects, three detections: right at recall 1/2 with precision 1, then wrong, then right with 2/3.
 #[test]
 fn a_worked_example() {
     let images = [
         ScoredImage {
             detections: vec![found(0, 0.9, A), found(0, 0.3, B)],
-            truth: vec![truth(0, A, false), truth(0, B, false)],
+            truth: vec![truth(0, annotated(A), false), truth(0, annotated(B), false)],
         },
         ScoredImage { detections: vec![found(0, 0.5, A)], truth: vec![] },
     ];

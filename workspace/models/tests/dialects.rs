@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Tree, torch_save, torch_save_old};
+use common::{Tree, torch_save, torch_save_old, zip};
 use sandglass_models::checkpoint::{self, Checkpoint, CheckpointError, Dialect, SaveType};
 use sandglass_models::{After, Node, Padding, PaddingRule};
 use sandglass_models::{NetworkConfig, NetworkName, TensorSpec, Weights};
@@ -546,6 +546,16 @@ fn what_is_refused_is_shown() {
     bare.specs.truncate(bare.specs.len() - 2);
     let error = refused(&state(&bare, ""));
     assert!(error.contains("in transformers's names: 2 missing: classifier.bias, classifier.weight"), "{error}");
+}
+
+#[test]
+fn a_program_is_told_from_a_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("traced.pt");
+    let pickle = b"\x80\x02}.".as_slice();
+    fs::write(&path, zip(&[("net/data.pkl", pickle), ("net/constants.pkl", pickle)])).unwrap();
+    let error = Checkpoint::open(&path).unwrap_err().to_string();
+    assert!(error.contains("a program of torch.jit.save: load it there and save its state_dict()"), "{error}");
 }
 
 /// Scripts keep them in many forms; an output that is called by its place alone may be another class.

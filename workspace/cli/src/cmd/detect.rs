@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use sandglass_data::Picture;
+use sandglass_data::{Picture, Remarks};
 use sandglass_detect::Detection;
 use serde_json::{Value, json};
 use tabled::builder::Builder;
@@ -52,6 +52,8 @@ struct Times {
 struct Found {
     image: PathBuf,
     picture: Picture,
+    /// What of the image is not heeded.
+    remarks: Remarks,
     /// In pixels, by falling score.
     detections: Vec<Detection>,
     times: Times,
@@ -65,9 +67,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(out) = &args.out {
         fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     }
-    let mut all = Vec::new();
+    let (mut all, mut unread) = (Vec::new(), Vec::new());
     for (image, place) in args.images.iter().zip(places) {
-        let mut found = detect(&mut detector, image, args.score).with_context(|| image.display().to_string())?;
+        let found = detect(&mut detector, image, args.score).with_context(|| image.display().to_string());
+        let mut found = match found {
+            Ok(found) => found,
+            // What was found in the others is told all the same.
+            Err(error) => {
+                unread.push(error);
+                continue;
+            }
+        };
         if let Some(place) = place {
             let name = |class| detector.classes.name(class);
             let png = draw::png(&found.picture, &found.detections, name)?;
@@ -78,16 +88,21 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         found.picture.pixels = Vec::new();
         all.push(found);
     }
-    if args.json {
+    if args.json && !all.is_empty() {
         let images: Vec<Value> = all.iter().map(|found| found.as_json(&detector)).collect();
         writeln!(io::stdout(), "{}", json!({ "detector": detector.as_json(), "images": images }))?;
-    } else {
+    } else if !all.is_empty() {
         writeln!(io::stdout(), "{}", detector.as_text())?;
         for found in &all {
             writeln!(io::stdout(), "{}", found.as_text(&detector))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    let count = unread.len();
+    match unread.into_iter().next() {
+        None => Ok(ExitCode::SUCCESS),
+        Some(first) if count == 1 => Err(first),
+        Some(first) => Err(first.context(format!("{count} of {} images cannot be read, the first", args.images.len()))),
+    }
 }
 
 /// Where each image is drawn; two of one name, or an image itself, are not written over.
@@ -121,7 +136,7 @@ fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Re
         last = now;
         lap
     };
-    let picture = sandglass_data::decode(&sandglass_files::read(image)?)?;
+    let (picture, remarks) = sandglass_data::decode_and_tell(&sandglass_files::read(image)?)?;
     let decode = lap();
     let input = detector.read(&picture)?;
     let resize = lap();
@@ -138,7 +153,7 @@ fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Re
     let detections = found.into_iter().filter(|found| found.score >= least);
     let detections = detections.map(|found| Detection { bbox: seen(found.bbox), ..found }).collect();
     let times = Times { decode, resize, network, nms };
-    Ok(Found { image: image.to_owned(), picture, detections, times, drawn: None })
+    Ok(Found { image: image.to_owned(), picture, remarks, detections, times, drawn: None })
 }
 
 impl Times {
@@ -164,14 +179,17 @@ impl Found {
         });
         let ms: serde_json::Map<String, Value> =
             self.times.milliseconds().into_iter().map(|(name, ms)| (name.to_owned(), ms.into())).collect();
-        json!({
+        let mut json = json!({
             "image": self.image.display().to_string(),
             "width": self.picture.width,
             "height": self.picture.height,
             "detections": detections.collect::<Vec<Value>>(),
             "drawn": self.drawn.as_ref().map(|place| place.display().to_string()),
             "ms": ms,
-        })
+        });
+        let remarks = Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), has(&self.remarks).into()));
+        super::extend(&mut json, Value::Object(remarks.collect()));
+        json
     }
 
     fn as_text(&self, detector: &LoadedDetector) -> String {
@@ -190,6 +208,8 @@ impl Found {
         let (image, width, height) = (self.image.display(), self.picture.width, self.picture.height);
         let drawn = self.drawn.as_ref().map_or_else(String::new, |place| format!("drawn: {}\n", place.display()));
         let table = if self.detections.is_empty() { "nothing found".to_owned() } else { table.to_string() };
-        format!("{image}, {width} x {height}\n{table}\nms: {}\n{drawn}", times.join(", "))
+        let remarks = Remarks::ALL.into_iter().filter(|(has, ..)| has(&self.remarks));
+        let remarks: String = remarks.map(|(_, _, words)| format!(", {words}")).collect();
+        format!("{image}, {width} x {height}{remarks}\n{table}\nms: {}\n{drawn}", times.join(", "))
     }
 }

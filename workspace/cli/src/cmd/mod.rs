@@ -19,7 +19,7 @@ mod weights;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use sandglass_data::{Dataset, Repeated};
+use sandglass_data::{Dataset, Remarks, Repeated};
 use sandglass_lab::Card;
 use sandglass_models::NetworkConfig;
 use sandglass_models::checkpoint::CheckpointError;
@@ -68,8 +68,8 @@ fn card_text(card: Option<&PlacedCard>, weights: &Path, assumed: &[&str], overru
         (None, []) => "no card beside the weights".to_owned(),
         (None, assumed) => format!("no card beside the weights: at their defaults are {}", assumed.join(", ")),
     };
-    if let ([_, ..], None) = (&beside(weights)[..], card) {
-        let files = beside(weights).join(", ");
+    let files = if card.is_none() { beside(weights).join(", ") } else { String::new() };
+    if !files.is_empty() {
         text += &format!("; {files} beside them may say what outputs and protocol are, and none of it is read");
     }
     if card.is_some() && !overruled.is_empty() {
@@ -198,19 +198,18 @@ fn data_json(set: &Dataset, outputs: usize) -> Value {
 /// What of a set was passed over, is not heeded or occurs twice, and which of a classifier's outputs have no image; null where the images were not read when it was opened.
 fn remarks_json(set: &Dataset, outputs: usize) -> Value {
     let repeated = |of: Repeated| json!({ "images": of.images, "under_another_label": of.elsewhere });
-    json!({
+    let mut json = json!({
         "passed_over": set.passed_over(),
         "beside": set.beside(),
         "nested_folders": set.nested(),
         "classes_without_image": set.without_image(outputs),
         "case_twins": set.case_twins(),
         "label_column": set.label_column(),
-        "orientation_tags": set.remarked(|of| of.turned),
-        "transparent": set.remarked(|of| of.transparent),
-        "further_frames": set.remarked(|of| of.followed),
-        "damaged": set.remarked(|of| of.damaged),
         "repeated": set.repeated().map(repeated),
-    })
+    });
+    let remarks = Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), json!(set.remarked(has))));
+    extend(&mut json, Value::Object(remarks.collect()));
+    json
 }
 
 /// The keys of another object.

@@ -58,6 +58,19 @@ impl Dataset {
                 );
                 Err(DataError::Labels { set: self.name.clone(), reason })
             }
+            // All that it has are the classifier's: one is lacking, and why is not for us to guess.
+            (None, _) if self.names_classes() && self.classes.len() < names.len() => {
+                let own: BTreeSet<&str> = self.classes.iter().map(String::as_str).collect();
+                let lacking = names.iter().find(|name| !own.contains(name.as_str())).map_or("", String::as_str);
+                let reason = format!(
+                    "it has {} of the classifier's {} classes, and not {lacking:?}: of a set by folders none may be \
+                     lacking; it holds {}",
+                    self.classes.len(),
+                    names.len(),
+                    self.listing()
+                );
+                Err(DataError::Labels { set: self.name.clone(), reason })
+            }
             _ => self.check_classes(names.len()),
         }
     }

@@ -197,24 +197,16 @@ impl Dataset {
     }
 
     /// What of some images is not heeded, and of how many; images that others repeat.
-    fn unheeded(&self) -> impl Iterator<Item = (usize, String)> {
+    pub(crate) fn unheeded(&self) -> impl Iterator<Item = (usize, String)> {
         let Repeated { images, elsewhere } = self.repeated().unwrap_or(Repeated { images: 0, elsewhere: 0 });
         let elsewhere = match elsewhere {
             0 => String::new(),
             elsewhere => format!(" ({elsewhere} of them under another label)"),
         };
-        let count = |count: Option<usize>| count.unwrap_or(0);
-        let of = [
-            (count(self.remarked(|of| of.turned)), "with an orientation tag, which is not applied".to_owned()),
-            (count(self.remarked(|of| of.transparent)), "transparent somewhere, which is passed over".to_owned()),
-            (count(self.remarked(|of| of.followed)), "with further frames or pages, which are not read".to_owned()),
-            (
-                count(self.remarked(|of| of.damaged)),
-                "with damage that libjpeg warns of, decoded all the same".to_owned(),
-            ),
-            (images, format!("the same file as an earlier one{elsewhere}")),
-        ];
-        of.into_iter().filter(|(count, _)| *count > 0)
+        let of = Remarks::ALL.map(|(has, _, words)| (self.remarked(has).unwrap_or(0), words.to_owned()));
+        let repeated = (images, format!("the same file as an earlier one{elsewhere}"));
+        let of = of.into_iter().chain([repeated]);
+        of.filter(|(count, _)| *count > 0)
     }
 
     /// In words: which part was read, and what lies beside it and was not.

@@ -177,7 +177,11 @@ impl<'a, 'input> Reader<'a, 'input> {
             class: class as u32,
             bounds: [left, top, right, bottom],
             difficult: self.flag(node, "difficult")?,
-            truncated: self.flag(node, "truncated")?,
+            // Of older years some are "Unspecified"; nothing here depends on it.
+            truncated: self.flag(node, "truncated").or_else(|fault| match self.child(node, "truncated") {
+                Ok(said) if self.text(said)? == "Unspecified" => Ok(false),
+                _ => Err(fault),
+            })?,
         })
     }
 

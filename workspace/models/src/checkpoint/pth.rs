@@ -26,7 +26,11 @@ pub(super) fn is_old(head: &[u8]) -> bool {
 }
 
 pub(super) fn table(file: &mut File, length: u64) -> Result<Table, Problem> {
-    let entries = zip::entries(file, length)?;
+    let entries = zip::entries(file, length).map_err(|problem| match problem {
+        // The texts of programs are compressed.
+        Problem::Packed(name) if name.contains("/code/") => Problem::TorchScript,
+        problem => problem,
+    })?;
     // All files lie in one folder, which is named after the archive.
     let pickle = |entry: &Entry| entry.name.ends_with("/data.pkl") || entry.name == "data.pkl";
     let Some(data) = entries.iter().find(|entry| pickle(entry)) else {

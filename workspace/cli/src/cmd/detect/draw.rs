@@ -36,6 +36,12 @@ const SIDE_PER_PIXEL: usize = 480;
 /// A smaller image is drawn on as many times as large as makes its longer side reach this.
 const LEAST_SIDE: usize = 448;
 
+/// Nor may the shorter side stay below this, so that a line of letters covers a part of it; but for the longest images.
+const LEAST_SHORT_SIDE: usize = 120;
+
+/// Of an image that is drawn larger, pixels of the longer side.
+const MOST_SIDE: usize = 8192;
+
 /// What tells a drawing from anybody's picture: a text of the PNG, which stands before its pixels.
 const SOFTWARE: &str = "Software";
 const DRAWN: &str = "sandglass detect";
@@ -69,7 +75,8 @@ impl Area {
 /// The image with all `detections`, whose boxes are in its pixels, as a PNG file. The best are drawn last.
 pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> String) -> anyhow::Result<Vec<u8>> {
     let longer = picture.width.max(picture.height).max(1);
-    let times = LEAST_SIDE.div_ceil(longer);
+    let shorter = picture.width.min(picture.height).max(1);
+    let times = LEAST_SHORT_SIDE.div_ceil(shorter).min(MOST_SIDE / longer).max(LEAST_SIDE.div_ceil(longer));
     let mut canvas = Canvas::new(picture, times);
     let boxes: Vec<(Area, Colour)> = detections.iter().rev().map(|found| canvas.area(found, times)).collect();
     boxes.iter().for_each(|(area, colour)| canvas.frame(*area, *colour));
@@ -102,7 +109,8 @@ impl Canvas {
             let wide: Vec<u8> = row.as_chunks::<3>().0.iter().flat_map(|pixel| pixel.repeat(times)).collect();
             (0..times).for_each(|_| pixels.extend_from_slice(&wide));
         }
-        Self { width, height, pixels, scale: (width.max(height) / LEAST_SIDE).max(1) }
+        let scale = (width.max(height) / LEAST_SIDE).min(width.min(height) / LEAST_SHORT_SIDE).max(1);
+        Self { width, height, pixels, scale }
     }
 
     /// Of a line, without its rims.
@@ -175,7 +183,9 @@ impl Canvas {
     }
 
     fn text_scale(&self) -> usize {
-        (self.width.max(self.height) / SIDE_PER_PIXEL).max(2)
+        // A label takes a fourth of the shorter side at most.
+        let most = self.width.min(self.height) / (6 * LETTER);
+        (self.width.max(self.height) / SIDE_PER_PIXEL).min(most).max(2)
     }
 
     /// Black letters on the colour, within a white rim in a black one.
