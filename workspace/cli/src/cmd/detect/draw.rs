@@ -36,8 +36,8 @@ const SIDE_PER_PIXEL: usize = 480;
 /// A smaller image is drawn on as many times as large as makes its longer side reach this.
 const LEAST_SIDE: usize = 448;
 
-/// Nor may the shorter side stay below this, so that a line of letters covers a part of it; but for the longest images.
-const LEAST_SHORT_SIDE: usize = 120;
+/// Nor may it stay so narrow that a name does not fit, nor so low that it covers all; but for the longest images.
+const LEAST: [usize; 2] = [320, 120];
 
 /// Of an image that is drawn larger, pixels of the longer side.
 const MOST_SIDE: usize = 8192;
@@ -75,8 +75,9 @@ impl Area {
 /// The image with all `detections`, whose boxes are in its pixels, as a PNG file. The best are drawn last.
 pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> String) -> anyhow::Result<Vec<u8>> {
     let longer = picture.width.max(picture.height).max(1);
-    let shorter = picture.width.min(picture.height).max(1);
-    let times = LEAST_SHORT_SIDE.div_ceil(shorter).min(MOST_SIDE / longer).max(LEAST_SIDE.div_ceil(longer));
+    let [width, height] =
+        [(LEAST[0], picture.width), (LEAST[1], picture.height)].map(|(least, side)| least.div_ceil(side.max(1)));
+    let times = width.max(height).min(MOST_SIDE / longer).max(LEAST_SIDE.div_ceil(longer));
     let mut canvas = Canvas::new(picture, times);
     let boxes: Vec<(Area, Colour)> = detections.iter().rev().map(|found| canvas.area(found, times)).collect();
     boxes.iter().for_each(|(area, colour)| canvas.frame(*area, *colour));
@@ -109,7 +110,7 @@ impl Canvas {
             let wide: Vec<u8> = row.as_chunks::<3>().0.iter().flat_map(|pixel| pixel.repeat(times)).collect();
             (0..times).for_each(|_| pixels.extend_from_slice(&wide));
         }
-        let scale = (width.max(height) / LEAST_SIDE).min(width.min(height) / LEAST_SHORT_SIDE).max(1);
+        let scale = (width.max(height) / LEAST_SIDE).min(width.min(height) / LEAST[1]).max(1);
         Self { width, height, pixels, scale }
     }
 
