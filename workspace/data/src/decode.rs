@@ -106,10 +106,13 @@ pub struct Remarks {
     pub damaged: bool,
 }
 
+/// A remark: whether it is made, its name in JSON, and in words.
+pub type Remark = (fn(&Remarks) -> bool, &'static str, &'static str);
+
 impl Remarks {
-    /// Each remark: whether it is made, its name in JSON, and in words.
+    /// Each that there may be.
     #[rustfmt::skip]
-    pub const ALL: [(fn(&Self) -> bool, &'static str, &'static str); 4] = [
+    pub const ALL: [Remark; 4] = [
         (|of| of.turned, "orientation_tags", "with an orientation tag, which is not applied"),
         (|of| of.transparent, "transparent", "transparent somewhere, which is passed over"),
         (|of| of.followed, "further_frames", "with further frames or pages, which are not read"),

@@ -42,7 +42,7 @@ pub use augment::Augment;
 pub use cifar10_sources::{cifar10_from_hub, cifar10_from_npm};
 pub use classes::{IMAGENET, imagenet_label, is_numbered, misnumbered};
 pub use dataset::{Dataset, Part, Repeated};
-pub use decode::{DecodeError, Remarks, decode, decode_and_tell};
+pub use decode::{DecodeError, Remark, Remarks, decode, decode_and_tell};
 pub use detection::{DetectionAugment, DetectionSet, DetectionTransform, EmbeddedDetection, Object, Split};
 pub use embedded::Embedded;
 pub use encode::{EncodeError, encode_jpeg};
