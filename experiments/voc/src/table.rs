@@ -111,9 +111,13 @@ fn column(results: &Results<'_, Voc>, scale: &Scale<'_, Voc>, name: (&str, Optio
 /// What recipes differ in.
 fn told(recipe: &Recipe) -> String {
     let Recipe { epochs, batch, lr, detection: DetectionAugment { expand, smallest_side, .. }, .. } = recipe;
+    let expanded = format!("expanded up to {expand} times");
+    let cropped = format!("cropped down to {smallest_side} of a side");
     let augment = match (*expand > 0.0, *smallest_side > 0.0) {
+        (true, true) => format!("{expanded} and {cropped}"),
+        (true, false) => format!("{expanded} and not cropped"),
+        (false, true) => format!("{cropped} and not expanded"),
         (false, false) => "neither expanded nor cropped".to_owned(),
-        _ => format!("expanded up to {expand} times and cropped down to {smallest_side} of a side"),
     };
     format!("{epochs} epochs, batches of {batch}, learning rate {lr}, images {augment}.")
 }

@@ -111,6 +111,11 @@ fn what_cannot_be_is_refused_in_one_line() {
     fs::copy(&good, work.join("good.png")).unwrap();
     let work = work.display().to_string();
     assert!(with(&[&good, "--out", &work]).contains("good.png: is there and was not drawn here"));
+    // What of an image is not heeded is said.
+    let clear = folder.path().join("clear.png").display().to_string();
+    image::RgbaImage::new(8, 8).save(&clear).unwrap();
+    let told = json(&[&[clear.as_str()], &narrow[..]].concat())["images"][0].clone();
+    assert_eq!((&told["transparent"], &told["damaged"]), (&true.into(), &false.into()));
     let again = folder.path().join("again").display().to_string();
     for _ in 0..2 {
         assert!(detect(&[&[good.as_str(), "--out", &again], &narrow[..]].concat()).status.success());

@@ -116,16 +116,12 @@ fn find(what: &str) -> Result<Devkit, DataError> {
         let files = if path.is_dir() { Files::Folder(path.clone()) } else { Files::tar(&path)? };
         return only_year(&path, files, "");
     }
-    // Within the archive of a folder that it lies in.
+    // Within an archive that it names, or that of a folder that it lies in.
     for folder in path.ancestors().filter(|folder| folder.file_name().is_some()) {
-        // The archive may be named itself, or the folder that it was packed from.
-        if let (Some(archive), Ok(rest)) = (there(folder).filter(|path| path.is_file()), path.strip_prefix(folder)) {
-            let rest = rest.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
-            return only_year(&archive, Files::tar(&archive)?, &rest);
-        }
-        let mut archive = folder.as_os_str().to_os_string();
-        archive.push(".tar");
-        if let (Some(archive), Ok(rest)) = (there(Path::new(&archive)), path.strip_prefix(folder)) {
+        let mut packed = folder.as_os_str().to_os_string();
+        packed.push(".tar");
+        let archive = [folder, Path::new(&packed)].into_iter().filter_map(there).find(|path| path.is_file());
+        if let (Some(archive), Ok(rest)) = (archive, path.strip_prefix(folder)) {
             let rest = rest.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
             return only_year(&archive, Files::tar(&archive)?, &rest);
         }

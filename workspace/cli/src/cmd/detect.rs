@@ -187,8 +187,7 @@ impl Found {
             "drawn": self.drawn.as_ref().map(|place| place.display().to_string()),
             "ms": ms,
         });
-        let remarks = Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), has(&self.remarks).into()));
-        super::extend(&mut json, Value::Object(remarks.collect()));
+        super::extend(&mut json, super::each_remark(|has| has(&self.remarks).into()));
         json
     }
 

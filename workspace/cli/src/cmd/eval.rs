@@ -411,7 +411,7 @@ impl Report {
     fn taken(&self) -> String {
         let network = shape::as_text(self.subject.config());
         let card = super::card_text(self.card.as_ref(), &self.weights, &self.assumed, &self.overruled);
-        let card = self.hint.map_or(card.clone(), |hint| format!("{card}; {hint}"));
+        let card = card + &self.hint.map_or_else(String::new, |hint| format!("; {hint}"));
         match self.subject.incomplete().as_slice() {
             [] => format!("{network}\n{card}\n"),
             beside => {

@@ -207,9 +207,13 @@ fn remarks_json(set: &Dataset, outputs: usize) -> Value {
         "label_column": set.label_column(),
         "repeated": set.repeated().map(repeated),
     });
-    let remarks = Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), json!(set.remarked(has))));
-    extend(&mut json, Value::Object(remarks.collect()));
+    extend(&mut json, each_remark(|has| json!(set.remarked(has))));
     json
+}
+
+/// What is to be said of each remark that an image may have.
+fn each_remark(of: impl Fn(fn(&Remarks) -> bool) -> Value) -> Value {
+    Value::Object(Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), of(has))).collect())
 }
 
 /// The keys of another object.

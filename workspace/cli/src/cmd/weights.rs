@@ -170,7 +170,7 @@ impl WeightsArgs {
 }
 
 /// The papers' widths.
-const WIDTHS: [f64; 7] = [0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 0.1];
+const WIDTHS: [f64; 7] = [0.1, 0.35, 0.5, 0.75, 1.0, 1.3, 1.4];
 
 /// The width that a checkpoint's shapes are of, where it is one of the papers'.
 fn other_width(checkpoint: &Checkpoint, config: NetworkConfig, state: Option<&str>) -> Option<f64> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sandglass_data::{DetectionSet, Remarks, Split};
+use sandglass_data::{DetectionSet, Split};
 use sandglass_detect::{Detection, Evaluation, MeanAp, ScoredImage, evaluate};
 use serde_json::{Map, Value, json};
 use tabled::builder::Builder;
@@ -13,6 +13,7 @@ use tabled::settings::object::Columns;
 use tabled::settings::{Alignment, Style};
 
 use crate::cmd::detect::network::{DetectorArgs, LoadedDetector};
+use crate::cmd::{each_remark, extend};
 
 /// What is scored, on what.
 pub struct DetectorEval {
@@ -68,8 +69,6 @@ impl Report {
         let by_class = |of: &MeanAp| -> Map<String, Value> {
             set.classes().iter().cloned().zip(of.ap.iter().map(|ap| json!(ap))).collect()
         };
-        let remarks: Map<String, Value> =
-            Remarks::ALL.into_iter().map(|(has, name, _)| (name.to_owned(), json!(set.remarked(has)))).collect();
         let mut json = json!({
             "map": score.voc07.map,
             "ap": by_class(&score.voc07),
@@ -87,7 +86,7 @@ impl Report {
             "also_in": set.shared().iter().cloned().collect::<BTreeMap<String, usize>>(),
             "detector": detector.as_json(),
         });
-        crate::cmd::extend(&mut json, Value::Object(remarks));
+        extend(&mut json, each_remark(|has| json!(set.remarked(has))));
         json
     }
 
