@@ -1,11 +1,12 @@
 //! What a ReLU leaves of what it is given, which is MobileNetV2's argument for linear bottlenecks.
 //!
 //! Subjects: random ReLU layers from a plane to 2, 3, 5, 15 and 30 outputs (Figure 1), and the width study's checkpoints of
-//! both families, with the networks that their training began with (Figure 7). Method: by the paper's lemma, what a ReLU makes of n dimensions tells where it came from where
-//! n positive outputs have independent rows. Of a random layer the share of the plane where they have not is computed
-//! exactly, layer by layer, and set beside its expectation; in a network the positive channels behind each ReLU6 are
-//! counted at every pixel of validation images. Measures: collapsed share of the plane; share of channels that are positive,
-//! and of pixels at which they are as many as the narrowest map of the block that they were made of has.
+//! both families, with the networks that their training began with (Figure 7). Method: by the paper's lemma, what a ReLU
+//! makes of n dimensions tells where it came from where n positive outputs have independent rows. Of a random layer the
+//! share of the plane where they have not is computed exactly, layer by layer, and set beside its expectation; in a network
+//! the positive channels behind each ReLU6 are counted at every pixel of validation images. Measures: collapsed share of
+//! the plane; share of channels that are positive, and of pixels at which they are as many as the narrowest map of the block
+//! that they were made of has.
 
 mod cell;
 mod figures;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use sandglass_data::{DetectionTransform, Protocol, Split};
+use sandglass_detect::Counting;
 use sandglass_lab::{Keep, KeptSeeds, Recipes, Variation, varied};
 use sandglass_models::DetectorConfig;
 use sandglass_study::{Axes, StudyError};
@@ -59,12 +60,9 @@ pub struct Setup {
     pub classes: usize,
     #[serde(default = "one")]
     pub width: f64,
-    /// What of it the backbone was trained on: mean and standard deviation.
+    /// What a detector is fed: its backbone's mean, to within a byte, and standard deviation.
     #[serde(default)]
     pub evaluation: Protocol,
-    /// Backbones were trained on another mean and standard deviation: the official code's way, and otherwise an error.
-    #[serde(default)]
-    pub other_values: bool,
     pub recipe: String,
     /// Keys of the recipe that the scale changes.
     #[serde(default)]
@@ -134,8 +132,6 @@ pub struct Cell {
     pub seed: u64,
     pub work: Work,
     pub evaluation: Protocol,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub other_values: bool,
     #[serde(skip)]
     pub evaluate_every: u64,
     /// The run's name, or who made the given detector.
@@ -164,11 +160,21 @@ impl Work {
 }
 
 impl Cell {
+    /// The network, at the cell's width and classes.
+    ///
     /// # Errors
     /// A detector that there is not.
     pub fn config(&self) -> Result<DetectorConfig, StudyError> {
         let config: DetectorConfig = self.network.parse().map_err(StudyError::refused)?;
         Ok(DetectorConfig { width: self.width, classes: self.classes, ..config })
+    }
+
+    /// How its boxes are scored.
+    pub(crate) fn counting(&self) -> Result<Counting, StudyError> {
+        Ok(match self.work {
+            Work::Train { .. } => Counting::Edges,
+            Work::Score(_) => Counting::published(self.config()?.name),
+        })
     }
 }
 
@@ -227,7 +233,6 @@ pub(crate) fn cells(design: &Design, setup: &Setup) -> Result<Vec<Cell>, StudyEr
         seed: 0,
         work,
         evaluation: setup.evaluation.clone(),
-        other_values: setup.other_values,
         evaluate_every: setup.evaluate_every,
         name: name.clone(),
         variation: None,

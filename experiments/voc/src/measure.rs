@@ -83,8 +83,11 @@ fn pretrained(
     // The oldest checkpoints have no card, and were trained on the default's values; so were those from elsewhere.
     let card = Card::read(&path).map_err(CellError::failed)?;
     let of_classifier = card.map_or_else(Protocol::default, |card| card.evaluation);
-    let values = |of: &Protocol| (of.mean, of.std);
-    if !cell.other_values && values(&of_classifier) != values(&cell.evaluation) {
+    // The official detection code's mean is ImageNet's in whole bytes.
+    let within_a_byte = |(a, b): (&f32, &f32)| (a - b).abs() < 1.0 / 255.0;
+    let is_same = of_classifier.std == cell.evaluation.std
+        && of_classifier.mean.iter().zip(&cell.evaluation.mean).all(within_a_byte);
+    if !is_same {
         let reason = "its classifier was trained on another mean or standard deviation than the detector is fed";
         return Err(CellError::Failed(format!("{}: {reason}", path.display())));
     }
@@ -170,7 +173,8 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact) -> Result<Measure
     let classes = ClassNames::new(config, named).and_then(|names| names.in_set(&set)).map_err(CellError::failed)?;
     let eye = Eye::new(config.name, cell.input, trained).map_err(CellError::failed)?;
     let images = detect(lab, &set, (config, &weights), (&eye, cell.input), &classes)?;
-    let score = evaluate(&images, set.classes().len()).map_err(CellError::failed)?;
+    let counting = cell.counting().map_err(CellError::failed)?;
+    let score = evaluate(&images, set.classes().len(), counting).map_err(CellError::failed)?;
     Ok(Measurement { boxes: Some(boxes(&set, cell.score, &images)?), ..values(&set, &score, file)? })
 }
 

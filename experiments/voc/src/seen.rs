@@ -77,7 +77,8 @@ fn kept(project: &Project, result: &CellResult<'_, Cell>) -> Result<Option<(Boxe
         return Err(problem("of another checkpoint than the row".to_owned()));
     }
     let images: Vec<_> = kept.boxes.images.iter().map(scored).collect();
-    let score = evaluate(&images, kept.boxes.classes.len()).map_err(|error| problem(error.to_string()))?;
+    let counting = result.cell.counting().map_err(|error| problem(error.to_string()))?;
+    let score = evaluate(&images, kept.boxes.classes.len(), counting).map_err(|error| problem(error.to_string()))?;
     let (now, then) = (score.voc07.map.map(|map| 100.0 * map), row.value);
     match (now, then) {
         (Some(now), Some(then)) if (now - then).abs() < 1e-9 => Ok(Some((kept.boxes, score))),

@@ -250,6 +250,15 @@ fn what_is_not_at_hand_is_skipped_and_said() {
 }
 
 #[test]
+fn what_is_trained_on_is_not_scored() {
+    let folder = project(|text| text.replace("score = \"test\"", "score = \"train\""));
+    run(&folder, "smoke", "ssdlite_mobilenetv2-w0.35-s0-tiny-imagenet").unwrap();
+    let ledger = Ledger::read(&folder.path().join("results/rows"));
+    let error = ledger.rows[0].error.clone().unwrap();
+    assert!(ledger.rows[0].value.is_none() && error.contains(" of its images are scored, in "), "{error}");
+}
+
+#[test]
 fn a_study_that_contradicts_itself_is_refused_when_it_is_read() {
     for (from, to, says) in [
         ("start = { kept = \"width/tiny-imagenet\" }", "start = { kept = \"width\" }", "use \"study/profile\""),

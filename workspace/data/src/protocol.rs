@@ -36,15 +36,10 @@ impl Default for Protocol {
     }
 }
 
-/// The official detection code's 1/255 is the least that anybody feeds a network with.
+/// Bytes less a mean, as the first SSDs are fed, are 1/255: nobody feeds a network with less.
 const LEAST: f32 = 0.001;
 
 impl Protocol {
-    /// The official detection code's values: bytes less (123, 117, 104), without a deviation.
-    pub fn official_detector() -> Self {
-        Self { mean: [123.0, 117.0, 104.0].map(|mean| mean / 255.0), std: [1.0 / 255.0; 3], ..Self::default() }
-    }
-
     /// Refuses what would give no numbers or no image.
     ///
     /// # Errors

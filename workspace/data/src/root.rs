@@ -30,11 +30,12 @@ fn roots(variable: Option<OsString>, here: &Path) -> Vec<PathBuf> {
 /// The folder or file `name`, such as `tiny-imagenet` or `weights/mobilenetv2.safetensors`, below the first of
 /// [`data_roots`] that holds it.
 pub fn find_data(name: &str) -> Option<PathBuf> {
-    find_below(&data_roots(), name)
+    below(&data_roots(), name).next()
 }
 
-fn find_below(roots: &[PathBuf], name: &str) -> Option<PathBuf> {
-    roots.iter().map(|root| root.join(name)).find(|path| !name.is_empty() && path.exists())
+/// What bears the name below each of the roots, in their order.
+fn below(roots: &[PathBuf], name: &str) -> impl Iterator<Item = PathBuf> {
+    roots.iter().map(move |root| root.join(name)).filter(move |path| !name.is_empty() && path.exists())
 }
 
 /// For errors.
@@ -250,9 +251,9 @@ fn place(what: &str) -> Option<PathBuf> {
 
 /// All that a name may mean, the one that it is taken for first: a path, or what lies below the data roots.
 fn places(what: &str) -> Vec<PathBuf> {
-    let below = data_roots().into_iter().map(|root| root.join(what));
+    let here = Some(PathBuf::from(what)).filter(|path| path.exists());
     let mut places: Vec<PathBuf> = Vec::new();
-    for path in std::iter::once(PathBuf::from(what)).chain(below).filter(|path| !what.is_empty() && path.exists()) {
+    for path in here.into_iter().chain(below(&data_roots(), what)) {
         let is_known = places.iter().any(|known| known.canonicalize().ok() == path.canonicalize().ok());
         if !is_known {
             places.push(path);
@@ -288,7 +289,8 @@ mod tests {
             std::fs::create_dir_all(folder.path().join(below)).unwrap();
         }
         std::fs::write(folder.path().join("second/weights/x"), "").unwrap();
-        let found = |name: &str| find_below(&roots, name).map(|path| path.strip_prefix(&folder).unwrap().to_path_buf());
+        let found =
+            |name: &str| below(&roots, name).next().map(|path| path.strip_prefix(&folder).unwrap().to_path_buf());
         assert_eq!(found("a"), Some("first/a".into()), "the first wins");
         assert_eq!(found("b"), Some("second/b".into()), "one root hides no other");
         assert_eq!(found("weights/x"), Some("second/weights/x".into()));

@@ -1,6 +1,9 @@
 //! Detections against what is there: average precision by class.
 
+use std::fmt;
+
 use sandglass_data::{DetectionSet, Object};
+use sandglass_models::DetectorName;
 use serde::Serialize;
 
 use crate::boxes::iou;
@@ -26,26 +29,57 @@ pub struct Truth {
     pub difficult: bool,
 }
 
-impl Truth {
-    /// Places between pixels, counted from 0, as COCO and detections have them.
-    fn edges(&self) -> [f32; 4] {
-        let [left, top, right, bottom] = self.bbox;
-        [left - 1.0, top - 1.0, right, bottom]
+/// How the code that trained a detector counts pixels. Its detections are scored by the same count: taken for others, an exact
+/// one would lie a pixel beside what is there, which costs small objects most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// Places between pixels, from 0: whatever is trained here.
+    Edges,
+    /// Pixels from 0, which belong to the box at both ends: the official code takes 1 from each number of an annotation.
+    FromZero,
+    /// As annotations do, from 1. TensorFlow's detector is scored so, though what it learnt on COCO are edges: its tools take
+    /// Pascal VOC's numbers as they stand, and so do the figures that are known of it.
+    AsAnnotated,
+}
+
+impl Counting {
+    /// Of a detector that was not trained here.
+    pub fn published(name: DetectorName) -> Self {
+        if name.is_tf() { Self::AsAnnotated } else { Self::FromZero }
+    }
+
+    fn iou(self, found: [f32; 4], truth: &Truth) -> f64 {
+        let [left, top, right, bottom] = truth.bbox;
+        match self {
+            Self::Edges => iou(found, [left - 1.0, top - 1.0, right, bottom], 0.0),
+            Self::FromZero => iou(found, truth.bbox.map(|corner| corner - 1.0), 1.0),
+            Self::AsAnnotated => iou(found, truth.bbox, 1.0),
+        }
     }
 }
 
-/// One image's detections, in pixels as its objects are.
+impl fmt::Display for Counting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Edges => "edges between pixels",
+            Self::FromZero => "pixels from 0",
+            Self::AsAnnotated => "pixels as annotated, from 1",
+        })
+    }
+}
+
+/// One image's detections and what is there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoredImage {
-    /// What was found.
+    /// What was found, in pixels as its detector counts them: see [`Counting`].
     pub detections: Vec<Detection>,
     /// What is there.
     pub truth: Vec<Truth>,
 }
 
 impl ScoredImage {
-    /// Image `index` of a set: `detections` are shares of its sides and become pixels, objects are as Pascal VOC's annotations
-    /// have them. Panics where it is not below the set's length, as slices do.
+    /// Image `index` of a set: `detections` are shares of its sides and are multiplied by these, objects are as Pascal VOC's
+    /// annotations have them. Panics where it is not below the set's length, as slices do.
     pub fn of(set: &DetectionSet, index: usize, detections: impl IntoIterator<Item = Detection>) -> Self {
         let (height, width) = set.size(index);
         let pixels = |found: Detection| {
@@ -100,21 +134,23 @@ impl Evaluation {
     }
 }
 
-/// Scores detections of `classes` classes, not counting a background.
+/// Scores detections of `classes` classes, not counting a background, by a detector that counts pixels so.
 ///
-/// Pascal VOC's protocol (`VOCevaldet`): corners are inclusive pixels, so that sides are one longer than their difference;
-/// by falling score, a detection takes the object of its class that it overlaps most, found before or not: it is right from
-/// an IoU of 0.5 on, counts neither way on a difficult object, and is wrong on one that was found before. Beside it COCO's:
-/// corners are places between pixels, and a detection takes the best object that is still to be found; on a difficult one any
-/// number of detections count neither way.
+/// Pascal VOC's protocol (`VOCevaldet`): by falling score, a detection takes the object of its class that it overlaps most,
+/// found before or not: it is right from an IoU of 0.5 on, counts neither way on a difficult object, and is wrong on one that
+/// was found before. Beside it COCO's: a detection takes the best object that is still to be found (of equal ones the first,
+/// where pycocotools takes the last); on a difficult one any number of detections count neither way.
 ///
 /// # Errors
 /// A class beyond the last, or numbers that are none.
-pub fn evaluate(images: &[ScoredImage], classes: usize) -> Result<Evaluation, DetectError> {
+pub fn evaluate(images: &[ScoredImage], classes: usize, counting: Counting) -> Result<Evaluation, DetectError> {
     check(images, classes)?;
-    let curves: Vec<Curve> = (0..classes).map(|class| curve(images, class, &Rule::Voc)).collect();
+    let curves: Vec<Curve> = (0..classes).map(|class| curve(images, class, &Rule::Voc, counting)).collect();
+    // COCO's own boxes are edges, and so are those of a detector that learnt from them.
+    let of_coco = if counting == Counting::AsAnnotated { Counting::Edges } else { counting };
     let coco = COCO_THRESHOLDS.map(|threshold| {
-        let ap = (0..classes).map(|class| hundred_and_one_points(&curve(images, class, &Rule::Coco(threshold))));
+        let rule = Rule::Coco(threshold);
+        let ap = (0..classes).map(|class| hundred_and_one_points(&curve(images, class, &rule, of_coco)));
         MeanAp::of(ap.collect())
     });
     Ok(Evaluation {
@@ -172,7 +208,7 @@ struct Objects<'a> {
     found: Vec<bool>,
 }
 
-fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
+fn curve(images: &[ScoredImage], class: usize, rule: &Rule, counting: Counting) -> Curve {
     let mut objects: Vec<Objects> = images
         .iter()
         .map(|image| {
@@ -195,9 +231,10 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
 
     let mut curve = Curve { positives: by_image.iter().sum(), objects: by_image, ..Curve::default() };
     for (image, found) in detections {
+        let iou_of = |truth: &Truth| counting.iou(found.bbox, truth);
         let outcome = match *rule {
-            Rule::Voc => objects[image].voc(found.bbox),
-            Rule::Coco(threshold) => objects[image].coco(found.bbox, threshold),
+            Rule::Voc => objects[image].voc(iou_of),
+            Rule::Coco(threshold) => objects[image].coco(iou_of, threshold),
         };
         if outcome != Outcome::Neither {
             curve.hits.push(outcome == Outcome::Hit);
@@ -209,8 +246,7 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule) -> Curve {
 }
 
 impl Objects<'_> {
-    fn voc(&mut self, bbox: [f32; 4]) -> Outcome {
-        let iou_of = |truth: &Truth| iou(bbox, truth.bbox, 1.0);
+    fn voc(&mut self, iou_of: impl Fn(&Truth) -> f64) -> Outcome {
         match self.best(iou_of, |_, _| true) {
             Some((at, iou)) if iou >= VOC_THRESHOLD => match (self.truth[at].difficult, self.found[at]) {
                 (true, _) => Outcome::Neither,
@@ -221,9 +257,8 @@ impl Objects<'_> {
         }
     }
 
-    fn coco(&mut self, bbox: [f32; 4], threshold: f64) -> Outcome {
-        let iou_of = |truth: &Truth| iou(bbox, truth.edges(), 0.0);
-        let to_find = self.best(iou_of, |truth, found| !truth.difficult && !found);
+    fn coco(&mut self, iou_of: impl Fn(&Truth) -> f64, threshold: f64) -> Outcome {
+        let to_find = self.best(&iou_of, |truth, found| !truth.difficult && !found);
         if let Some((at, _)) = to_find.filter(|(_, iou)| *iou >= threshold) {
             return self.find(at);
         }

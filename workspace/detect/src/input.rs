@@ -47,7 +47,7 @@ impl Eye {
 /// Where a pixel of the input lies in the image. Both are bilinear and neither smooths what shrinks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sampling {
-    /// By pixels' centres: OpenCV, as the official code has it.
+    /// By pixels' centres, and rounded to bytes: OpenCV, as the official code has it.
     Centres,
     /// By their upper left corners: TensorFlow 1.
     Corners,
@@ -69,15 +69,17 @@ pub struct Input {
 }
 
 impl Input {
-    /// As the detector was published: TensorFlow's in -1..1; the official code's bytes less 123, 117, 104.
+    /// As the detector was published: TensorFlow's in -1..1; the official code's bytes less 123, 117, 104, by ImageNet's
+    /// standard deviations (`SubtractMeans`, which divides too).
     pub fn published(name: DetectorName) -> Self {
         let (height, width) = (name.input(), name.input());
         match name.is_tf() {
             // 2 / 255 in f32, as TensorFlow writes it.
             true => Self { height, width, sampling: Sampling::Corners, scale: [0.007_843_138; 3], shift: [-1.0; 3] },
             false => {
-                let shift = [-123.0, -117.0, -104.0];
-                Self { height, width, sampling: Sampling::Centres, scale: [1.0; 3], shift }
+                let scale = [0.229, 0.224, 0.225].map(|std| 1.0 / (255.0 * std));
+                let shift = [-123.0 * scale[0], -117.0 * scale[1], -104.0 * scale[2]];
+                Self { height, width, sampling: Sampling::Centres, scale, shift }
             }
         }
     }
@@ -103,6 +105,7 @@ impl Input {
                         mixed(at(column.first), at(column.second), column.share)
                     };
                     let value = mixed(pair(upper), pair(lower), row.share);
+                    let value = if self.sampling == Sampling::Centres { value.round() } else { value };
                     input.push(value * self.scale[channel] + self.shift[channel]);
                 }
             }

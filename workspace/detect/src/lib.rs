@@ -39,7 +39,7 @@ pub use boxes::{area, centred, corners, iou};
 pub use classes::{COCO_IDS, ClassNames, VOC, coco_name, voc_of_coco};
 pub use coder::Coder;
 pub use error::DetectError;
-pub use evaluate::{COCO_THRESHOLDS, Evaluation, MeanAp, ScoredImage, Truth, evaluate};
+pub use evaluate::{COCO_THRESHOLDS, Counting, Evaluation, MeanAp, ScoredImage, Truth, evaluate};
 pub use input::{Eye, Input, Sampling};
 pub use loss::{MultiBox, MultiBoxLoss};
 pub use matching::match_priors;

@@ -8,7 +8,7 @@ use sandglass_train::{
     BatchLoss, Engine, Identity, Outputs, Recipe, Seen, Task, TrainError, initialise, xavier_uniform,
 };
 
-use crate::{DetectError, MultiBox, Reading, ScoredImage, evaluate};
+use crate::{Counting, DetectError, MultiBox, Reading, ScoredImage, evaluate};
 
 /// The classifier that a detector's backbone comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +98,7 @@ impl Task for ObjectDetection {
 
     fn facts(&self) -> Identity {
         let DetectorConfig { width, classes, .. } = self.config;
-        let Protocol { mean, std, .. } = self.protocol;
+        let Protocol { mean, std, interpolation, .. } = self.protocol;
         let started = self.pretrained.as_ref().map_or("nothing", |from| &from.hash);
         let facts = [
             ("network", self.config.to_string()),
@@ -107,7 +107,12 @@ impl Task for ObjectDetection {
             ("started from", started.to_owned()),
             ("normalisation", format!("mean {mean:?}, std {std:?}")),
         ];
-        facts.map(|(name, value)| (name.to_owned(), value)).to_vec()
+        let mut facts = facts.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        // Left out of what was saved before there was a choice.
+        if interpolation != Protocol::default().interpolation {
+            facts.push(("interpolation".to_owned(), format!("{interpolation:?}")));
+        }
+        facts
     }
 
     /// Objects that are difficult are learnt like others: [`DetectionSet::without_difficult`] leaves them out.
@@ -142,7 +147,8 @@ impl Task for ObjectDetection {
         self.multibox(&outputs, labels).map_err(foreign)
     }
 
-    /// Average precision by Pascal VOC's eleven points; the loss leaves difficult objects out, as training does.
+    /// Average precision by Pascal VOC's eleven points; the loss leaves difficult objects out, as training does, and is each
+    /// batch's, by its own objects, weighed by its images.
     fn look(
         &self,
         engine: &mut Engine,
@@ -171,7 +177,7 @@ impl Task for ObjectDetection {
                 found.push(ScoredImage::of(set, index as usize, detections));
             }
         }
-        let scored = evaluate(&found, set.classes().len()).map_err(foreign)?;
+        let scored = evaluate(&found, set.classes().len(), Counting::Edges).map_err(foreign)?;
         let loss = sum / set.len().max(1) as f64;
         Ok(Some(Seen { loss, top1: None, map: scored.voc07.map.map(|map| 100.0 * map) }))
     }

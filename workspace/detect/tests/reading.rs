@@ -176,9 +176,13 @@ fn inputs_are_read_by_corners_or_by_centres() {
         got.iter().zip(want).for_each(|(got, want)| assert!((f64::from(*got) - want).abs() < 1e-4, "{got:?} {want:?}"));
     };
     near(reds(Sampling::Corners), [0.0, 80.0 / 3.0, 160.0 / 3.0]);
-    near(reds(Sampling::Centres), [10.0 * (8.0 / 6.0 - 0.5), 35.0, 10.0 * (5.0 * 8.0 / 6.0 - 0.5)]);
+    // 8.33, 35 and 61.67, as bytes.
+    near(reds(Sampling::Centres), [8.0, 35.0, 62.0]);
     let first = input.read(&ramp, (8, 2)).unwrap();
-    near(first[..3].to_vec(), [10.0 * (8.0 / 6.0 - 0.5) - 123.0, 20.0 * (8.0 / 6.0 - 0.5) - 117.0, 7.0 - 104.0]);
+    near(
+        first[..3].to_vec(),
+        [(8.0 - 123.0) / (0.229 * 255.0), (17.0 - 117.0) / (0.224 * 255.0), (7.0 - 104.0) / (0.225 * 255.0)],
+    );
     let tf = Input::published(DetectorName::SsdliteTfMobileNetV2).read(&[0, 255, 51], (1, 1)).unwrap();
     assert_eq!(tf.len(), 300 * 300 * 3);
     near(tf[tf.len() - 3..].to_vec(), [-1.0, 1.0, -0.6]);

@@ -1,9 +1,10 @@
 //! Suppression and average precision against their definitions.
 
 use proptest::prelude::*;
+use sandglass_data::{DetectionSet, Object};
 use sandglass_detect::{
-    Curve, DetectError, Detection, ScoredImage, Truth, all_points, eleven_points, evaluate, hundred_and_one_points,
-    iou, nms, voc_of_coco,
+    Counting, Curve, DetectError, Detection, ScoredImage, Truth, all_points, eleven_points, evaluate,
+    hundred_and_one_points, iou, nms, voc_of_coco,
 };
 
 fn boxes() -> impl Strategy<Value = Vec<([f32; 4], f32)>> {
@@ -95,17 +96,17 @@ const NOWHERE: [f32; 4] = [200.0, 200.0, 210.0, 210.0];
 fn difficult_objects_count_neither_way_and_a_second_hit_is_a_miss() {
     let image = ScoredImage {
         detections: vec![
-            found(0, 0.9, A),
-            found(0, 0.8, A),
-            found(0, 0.7, B),
-            found(0, 0.6, B),
+            found(0, 0.9, B),
+            found(0, 0.8, B),
+            found(0, 0.7, A),
+            found(0, 0.6, A),
             found(0, 0.1, NOWHERE),
         ],
         truth: [(0, A, false), (0, B, true), (1, B, true)]
             .map(|(class, edges, difficult)| truth(class, annotated(edges), difficult))
             .to_vec(),
     };
-    let score = evaluate(&[image], 3).unwrap();
+    let score = evaluate(&[image], 3, Counting::Edges).unwrap();
     assert_eq!(score.curves[0].hits, [true, false, false]);
     assert_eq!(score.curves[0].positives, 1);
     assert_eq!(score.voc07.ap, [Some(1.0), None, None]);
@@ -123,12 +124,12 @@ fn images_drawn_anew_are_scored_as_often_as_they_are_drawn() {
         truth: vec![truth(at % 2, A, false), truth(1 - at % 2, B, at == 2)],
     };
     let images: Vec<ScoredImage> = (0..5).map(image).collect();
-    let score = evaluate(&images, 2).unwrap();
+    let score = evaluate(&images, 2, Counting::AsAnnotated).unwrap();
     assert_eq!(score.drawn(&[1; 5]), score.voc07.map);
     for times in [[0, 2, 1, 0, 2], [5, 0, 0, 0, 0], [1, 1, 3, 0, 0]] {
         let drawn: Vec<ScoredImage> =
             images.iter().zip(times).flat_map(|(image, times)| vec![image.clone(); times]).collect();
-        assert_eq!(score.drawn(&times), evaluate(&drawn, 2).unwrap().voc07.map, "{times:?}");
+        assert_eq!(score.drawn(&times), evaluate(&drawn, 2, Counting::AsAnnotated).unwrap().voc07.map, "{times:?}");
     }
     assert_eq!(score.drawn(&[0; 5]), None);
 }
@@ -138,20 +139,61 @@ fn images_drawn_anew_are_scored_as_often_as_they_are_drawn() {
 #[test]
 fn pascal_vocs_pixels_are_inclusive() {
     let half = [0.0, 0.0, 9.0, 4.0];
-    let image = ScoredImage { detections: vec![found(0, 0.5, half)], truth: vec![truth(0, A, false)] };
-    let score = evaluate(&[image], 1).unwrap();
-    assert_eq!(score.voc07.map, Some(1.0));
-    assert_eq!(score.coco[0].map, Some(0.0));
+    for (counting, bbox) in [(Counting::AsAnnotated, A), (Counting::FromZero, A.map(|corner| corner + 1.0))] {
+        let image = ScoredImage { detections: vec![found(0, 0.5, half)], truth: vec![truth(0, bbox, false)] };
+        assert_eq!(evaluate(&[image], 1, counting).unwrap().voc07.map, Some(1.0), "{counting}");
+    }
+    let image = ScoredImage { detections: vec![found(0, 0.5, half)], truth: vec![truth(0, annotated(A), false)] };
+    assert_eq!(evaluate(&[image], 1, Counting::Edges).unwrap().voc07.map, Some(0.0));
 }
 
-/// A detection whose edges are the annotated box's is exact: COCO's AP knows nothing of inclusive pixels.
+/// The smallest object that there is, found where it lies: by edges 1 to 2, it is the second pixel.
 #[test]
-fn cocos_boxes_end_between_pixels() {
-    let image = |bbox| ScoredImage { detections: vec![found(0, 0.5, A)], truth: vec![truth(0, bbox, false)] };
-    let coco = |bbox| evaluate(&[image(bbox)], 1).unwrap().coco_map();
-    assert_eq!(coco(annotated(A)), Some(1.0));
-    // By numbers alone it would be a pixel too short on two sides: 81 of 100.
-    assert!((coco(A).unwrap() - 0.7).abs() < 1e-12);
+fn an_exact_detection_is_exact_however_pixels_are_counted() {
+    let pixel = truth(0, [2.0; 4], false);
+    let score = |counting, bbox| {
+        let image = ScoredImage { detections: vec![found(0, 0.5, bbox)], truth: vec![pixel] };
+        evaluate(&[image], 1, counting).unwrap()
+    };
+    let edges = [1.0, 1.0, 2.0, 2.0];
+    for (counting, bbox) in
+        [(Counting::Edges, edges), (Counting::FromZero, [1.0; 4]), (Counting::AsAnnotated, [2.0; 4])]
+    {
+        let score = score(counting, bbox);
+        assert_eq!(score.voc07.map, Some(1.0), "{counting}");
+        if counting != Counting::AsAnnotated {
+            assert_eq!(score.coco_map(), Some(1.0), "{counting}");
+        }
+    }
+    // Whoever learnt from COCO has edges; by Pascal VOC's rule they are taken for more than they are.
+    let tensorflows = score(Counting::AsAnnotated, edges);
+    assert_eq!((tensorflows.voc07.map, tensorflows.coco_map()), (Some(0.0), Some(1.0)));
+}
+
+/// From a set's objects to a score, small ones too: what is found where it is annotated is found.
+#[test]
+fn the_objects_of_a_set_are_found_where_they_are() {
+    let bounds = [[0.0, 0.0, 0.125, 0.125], [0.5, 0.25, 0.625, 0.5], [0.25, 0.75, 1.0, 1.0]];
+    let objects = bounds.map(|bounds| Object { class: 0, bounds, difficult: false, truncated: false }).to_vec();
+    let set =
+        DetectionSet::from_pixels("set", vec!["thing".into()], true, (8, 8), vec![0; 192], vec![objects]).unwrap();
+    let image = ScoredImage::of(&set, 0, bounds.map(|bbox| found(0, 0.5, bbox)));
+    let score = evaluate(&[image], 1, Counting::Edges).unwrap();
+    assert_eq!((score.voc07.map, score.voc10.map, score.coco_map()), (Some(1.0), Some(1.0), Some(1.0)));
+}
+
+/// Found before: Pascal VOC asks for the object that is overlapped most, COCO for the best that is still to be found.
+#[test]
+fn of_two_objects_that_overlap_the_second_is_found_by_cocos_rule_alone() {
+    let beside = [2.0, 0.0, 11.0, 9.0];
+    // The second detection lies nearer to the first object.
+    let image = ScoredImage {
+        detections: vec![found(0, 0.9, A), found(0, 0.8, [0.5, 0.0, 9.5, 9.0])],
+        truth: [A, beside].map(|edges| truth(0, annotated(edges), false)).to_vec(),
+    };
+    let score = evaluate(&[image], 1, Counting::Edges).unwrap();
+    assert_eq!(score.curves[0].hits, [true, false]);
+    assert_eq!((score.coco[0].map, score.coco[9].map), (Some(1.0), Some(51.0 / 101.0)));
 }
 
 /// Two objects, three detections: right at recall 1/2 with precision 1, then wrong, then right with 2/3.
@@ -164,22 +206,22 @@ fn a_worked_example() {
         },
         ScoredImage { detections: vec![found(0, 0.5, A)], truth: vec![] },
     ];
-    let score = evaluate(&images, 1).unwrap();
+    let score = evaluate(&images, 1, Counting::Edges).unwrap();
     let near = |got: Option<f64>, want: f64| assert!((got.unwrap() - want).abs() < 1e-12, "{got:?} for {want}");
     near(score.voc07.map, (6.0 + 5.0 * 2.0 / 3.0) / 11.0);
     near(score.voc10.map, 0.5 + 0.5 * 2.0 / 3.0);
     near(score.coco[9].map, (51.0 + 50.0 * 2.0 / 3.0) / 101.0);
     let points = score.curves[0].points();
     assert_eq!(points, [(0.5, 1.0), (0.5, 0.5), (1.0, 2.0 / 3.0)]);
-    assert_eq!(evaluate(&[], 2).unwrap().voc07.map, None);
+    assert_eq!(evaluate(&[], 2, Counting::Edges).unwrap().voc07.map, None);
 }
 
 #[test]
 fn nothing_is_scored_that_is_no_number_or_no_class() {
     let image = |class, score| ScoredImage { detections: vec![found(class, score, A)], truth: vec![] };
-    assert_eq!(evaluate(&[image(2, 0.5)], 2), Err(DetectError::Label { label: 3, labels: 3 }));
-    assert!(evaluate(&[image(usize::MAX, 0.5)], 2).is_err());
-    assert!(matches!(evaluate(&[image(0, f32::NAN)], 2), Err(DetectError::NotFinite(_))));
+    assert_eq!(evaluate(&[image(2, 0.5)], 2, Counting::Edges), Err(DetectError::Label { label: 3, labels: 3 }));
+    assert!(evaluate(&[image(usize::MAX, 0.5)], 2, Counting::Edges).is_err());
+    assert!(matches!(evaluate(&[image(0, f32::NAN)], 2, Counting::Edges), Err(DetectError::NotFinite(_))));
 }
 
 #[test]

@@ -155,6 +155,23 @@ fn tensorflows_weights_score_what_tensorflow_gives() {
     assert_eq!(tensorflow(&path, "1.0", &more), (710, 855));
 }
 
+/// Transformers' weights do not say what they were fed, and are mostly TensorFlow's; whoever says it is told nothing.
+#[test]
+fn what_transformers_weights_are_mostly_fed_is_hinted_at() {
+    let folder = TempDir::new().unwrap();
+    let torchvisions: fn(&str) -> String = str::to_owned;
+    let hint = |in_names: fn(&str) -> String, more: &[&str]| {
+        let path = saved(folder.path(), 10, |weights| {
+            weights.specs.iter_mut().for_each(|spec| spec.name = in_names(&spec.name));
+        });
+        let weights = ["--weights", path.to_str().unwrap(), "--data", "embedded"];
+        json(&[&["--model", "mobilenetv2", "--width", "0.1"], &weights[..], more].concat())["hint"].clone()
+    };
+    assert!(hint(in_transformers_names, &[]).as_str().unwrap().contains("--preset tensorflow"));
+    assert!(hint(in_transformers_names, &["--preset", "tensorflow"]).is_null());
+    assert!(hint(torchvisions, &[]).is_null());
+}
+
 fn in_transformers_names(name: &str) -> String {
     let (place, leaf) = name.rsplit_once('.').unwrap();
     let at = |place: &str, part: &str| format!("mobilenet_v2.{place}.{part}.{leaf}");

@@ -20,7 +20,7 @@ pub struct DetectionTransform {
 
 impl DetectionTransform {
     /// To `input` x `input`; mean, standard deviation and interpolation are the protocol's, as of a classifier that
-    /// the detector is made of, or of [`Protocol::official_detector`].
+    /// the detector is made of.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use sandglass_data::Picture;
-use sandglass_detect::{ClassNames, Detection, Eye, Reading};
+use sandglass_detect::{ClassNames, Counting, Detection, Eye, Reading};
 use sandglass_infer::{InferError, Options, Plan};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::checkpoint::{Checkpoint, CheckpointError, FittedDetector};
@@ -73,6 +73,7 @@ pub struct LoadedDetector {
     size: (usize, usize),
     is_input_given: bool,
     eye: Eye,
+    pub counting: Counting,
     reading: Reading,
     engine: Engine,
     /// Whose names the checkpoint has.
@@ -105,6 +106,7 @@ impl DetectorArgs {
         ensure!((1..=LARGEST).contains(&side), "an input of {side} pixels: use 1 to {LARGEST}");
         let size = (side, side);
         let eye = Eye::new(config.name, side, card.map(|card| &card.evaluation))?;
+        let counting = if card.is_some() { Counting::Edges } else { Counting::published(config.name) };
         let classes = ClassNames::new(config, card.and_then(|card| card.classes.clone()).unwrap_or_default())
             .with_context(|| self.card_place().display().to_string())?;
         let graph = config.build()?.graph;
@@ -116,6 +118,7 @@ impl DetectorArgs {
             size,
             is_input_given: self.input.is_some(),
             eye,
+            counting,
             reading,
             engine,
             names,

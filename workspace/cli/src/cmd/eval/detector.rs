@@ -31,7 +31,7 @@ impl DetectorEval {
         let images = (0..set.len())
             .map(|index| scored(&mut detector, &set, index, &classes).with_context(|| set.image_name(index)))
             .collect::<anyhow::Result<Vec<ScoredImage>>>()?;
-        let score = evaluate(&images, set.classes().len())?;
+        let score = evaluate(&images, set.classes().len(), detector.counting)?;
         let report = Report { score, set, detector };
         if self.json {
             writeln!(io::stdout(), "{}", report.as_json())?;
@@ -75,6 +75,7 @@ impl Report {
             "n": set.len(),
             "map_all_points": score.voc10.map,
             "ap_all_points": by_class(&score.voc10),
+            "boxes_are": detector.counting.to_string(),
             "map_coco": score.coco_map(),
             "map_coco_50": score.coco.first().and_then(|at| at.map),
             "map_coco_75": score.coco.get(5).and_then(|at| at.map),
@@ -105,6 +106,9 @@ impl Report {
         let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
         let coco = figure(score.coco_map());
         let (head, name, listing) = (detector.as_text(), set.name(), set.listing());
-        format!("{head}\non {name}{synthetic}: {listing}\n{table}\nmean over IoU 0.5 to 0.95, as COCO: {coco}")
+        let counting = detector.counting;
+        format!(
+            "{head}\non {name}{synthetic}: {listing}\n{table}\nmean over IoU 0.5 to 0.95, as COCO: {coco}; boxes are {counting}"
+        )
     }
 }

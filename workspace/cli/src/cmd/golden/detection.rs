@@ -3,8 +3,8 @@
 
 use anyhow::{Context, ensure};
 use sandglass_detect::{
-    Coder, Detection, MeanAp, MultiBox, Postprocess, PriorLevel, Reading, ScoredImage, Truth, corners, evaluate,
-    match_priors, priors,
+    Coder, Counting, Detection, MeanAp, MultiBox, Postprocess, PriorLevel, Reading, ScoredImage, Truth, corners,
+    evaluate, match_priors, priors,
 };
 use sandglass_models::blocks::BoxHead;
 use sandglass_models::{DetectorConfig, Graph, GraphBuilder};
@@ -208,7 +208,7 @@ pub fn voc_ap(case: &Case) -> anyhow::Result<Outputs> {
     for ((at, class, bbox), &difficult) in listed(case, "gt", images)?.into_iter().zip(difficult) {
         scored[at].truth.push(Truth { class, bbox, difficult: difficult != 0.0 });
     }
-    let score = evaluate(&scored, classes)?;
+    let score = evaluate(&scored, classes, Counting::AsAnnotated)?;
     let ap = |of: &MeanAp| of.ap.iter().map(|ap| ap.unwrap_or(-1.0) as f32).collect();
     let map = |of: &MeanAp| vec![of.map.unwrap_or(-1.0) as f32];
     Ok(outputs([
