@@ -6,7 +6,7 @@ use sandglass_data::{DetectionTransform, Protocol, Split};
 use sandglass_detect::Counting;
 use sandglass_lab::{Keep, KeptSeeds, Recipes, Variation, varied};
 use sandglass_models::DetectorConfig;
-use sandglass_study::{Axes, StudyError};
+use sandglass_study::{Axes, Place, StudyError};
 use sandglass_train::Recipe;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +167,13 @@ impl Cell {
     pub fn config(&self) -> Result<DetectorConfig, StudyError> {
         let config: DetectorConfig = self.network.parse().map_err(StudyError::refused)?;
         Ok(DetectorConfig { width: self.width, classes: self.classes, ..config })
+    }
+
+    /// The classifier whose features it starts from, where a study keeps it: seed 0, whatever the cell's own.
+    pub(crate) fn classifier(&self) -> Option<Place> {
+        let Some(Start::Kept(from)) = self.work.start() else { return None };
+        let backbone = self.config().ok()?.name.backbone();
+        Some(Place::new(from, format!("{backbone}-w{:?}-s0", self.width)))
     }
 
     /// How its boxes are scored.

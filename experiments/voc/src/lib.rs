@@ -2,7 +2,7 @@
 //!
 //! Subjects: SSDLite as the official detection code has it, on MobileNetV2 and on MobileNeXt at width 1.0, and on MobileNetV2
 //! tapped where its own paper taps it. Method: backbones from the width study's classifiers, one recipe for all; test images
-//! are scored once, at the end. Measures: average precision by class and its mean, with intervals over images drawn anew, in
+//! are looked at after the last epoch alone. Measures: average precision by class and its mean, with intervals over images drawn anew, in
 //! pairs; exact costs, also of SSD's heads against SSDLite's (MobileNetV2, Table 5).
 
 mod cell;
@@ -16,7 +16,8 @@ use std::path::Path;
 
 use sandglass_lab::Lab;
 use sandglass_study::{
-    Artefact, Build, CellError, Experiment, Headline, Measurement, Project, Results, Section, StudyEntry, StudyError,
+    Artefact, Build, CellError, Experiment, Headline, Measurement, Place, Project, Results, Section, StudyEntry,
+    StudyError,
 };
 
 pub use cell::{Cell, Design, Detector, GivenDetector, Heads, Run, Setup, Start, Work};
@@ -78,6 +79,10 @@ impl Experiment for Voc {
 
     fn keeps(&self, setup: &Setup, cell: &Cell) -> bool {
         cell::keeps(setup, cell)
+    }
+
+    fn needs(&self, cell: &Cell) -> Option<Place> {
+        cell.classifier()
     }
 
     fn is_found(&self, cell: &Cell) -> bool {

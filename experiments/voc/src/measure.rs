@@ -4,16 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use sandglass_data::{DataError, DetectionSet, DetectionTransform, Loader, Protocol, Split, open_detection, open_voc};
-use sandglass_detect::{
-    ClassNames, Evaluation, Eye, MeanAp, ObjectDetection, Pretrained, Reading, ScoredImage, evaluate,
-};
+use sandglass_detect::{ClassNames, Evaluation, Eye, ObjectDetection, Pretrained, Reading, ScoredImage, evaluate};
 use sandglass_files::sha256_file;
 use sandglass_infer::{Options, Plan};
 use sandglass_lab::{Card, Job, Lab, find_weights, kept};
 use sandglass_ledger::stats::resamples;
 use sandglass_models::checkpoint::{self, Checkpoint};
 use sandglass_models::{DetectorConfig, Graph, NetworkConfig, Weights};
-use sandglass_study::{Artefact, CellError, Facts, Measurement, Place, Project, Value};
+use sandglass_study::{Artefact, CellError, Facts, Measurement, Project, Value};
 use sandglass_train::unfold;
 
 use crate::cell::{Cell, Start, Work};
@@ -42,6 +40,12 @@ pub(crate) fn prepare(lab: &Lab, project: &Project, cell: &Cell, folder: &Path) 
         return Err(CellError::Skipped(reason));
     }
     let training = training.without_difficult();
+    for (set, use_of_it) in [(&training, "learnt"), (&looked_at, "scored")] {
+        if (0..set.len()).flat_map(|at| set.objects(at)).all(|object| object.difficult) {
+            let reason = format!("{}: has no object that can be {use_of_it} (difficult ones are not)", set.name());
+            return Err(CellError::Failed(reason));
+        }
+    }
     let pretrained = pretrained(lab, project, cell, (config, start), &training)?;
     let started_from = pretrained.as_ref().map(|from| from.hash.clone());
     let task = ObjectDetection::new(config, cell.input, cell.evaluation.clone(), pretrained);
@@ -75,8 +79,9 @@ fn pretrained(
         Start::Scratch => return Ok(None),
         Start::Folded { weights, sha256 } => find_weights(weights, sha256)?,
         Start::Kept(from) => {
-            let name = format!("{}-w{:?}-s0", config.name.backbone(), config.width);
-            kept(&Place::new(from, name), project)?
+            let place =
+                cell.classifier().ok_or_else(|| CellError::Failed(format!("{from}: keeps no such classifier")))?;
+            kept(&place, project)?
         }
     };
     let path = file.path;
@@ -202,35 +207,30 @@ fn detect(
         let maps: Vec<&[f32]> = (0..).map_while(|at| outputs.get(at)).collect();
         let found = reading.detections(&maps);
         let found = found.map_err(|error| CellError::Failed(format!("{}: {error}", set.image_name(index))))?;
-        let of_set = found.into_iter().filter_map(|found| {
-            let class = classes.get(found.class).copied().flatten()?;
-            Some(sandglass_detect::Detection { class, ..found })
-        });
-        images.push(ScoredImage::of(set, index, of_set));
+        images.push(ScoredImage::of(set, index, found.into_iter().filter_map(|found| found.in_set(classes))));
     }
     Ok(images)
 }
 
 /// Where an image is drawn twice its objects are found together, and the interpolation lifts average precision: draws lie above
 /// the value. They are moved so that their mean is it.
-fn centred(mut drawn: Vec<(f64, f64)>, value: Option<f64>) -> Vec<(f64, f64)> {
+fn moved(mut drawn: Vec<(f64, f64)>, value: f64) -> Vec<(f64, f64)> {
     let mean = drawn.iter().map(|(_, drawn)| drawn).sum::<f64>() / drawn.len().max(1) as f64;
-    drawn.iter_mut().for_each(|(_, drawn)| *drawn += value.unwrap_or(mean) - mean);
+    drawn.iter_mut().for_each(|(_, drawn)| *drawn += value - mean);
     drawn
 }
 
 fn values(set: &DetectionSet, score: &Evaluation, file: &Artefact) -> Result<Measurement, CellError> {
     let n = set.len() as u64;
     let nothing = || CellError::Failed(format!("{}: has no object to be found", set.name()));
-    let percent =
-        |metric: &'static str, value: Option<f64>| Ok(Value::exact(metric, "%", 100.0 * value.ok_or_else(nothing)?, n));
+    let percent = |of: Option<f64>| Ok::<f64, CellError>(100.0 * of.ok_or_else(nothing)?);
+    let map = percent(score.voc07.map)?;
     let mut values = vec![
-        Value { samples: file.history.clone(), ..percent("map", score.voc07.map)? },
-        percent("map_all_points", score.voc10.map)?,
-        percent("map_coco", score.coco_map())?,
+        Value { samples: file.history.clone(), ..Value::exact("map", "%", map, n) },
+        Value::exact("map_all_points", "%", percent(score.voc10.map)?, n),
+        Value::exact("map_coco", "%", percent(score.coco_map())?, n),
     ];
-    let MeanAp { ap, map } = &score.voc07;
-    for ((name, ap), curve) in set.classes().iter().zip(ap).zip(&score.curves) {
+    for ((name, ap), curve) in set.classes().iter().zip(&score.voc07.ap).zip(&score.curves) {
         if let Some(ap) = ap {
             let value = Value::exact("ap", "%", 100.0 * ap, curve.positives as u64);
             values.push(Value { part: Some(name.clone()), ..value });
@@ -239,13 +239,13 @@ fn values(set: &DetectionSet, score: &Evaluation, file: &Artefact) -> Result<Mea
     // A draw without any object has no mean; it would take one of few images.
     let drawn = resamples(set.len()).zip(1u32..);
     let drawn = drawn.filter_map(|(times, at)| Some((f64::from(at), 100.0 * score.drawn(&times)?)));
-    values.push(Value { samples: centred(drawn.collect(), map.map(|map| 100.0 * map)), ..percent("map_drawn", *map)? });
+    values.push(Value { samples: moved(drawn.collect(), map), ..Value::exact("map_drawn", "%", map, n) });
     Ok(Measurement {
         data: Facts { hash: set.hash().to_owned(), synthetic: set.synthetic() },
         engine: Some(ENGINE.to_owned()),
         values,
         predictions: Vec::new(),
         boxes: None,
-        summary: format!("mAP {:.2} % on {n} images", 100.0 * map.unwrap_or_default()),
+        summary: format!("mAP {map:.2} % on {n} images"),
     })
 }

@@ -15,6 +15,9 @@ pub(crate) struct Score {
     pub interval: Interval,
     pub seeds: Vec<(u64, f64)>,
     pub images: u64,
+    /// Hash of these.
+    #[serde(skip)]
+    pub data: String,
     #[serde(skip)]
     rows: Vec<String>,
 }
@@ -78,24 +81,41 @@ fn groups<'a>(scale: &'a Scale<'a, Voc>, detectors: &'a [Detector]) -> Vec<Group
     groups
 }
 
-/// Every detector that has a score.
-pub(crate) fn scores(scale: &Scale<'_, Voc>, detectors: &[Detector]) -> Vec<Score> {
-    groups(scale, detectors).iter().filter_map(score).collect()
+/// Every detector that has a score, and what of others is to be told.
+pub(crate) fn scores(scale: &Scale<'_, Voc>, detectors: &[Detector]) -> (Vec<Score>, Vec<String>) {
+    let (mut scores, mut notes) = (Vec::new(), Vec::new());
+    for group in groups(scale, detectors) {
+        match score(&group) {
+            Ok(score) => scores.extend(score),
+            Err(note) => notes.push(note),
+        }
+    }
+    (scores, notes)
 }
 
-fn score(group: &Group) -> Option<Score> {
-    let (mut seeds, mut rows, mut images) = (Vec::new(), Vec::new(), 0);
-    let mut units = Vec::new();
-    for result in &group.cells {
-        let Some(row) = result.row("map_drawn") else { continue };
-        let Some(value) = row.value else { continue };
-        seeds.push((result.cell.seed, value));
-        rows.push(row.id());
-        images = row.n;
-        units.push((value, row.samples.clone()));
+/// None of what is not scored.
+///
+/// # Errors
+/// What to tell of seeds that cannot be averaged.
+fn score(group: &Group) -> Result<Option<Score>, String> {
+    let rows: Vec<_> =
+        group.cells.iter().filter_map(|result| Some((result.cell.seed, result.row("map_drawn")?))).collect();
+    let Some((_, first)) = rows.first() else { return Ok(None) };
+    let (of, run) = (group.detector.title.clone(), group.run());
+    if rows.iter().any(|(_, row)| (&row.data_hash, &row.samples_at) != (&first.data_hash, &first.samples_at)) {
+        return Err(format!(
+            "{of}, {run}: left out, for its seeds were scored on other images or other draws of them."
+        ));
     }
-    let interval = interval(&units)?;
-    Some(Score { of: group.detector.title.clone(), run: group.run(), interval, seeds, images, rows })
+    let units: Vec<(f64, Vec<f64>)> =
+        rows.iter().filter_map(|(_, row)| Some((row.value?, row.samples.clone()))).collect();
+    let Some(found) = interval(&units) else { return Ok(None) };
+    // Moved draws may leave what a share can be.
+    let interval = Interval { low: found.low.max(0.0), high: found.high.min(100.0), ..found };
+    let (images, data) = (first.n, first.data_hash.clone());
+    let seeds = rows.iter().filter_map(|(seed, row)| Some((*seed, row.value?))).collect();
+    let rows = rows.iter().map(|(_, row)| row.id()).collect();
+    Ok(Some(Score { of, run, interval, seeds, images, data, rows }))
 }
 
 /// Every two detectors that started from the same and learnt by one recipe: the later of the design over the earlier.

@@ -27,7 +27,7 @@ pub(crate) struct Seen {
 /// A detector and what each of its seeds found.
 struct Found<'a> {
     detector: &'a Detector,
-    seeds: Vec<(Boxes, Evaluation)>,
+    seeds: Vec<(u64, Boxes, Evaluation)>,
 }
 
 impl Found<'_> {
@@ -44,7 +44,7 @@ pub(crate) fn seen(project: &Project, scale: &Scale<'_, Voc>, shown: &[Shown<'_>
         let mut seeds = Vec::new();
         for result in cells {
             match kept(project, result) {
-                Ok(Some(found)) => seeds.push(found),
+                Ok(Some((boxes, score))) => seeds.push((result.cell.seed, boxes, score)),
                 Ok(None) => seen
                     .notes
                     .push(format!("{}: measured before detections were kept, so nothing of it is drawn.", result.id)),
@@ -108,7 +108,7 @@ fn curves(scale: &Scale<'_, Voc>, all: &[Found<'_>]) -> Option<Figure> {
 }
 
 fn line(found: &Found) -> Option<Vec<Point>> {
-    let curves = found.seeds.iter().flat_map(|(_, score)| &score.curves);
+    let curves = found.seeds.iter().flat_map(|(.., score)| &score.curves);
     let precisions: Vec<Vec<f64>> = curves.filter_map(|curve: &Curve| curve.best_precisions(STEPS)).collect();
     let count = precisions.len() as f64;
     let point = |step: usize| {
@@ -122,7 +122,11 @@ fn line(found: &Found) -> Option<Vec<Point>> {
 fn pictures(scale: &Scale<'_, Voc>, shown: &[Shown<'_>], all: &[Found<'_>]) -> Option<Pictures> {
     let both: Vec<&Found> = all.iter().filter(|found| found.detector.backbone.is_some()).collect();
     let [first, second] = both[..] else { return None };
-    let (a, b) = (&first.seeds.first()?.0, &second.seeds.first()?.0);
+    let of_both = first.seeds.iter().filter_map(|(seed, a, _)| {
+        let (_, b, _) = second.seeds.iter().find(|(other, ..)| other == seed)?;
+        Some((*seed, a, b))
+    });
+    let (seed, a, b) = of_both.min_by_key(|(seed, ..)| *seed)?;
     let photos: Vec<Photo> = a
         .images
         .iter()
@@ -139,7 +143,7 @@ fn pictures(scale: &Scale<'_, Voc>, shown: &[Shown<'_>], all: &[Found<'_>]) -> O
     let caption = format!(
         "From {dataset}: {source}. The first images, in the set's order, whose first object that is not difficult is of a class \
          that none before shows, and the square around it: no detector was looked at. White lines: what is there. Dashed: \
-         {}; dotted: {}; both of the first seed, and of each as many boxes as there are objects in the square, those that it \
+         {}; dotted: {}; both of seed {seed}, and of each as many boxes as there are objects in the square, those that it \
          is surest of.",
         first.name(),
         second.name()

@@ -28,19 +28,28 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
     let (mut all, mut problems) = (Vec::new(), Vec::new());
     for scale in &results.scales {
         let detectors = &results.design.detectors;
-        let (scores, leads, shown) = (scores(scale, detectors), leads(scale, detectors), shown(scale, detectors));
-        let Some(images) = scores.first().map(|score| score.images) else { continue };
+        let (scores, left_out) = scores(scale, detectors);
+        let (leads, shown) = (leads(scale, detectors), shown(scale, detectors));
+        let Some(first) = scores.first() else {
+            parts.extend((!left_out.is_empty()).then_some(Part::Notes(left_out)));
+            continue;
+        };
+        let on = match scores.iter().all(|score| score.data == first.data) {
+            true => format!("On the same {} images.", first.images),
+            false => "Not all on the same images: only what is on the same is compared.".to_owned(),
+        };
         let synthetic = if scale.profile.synthetic { " (synthetic)" } else { "" };
         parts.push(Part::Heading(format!("{}{synthetic}", scale.profile.title)));
         parts.push(Part::Table(scores_table(&scores)));
         if !leads.is_empty() {
             parts.push(Part::Table(leads_table(&leads)));
         }
-        parts.push(Part::Notes(vec![format!(
-            "On the same {images} images. Intervals of 95 % are over images that are drawn anew, alike for all detectors, and moved \
+        let sure = format!(
+            "{on} Intervals of 95 % are over images that are drawn anew, alike for all detectors, and moved \
              so that the mean of the draws is the value (images that are drawn twice lift average precision); where there are \
              several seeds, together with that over seeds, by Student's t. Seeds are averaged, and compared pair by pair."
-        )]));
+        );
+        parts.push(Part::Notes(std::iter::once(sure).chain(left_out).collect()));
         parts.extend(by_class(&shown).map(Part::Table));
         let Seen { curves, pictures, notes, problems: unusable } = seen(&results.experiment.project, scale, &shown);
         parts.extend(curves.map(Part::Figure));
@@ -110,7 +119,8 @@ fn column(results: &Results<'_, Voc>, scale: &Scale<'_, Voc>, name: (&str, Optio
 
 /// What recipes differ in.
 fn told(recipe: &Recipe) -> String {
-    let Recipe { epochs, batch, lr, detection: DetectionAugment { expand, smallest_side, .. }, .. } = recipe;
+    let Recipe { epochs, batch, lr, detection, .. } = recipe;
+    let DetectionAugment { photometric, expand, smallest_side, flip } = detection;
     let expanded = format!("expanded up to {expand} times");
     let cropped = format!("cropped down to {smallest_side} of a side");
     let augment = match (*expand > 0.0, *smallest_side > 0.0) {
@@ -119,7 +129,13 @@ fn told(recipe: &Recipe) -> String {
         (false, true) => format!("{cropped} and not expanded"),
         (false, false) => "neither expanded nor cropped".to_owned(),
     };
-    format!("{epochs} epochs, batches of {batch}, learning rate {lr}, images {augment}.")
+    let others = match (*photometric, *flip) {
+        (true, true) => "mirrored, and changed in colour",
+        (true, false) => "not mirrored, and changed in colour",
+        (false, true) => "mirrored, and not changed in colour",
+        (false, false) => "neither mirrored nor changed in colour",
+    };
+    format!("{epochs} epochs, batches of {batch}, learning rate {lr}, images {augment}, {others}.")
 }
 
 fn cost(detector: &Detector) -> Result<Cost, StudyError> {
@@ -176,7 +192,9 @@ fn notes(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) -> 
         format!("Costs are of detectors as published: their own inputs and classes. {}", paper.notes),
         LEGEND.to_owned(),
         "Ours: mean \u{b1} sample standard deviation over n seeds; average precision by Pascal VOC 2007's eleven points; the last \
-         epoch's weights."
+         epoch's weights, rounded to f16. What is trained here finds edges between pixels, and an annotation's pixels are \
+         compared as the edges around them; TensorFlow's boxes are compared with the annotations' numbers as they stand, as \
+         its own tools do, which flatters them a little."
             .to_owned(),
     ];
     notes.extend(columns.iter().map(|column| column.note.clone()));

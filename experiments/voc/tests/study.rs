@@ -102,7 +102,7 @@ fn a_detector_is_trained_scored_and_told() {
     }
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let of = |metric: &str| ledger.rows.iter().filter(|row| row.metric == metric).collect::<Vec<_>>();
-    assert_eq!(of("map").len(), 2);
+    assert_eq!((of("map").len(), of("map_drawn").len()), (2, 2));
     for (map, drawn) in of("map").into_iter().zip(of("map_drawn")) {
         assert_eq!((map.n, map.synthetic, map.engine.as_deref()), (200, true, Some("infer")));
         assert_eq!((drawn.value, drawn.samples.len()), (map.value, 1000));
@@ -129,6 +129,7 @@ fn a_detector_is_trained_scored_and_told() {
         assert!(text.contains(expected), "no {expected} in {text}");
     }
     let figure = told.parts.iter().find_map(|part| if let Part::Figure(figure) = part { Some(figure) } else { None });
+    assert_eq!(figure.unwrap().charts[0].series.len(), 2);
     for (series, map) in figure.unwrap().charts[0].series.iter().zip(of("map")) {
         let eleven: Vec<f64> = series.points.iter().step_by(2).map(|point| point.y).collect();
         assert_eq!((series.points.len(), eleven.len()), (21, 11));

@@ -79,11 +79,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// The error and its causes; a cause that the text before it already holds is not told twice.
+/// The error and its causes; a cause that the text before it already tells is not told twice.
 fn one_line(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
         "" => cause,
-        _ if line.contains(&cause) => line,
+        _ if line == cause || line.contains(&format!(": {cause}")) => line,
         _ => format!("{line}: {cause}"),
     })
 }

@@ -48,6 +48,16 @@ fn all_is_an_array_of_every_network() {
     }
 }
 
+/// As MobileNetV2's Table 5 counts them, at 320 pixels and 81 classes, without being told.
+#[test]
+fn a_part_of_a_detector_is_counted_as_the_detector_is() {
+    let row: Value = serde_json::from_str(&stdout(&["cost", "ssd_extras_and_heads_tf", "--json"])).unwrap();
+    let told = ["--input", "320", "--classes", "81"];
+    let told: Value =
+        serde_json::from_str(&stdout(&[&["cost", "ssd_extras_and_heads_tf", "--json"], &told[..]].concat())).unwrap();
+    assert_eq!(row, told);
+}
+
 #[test]
 fn what_cannot_be_counted_is_one_line() {
     for (args, want) in [

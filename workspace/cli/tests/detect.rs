@@ -64,6 +64,7 @@ fn what_the_weights_say_is_found_and_drawn_on_every_size_and_ground() {
         // A whole number of times as large, so that names can be read on small images.
         let drawn = image::open(found["drawn"].as_str().unwrap()).unwrap().into_rgb8();
         let times = drawn.width() / width;
+        assert_eq!(found["drawn_times_as_large"], times);
         assert_eq!((drawn.width(), drawn.height()), (width * times, height * times));
         assert!(drawn.width().max(drawn.height()) >= 448);
         // Bright and dark, whatever the ground: a colour, its black rim, black letters.
@@ -122,7 +123,10 @@ fn what_cannot_be_is_refused_in_one_line() {
     }
     let twin = image(&other, "good.png", (8, 8), 9);
     let out = folder.path().join("out").display().to_string();
-    assert!(with(&[&good, &twin, "--out", &out]).contains("two images"));
+    assert!(with(&[&good, &twin, "--out", &out]).contains(&format!("{good} and {twin} would be drawn there")));
+    let empty = folder.path().join("empty.jpg").display().to_string();
+    fs::write(&empty, []).unwrap();
+    assert!(with(&[&empty]).ends_with("empty.jpg: empty\n"), "{}", with(&[&empty]));
 
     let classifier = NetworkConfig { width: 0.1, classes: 3, ..NetworkConfig::new(NetworkName::MobileNetV2) };
     let path = folder.path().join("classifier.safetensors");
@@ -140,6 +144,7 @@ fn the_real_detector_finds_what_it_should() {
         fs::read_to_string(data.join("weights/ssdlite_mobilenet_v2_coco.golden_voc_test.csv")),
         fs::read(data.join("VOCdevkit.tar")),
     ) else {
+        eprintln!("skipped: no VOCdevkit or no real weights");
         return;
     };
     let folder = TempDir::new().unwrap();
@@ -166,7 +171,10 @@ fn the_real_detector_finds_what_it_should() {
         let id = Path::new(found["image"].as_str().unwrap()).file_stem().unwrap().to_str().unwrap().to_owned();
         let name = |found: &Value| sandglass_detect::voc_of_coco(found["class"].as_u64().unwrap() as usize);
         let of_voc = found["detections"].as_array().unwrap().iter();
-        let of_voc = of_voc.filter_map(|found| Some((sandglass_detect::VOC[name(found)?], found)));
+        let of_voc: Vec<(&str, &Value)> =
+            of_voc.filter_map(|found| Some((sandglass_detect::VOC[name(found)?], found))).collect();
+        assert!(of_voc.len() >= wanted[id.as_str()].len(), "{id}: {of_voc:?}");
+        assert!(of_voc.iter().all(|(_, found)| found["coco_id"].as_u64() == found["class"].as_u64().map(|id| id + 1)));
         for (cells, (name, got)) in wanted[id.as_str()].iter().zip(of_voc) {
             let number = |at: usize| cells[at].parse::<f64>().unwrap();
             assert_eq!(name, cells[2], "{id} rank {}", cells[1]);

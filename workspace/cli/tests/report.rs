@@ -44,6 +44,22 @@ fn plan_is_json_for_schedulers() {
     assert!(code == 0 && out.contains("| mobilenext-w0.35-s0  | missing |"), "{out}");
 }
 
+/// Detectors start from classifiers of another study, whose checkpoints are nowhere here.
+#[test]
+fn plan_says_what_must_be_done_before() {
+    let project = project();
+    let voc = project.path().join("experiments/voc");
+    std::fs::create_dir(&voc).unwrap();
+    std::fs::write(voc.join("study.toml"), include_str!("../../../experiments/voc/study.toml")).unwrap();
+    let (_, out, _) = sandglass(project.path(), &["plan", "voc", "--profile", "paper", "--json"]);
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    let after = "sandglass run width --profile imagenet --cell mobilenetv2-w1.0-s0";
+    assert_eq!(plan["cells"][0]["after"], after, "{out}");
+    let (_, out, _) = sandglass(project.path(), &["plan", "voc", "--profile", "paper"]);
+    assert!(out.contains(&format!("| missing, after {after} |")), "{out}");
+    assert!(out.contains("on two cores, without what must be done before"), "{out}");
+}
+
 #[test]
 fn a_cell_without_data_is_a_row_and_an_exit_code() {
     let project = project();

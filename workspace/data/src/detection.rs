@@ -27,7 +27,7 @@ pub struct Object {
     pub bounds: [f32; 4],
     /// Too hard to be asked for: finding it is no merit, missing it no fault.
     pub difficult: bool,
-    /// Part of it lies outside the image.
+    /// Part of it lies outside the image. Kept for the set's hash; nothing here is done with it.
     pub truncated: bool,
 }
 
@@ -262,13 +262,6 @@ impl DetectionSet {
         )
     }
 
-    /// The images at `indices`, which must be below `len`.
-    pub fn subset(&self, name: &str, indices: &[u32]) -> Self {
-        let objects = indices.iter().map(|&index| self.objects[index as usize].clone()).collect();
-        let sizes = indices.iter().map(|&index| self.sizes[index as usize]).collect();
-        Self::hashed(self.images.subset(name, indices), objects, sizes)
-    }
-
     /// The same images without the difficult objects, as the official code trains.
     pub fn without_difficult(&self) -> Self {
         let easy = |of: &Vec<Object>| of.iter().copied().filter(|object| !object.difficult).collect();
@@ -339,12 +332,9 @@ mod tests {
     }
 
     #[test]
-    fn parts_keep_images_and_objects_together() {
+    fn difficult_objects_can_be_left_out() {
         let set = set(vec![vec![object(0, WHOLE)], vec![object(1, WHOLE)], vec![]]).unwrap();
         assert_eq!(set.listing(), "3 images with 2 objects (1 of them difficult) of 2 classes, 1 without any");
-        let part = set.subset("part", &[2, 1]);
-        assert_eq!((part.len(), part.objects(1), part.image_name(1)), (2, set.objects(1), "image 1".to_string()));
-        assert_eq!(part.picture(1).unwrap(), set.picture(1).unwrap());
         let easy = set.without_difficult();
         assert_eq!((easy.len(), easy.objects(0).len(), easy.objects(1).len()), (3, 1, 0));
         assert_ne!(easy.hash(), set.hash());

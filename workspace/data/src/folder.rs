@@ -286,8 +286,11 @@ pub(crate) fn open(folder: &Path, part: Part, classes: Option<usize>, opened: Op
         let names = empty.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         let more = if empty.len() > NAMED { format!(" and {} more", empty.len() - NAMED) } else { String::new() };
         let passed_over = listed(&passed_over);
-        let reason =
-            format!("holds class folders without images: {names}{more}; move away what is no class{passed_over}");
+        let advice = match ["Annotations", "ImageSets"].iter().all(|name| empty.iter().any(|empty| empty == name)) {
+            true => "it is a year of a VOC devkit, whose images have boxes and not one class each",
+            false => "move away what is no class",
+        };
+        let reason = format!("holds class folders without images: {names}{more}; {advice}{passed_over}");
         return Err(DataError::layout(&root, reason));
     }
     let part = found.map_or_else(|| "all of it".to_owned(), |part| format!("{part}/"));

@@ -1,5 +1,5 @@
 //! Pascal VOC's devkit: `JPEGImages/ID.jpg`, `Annotations/ID.xml` and lists of ids in `ImageSets/Main/`, in a folder or in a
-//! tar archive, which is read where it lies.
+//! tar archive, which is read where it lies. Sets of other classes in its layout name them in `classes.txt`.
 
 mod annotation;
 mod files;
@@ -42,6 +42,9 @@ pub const VOC_CLASSES: [&str; 20] = [
 /// Below a devkit's year.
 const LISTS: &str = "ImageSets/Main";
 
+/// Below a year whose classes are not Pascal VOC's: their names, one a line.
+const CLASSES: &str = "classes.txt";
+
 /// Bytes that a list may take; the longest official one takes 180 kB.
 const LONGEST_LIST: u64 = 4 << 20;
 
@@ -55,6 +58,7 @@ struct Devkit {
     files: Files,
     /// Where it lies below `files`: empty, or with a slash at its end.
     below: String,
+    classes: Vec<String>,
 }
 
 /// Opens a detection set: `embedded`, or one list of a devkit, which is found as [`open_voc`] says.
@@ -71,6 +75,8 @@ pub fn open_detection(what: &str, split: Split) -> Result<DetectionSet, DataErro
 /// A devkit is the folder of a year (`VOCdevkit/VOC2007`), one that holds a single year, or a tar archive of either; it may
 /// lie below a data root. Where there is no folder `VOCdevkit` but a `VOCdevkit.tar`, `VOCdevkit/VOC2007` is found in it.
 ///
+/// Classes are [`VOC_CLASSES`], or those of a `classes.txt` in the year's folder, one name a line; of several years the same.
+///
 /// Coordinates in the annotations are pixels, counted from 1, and both ends belong to the box. Bounds are the outer edges of
 /// these pixels, `(xmin - 1) / width` to `xmax / width`, so that a box of one pixel is as wide as a pixel. (The official
 /// detection code takes 1 from all four numbers: its boxes end one pixel earlier.)
@@ -86,6 +92,10 @@ pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
     for &(what, split) in lists {
         let kit = find(what)?;
         let name = format!("{} {split}", kit.year);
+        if let Some(other) = images.kits.first().filter(|other| other.classes != kit.classes) {
+            let reason = format!("its classes are not those of {}", other.year);
+            return Err(DataError::Labels { set: name, reason });
+        }
         shared.extend(kit.shared(split)?.into_iter().map(|(list, count)| (format!("{} {list}", kit.year), count)));
         for (entry, annotation) in kit.read(&name, split, images.kits.len())? {
             images.entries.push(entry);
@@ -100,7 +110,7 @@ pub fn open_voc(lists: &[(&str, Split)]) -> Result<DetectionSet, DataError> {
         let reason = format!("{} is in two of the lists", twice.name);
         return Err(DataError::Labels { set: names.join(" + "), reason });
     }
-    let classes = VOC_CLASSES.map(String::from).to_vec();
+    let classes = images.kits.first().map(|kit| kit.classes.clone()).unwrap_or_default();
     let labels = vec![0; objects.len()];
     let images = Dataset::from_source(&names.join(" + "), classes, Box::new(images), labels, Opened::ForUse)?;
     Ok(DetectionSet::assemble(images, objects, sizes)?.with_shared(shared))
@@ -143,14 +153,41 @@ fn only_year(path: &Path, files: Files, rest: &str) -> Result<Devkit, DataError>
                 Some(year) if !year.is_empty() => year.to_string(),
                 _ => file_name(path),
             };
-            Ok(Devkit { year, files, below })
+            let classes = classes(&files, &format!("{below}{CLASSES}"))?;
+            Ok(Devkit { year, files, below, classes })
         }
-        [] => {
-            let reason = format!("holds no year of a VOC devkit{}", among(&folders));
-            Err(DataError::layout(&path.join(rest), reason))
+        // As a folder that is not there.
+        [] if !folders.is_empty() => {
+            let (what, reason) = (path.join(rest).display().to_string(), format!("no such year{}", among(&folders)));
+            Err(DataError::Nowhere { what, reason })
         }
+        [] => Err(DataError::layout(&path.join(rest), "holds no year of a VOC devkit")),
         _ => Err(DataError::layout(path, format!("holds several years{}; name one below it", among(&folders)))),
     }
+}
+
+/// Pascal VOC's where there is no file that names others.
+fn classes(files: &Files, inside: &str) -> Result<Vec<String>, DataError> {
+    if files.size(inside)?.is_none() {
+        return Ok(VOC_CLASSES.map(String::from).to_vec());
+    }
+    let path = files.path(inside);
+    let names: Vec<String> = lines(files, inside)?.into_iter().map(|(name, _)| name).collect();
+    let mut once = BTreeSet::new();
+    match names.iter().find(|name| !once.insert(*name)) {
+        _ if names.is_empty() => Err(DataError::layout(&path, "names no class")),
+        Some(twice) => Err(DataError::layout(&path, format!("names {twice:?} twice"))),
+        None => Ok(names),
+    }
+}
+
+/// Those of a text that are not blank, each with its number.
+fn lines(files: &Files, inside: &str) -> Result<Vec<(String, usize)>, DataError> {
+    let bytes = files.read(inside, LONGEST_LIST)?;
+    let text = String::from_utf8(bytes).map_err(|_| DataError::layout(&files.path(inside), "is no UTF-8 text"))?;
+    let numbered = text.trim_start_matches('\u{feff}').lines().zip(1..);
+    let numbered = numbered.map(|(line, number)| (line.trim().to_owned(), number));
+    Ok(numbered.filter(|(line, _)| !line.is_empty()).collect())
 }
 
 fn file_name(path: &Path) -> String {
@@ -194,7 +231,7 @@ impl Devkit {
         let xml = format!("{}Annotations/{id}.xml", self.below);
         let path = self.files.path(&xml);
         let text = self.files.read(&xml, LONGEST_ANNOTATION)?;
-        let annotation = Annotation::parse(&text)
+        let annotation = Annotation::parse(&text, &self.classes)
             .map_err(|reason| DataError::Annotation { name: path.display().to_string(), reason })?;
         let name = format!("{}/JPEGImages/{id}.jpg", self.year);
         let size = (annotation.height, annotation.width);
@@ -224,24 +261,21 @@ impl Devkit {
             let names: Vec<String> = Split::ALL.iter().filter(|split| has(split)).map(Split::to_string).collect();
             return Err(DataError::layout(&path, format!("is not there{}", among(&names))));
         }
-        let bytes = self.files.read(&inside, LONGEST_LIST)?;
-        let text = String::from_utf8(bytes).map_err(|_| DataError::layout(&path, "is no UTF-8 text"))?;
         let mut ids = Vec::new();
-        let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
-        for (at, line) in text.lines().enumerate() {
-            let id = line.trim();
-            if id.is_empty() {
-                continue;
-            }
+        let mut first_at: BTreeMap<String, usize> = BTreeMap::new();
+        for (id, line) in lines(&self.files, &inside)? {
             // It becomes part of a path, and must not lead out of the devkit.
             let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
             if !id.bytes().all(plain) || id.starts_with('.') {
-                return Err(refused(at + 1, format!("{id:?} is no image's id")));
+                let of_class = id.split_whitespace().nth(1).is_some_and(|word| ["-1", "0", "1"].contains(&word));
+                let hint =
+                    if of_class { ": lists of one class, with -1, 0 or 1 behind each, are not read" } else { "" };
+                return Err(refused(line, format!("{id:?} is no image's id{hint}")));
             }
-            if let Some(first) = lines.insert(id, at + 1) {
-                return Err(refused(at + 1, format!("repeats {id} of line {first}")));
+            if let Some(first) = first_at.insert(id.clone(), line) {
+                return Err(refused(line, format!("repeats {id} of line {first}")));
             }
-            ids.push((id.to_string(), at + 1));
+            ids.push((id, line));
         }
         if ids.is_empty() { Err(DataError::layout(&path, "names no image")) } else { Ok(ids) }
     }

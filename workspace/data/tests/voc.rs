@@ -1,5 +1,6 @@
 //! VOC's devkit in folders and archives, what becomes of its coordinates, and what is said of broken ones.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -111,7 +112,7 @@ fn an_archive_is_the_folder_that_it_holds() {
     let set = open(&archive, Split::Test).unwrap();
     assert_eq!((set.len(), set.objects(0).len(), set.name()), (1, 3, "VOC2007 test"));
     let error = message(open(&kit.join("VOC2012"), Split::Test));
-    assert!(error.contains("VOC2012: holds no year of a VOC devkit: it has VOCdevkit/VOC2007/"), "{error}");
+    assert!(error.contains("VOC2012: no such year: it has VOCdevkit/VOC2007/"), "{error}");
     // As `tar -cf VOCdevkit.tar .` writes it.
     let folder = devkit(&["VOC2007"]);
     assert_eq!(hashes(&packed(folder.path(), "./")), unpacked);
@@ -137,13 +138,44 @@ fn years_are_joined_and_never_guessed() {
     assert!(drawn.synthetic());
 }
 
+/// Anybody's set in the devkit's layout.
+#[test]
+fn classes_are_those_that_a_set_names() {
+    let folder = devkit(&["VOC2007", "VOC2012"]);
+    let years = ["VOC2007", "VOC2012"].map(|year| folder.path().join("VOCdevkit").join(year));
+    let vocs = open(&years[0], Split::Train).unwrap();
+    let names: BTreeSet<&str> =
+        (0..vocs.len()).flat_map(|at| vocs.objects(at)).map(|object| VOC_CLASSES[object.class as usize]).collect();
+    let own: Vec<&str> = std::iter::once("unicorn").chain(names.iter().copied()).collect();
+    put(years[0].join("classes.txt"), format!("\u{feff}{}\r\n\n", own.join("\n")));
+    let set = open(&years[0], Split::Train).unwrap();
+    assert_eq!(set.classes(), own);
+    for at in 0..set.len() {
+        for (own, vocs) in set.objects(at).iter().zip(vocs.objects(at)) {
+            assert_eq!(set.classes()[own.class as usize], VOC_CLASSES[vocs.class as usize]);
+        }
+    }
+    let both = years.each_ref().map(|year| (year.to_str().unwrap(), Split::Train));
+    assert_eq!(message(open_voc(&both)), "VOC2012 train: its classes are not those of VOC2007");
+    for (classes, wanted) in [
+        ("unicorn\n", "is not among the 1 of classes.txt"),
+        ("dog\ncat\ndog\n", "classes.txt: names \"dog\" twice"),
+        (" \n", "classes.txt: names no class"),
+    ] {
+        put(years[0].join("classes.txt"), classes);
+        let error = message(open(&years[0], Split::Train));
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
 #[test]
 fn lists_are_read_strictly() {
     for (list, wanted) in [
         ("", "names no image"),
         ("\n \n", "names no image"),
         ("000001\n\n000001\n", "line 3: repeats 000001 of line 1"),
-        ("000001 1\n", "line 1: \"000001 1\" is no image's id"),
+        ("000001 1\n", "line 1: \"000001 1\" is no image's id: lists of one class, with -1, 0 or 1 behind each"),
+        ("\u{feff}000001\n../000003\n", "line 2: \"../000003\" is no image's id"),
         ("000001\n../000003\n", "line 2: \"../000003\" is no image's id"),
         ("..\n", "line 1: \"..\" is no image's id"),
     ] {

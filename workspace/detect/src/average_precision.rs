@@ -5,11 +5,9 @@
 pub struct Curve {
     /// Objects that count.
     pub positives: usize,
-    /// Whether a detection found one; those that count neither way are left out.
+    /// By falling score, whether a detection found one; those that count neither way are left out.
     pub hits: Vec<bool>,
-    /// Its score.
-    pub scores: Vec<f32>,
-    /// The image that it is in.
+    /// The image that each of these lies in, parallel to `hits`.
     pub images: Vec<usize>,
     /// Objects that count, by image.
     pub objects: Vec<usize>,
@@ -27,21 +25,15 @@ impl Curve {
     pub fn drawn(&self, times: &[usize]) -> Self {
         let times = |image: usize| times.get(image).copied().unwrap_or(0);
         let mut drawn = Self::default();
-        for ((&hit, &score), &image) in self.hits.iter().zip(&self.scores).zip(&self.images) {
+        for (&hit, &image) in self.hits.iter().zip(&self.images) {
             for _ in 0..times(image) {
                 drawn.hits.push(hit);
-                drawn.scores.push(score);
                 drawn.images.push(image);
             }
         }
         drawn.objects = self.objects.iter().enumerate().map(|(image, objects)| times(image) * objects).collect();
         drawn.positives = drawn.objects.iter().sum();
         drawn
-    }
-
-    /// Recall and precision after each detection.
-    pub fn points(&self) -> Vec<(f64, f64)> {
-        self.counted().into_iter().map(|point| (point.recall, point.precision)).collect()
     }
 
     fn counted(&self) -> Vec<Point> {

@@ -71,7 +71,8 @@ impl ClassNames {
         known.map_or_else(|| format!("class {class}"), str::to_owned)
     }
 
-    /// For each class the set's; none for one that the set does not know. By names, never by position alone.
+    /// For each class the set's; none for one that the set does not know. By names; by position only where nobody names a
+    /// detector's classes, and they are as many as Pascal VOC's: see [`ClassNames::is_by_number`].
     ///
     /// # Errors
     /// Classes of which it is not known which of the set's they are.
@@ -93,13 +94,13 @@ impl ClassNames {
         }
     }
 
-    /// Whether nobody names the detector's classes, and they are Pascal VOC's only if they are in that order.
+    /// Whether nobody names the detector's classes: as many as Pascal VOC's, they are taken for these, in their order.
     pub fn is_by_number(&self) -> bool {
         self.given.is_empty() && !self.is_coco()
     }
 
-    /// Whether classes count as COCO's ids do.
-    fn is_coco(&self) -> bool {
+    /// Whether classes count as COCO's ids do, whose first is 1.
+    pub fn is_coco(&self) -> bool {
         self.given.is_empty() && self.config.name.is_tf() && self.config.classes == 91
     }
 }

@@ -238,7 +238,6 @@ fn curve(images: &[ScoredImage], class: usize, rule: &Rule, counting: Counting) 
         };
         if outcome != Outcome::Neither {
             curve.hits.push(outcome == Outcome::Hit);
-            curve.scores.push(found.score);
             curve.images.push(image);
         }
     }

@@ -46,6 +46,6 @@ pub use matching::match_priors;
 pub use nms::nms;
 pub use postprocess::{Detection, Postprocess};
 pub use priors::{PriorLevel, priors};
-pub use reading::{Reading, Scores};
+pub use reading::Reading;
 pub use tf_anchors::tf_anchors;
 pub use training::{ObjectDetection, Pretrained};

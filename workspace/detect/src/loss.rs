@@ -117,6 +117,9 @@ impl MultiBox {
     ) -> Result<(), DetectError> {
         let (count, classes) = (labels.len(), self.classes);
         let images = count.checked_div(priors).unwrap_or(0);
+        if classes == 0 {
+            return Err(DetectError::Label { label: 0, labels: 0 });
+        }
         let lengths = [
             ("labels", images.saturating_mul(priors), count),
             ("class scores", count.saturating_mul(classes), confidence.len()),

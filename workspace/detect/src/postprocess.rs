@@ -11,8 +11,16 @@ pub struct Detection {
     pub class: usize,
     /// From 0 to 1.
     pub score: f32,
-    /// `[xmin, ymin, xmax, ymax]`.
+    /// `[xmin, ymin, xmax, ymax]`: shares of the image's sides as a detector gives them, pixels where an image is scored.
     pub bbox: [f32; 4],
+}
+
+impl Detection {
+    /// The same of a set's class, by what [`crate::ClassNames::in_set`] gives; none where the set has it not.
+    pub fn in_set(self, classes: &[Option<usize>]) -> Option<Self> {
+        let class = classes.get(self.class).copied().flatten()?;
+        Some(Self { class, ..self })
+    }
 }
 
 /// How detections are chosen.
@@ -22,8 +30,10 @@ pub struct Postprocess {
     pub threshold: f32,
     /// IoU above which the lower score of a class goes.
     pub overlap: f64,
-    /// Best of a class that suppression looks at, and that stay at most.
-    pub per_class: (usize, usize),
+    /// Best of a class that suppression looks at.
+    pub before: usize,
+    /// Best of a class that stay at most.
+    pub after: usize,
     /// Best of all classes that stay at most.
     pub per_image: usize,
 }
@@ -31,10 +41,11 @@ pub struct Postprocess {
 impl Postprocess {
     /// The official code's.
     pub const OFFICIAL: Self =
-        Self { threshold: 0.01, overlap: 0.45, per_class: (usize::MAX, usize::MAX), per_image: 100 };
+        Self { threshold: 0.01, overlap: 0.45, before: usize::MAX, after: usize::MAX, per_image: 100 };
 
-    /// TensorFlow's, which lets a hundred of each class stand.
-    pub const TENSORFLOW: Self = Self { threshold: 0.01, overlap: 0.6, per_class: (400, 100), per_image: usize::MAX };
+    /// By which the figures of TensorFlow's detector were measured: a hundred of each class stand. (Its configuration shows a
+    /// hundred of all classes, from a score of 1e-8 on.)
+    pub const TENSORFLOW: Self = Self { threshold: 0.01, overlap: 0.6, before: 400, after: 100, per_image: usize::MAX };
 
     /// Of one image: `scores` [boxes, classes], the background's first. By falling score; among equals by class, then box.
     ///
@@ -65,9 +76,9 @@ impl Postprocess {
                 return Err(DetectError::NotFinite("boxes"));
             }
             best.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-            best.truncate(self.per_class.0);
+            best.truncate(self.before);
             let (scores, boxes): (Vec<f32>, Vec<[f32; 4]>) = best.into_iter().unzip();
-            let kept = nms(&boxes, &scores, self.overlap, self.per_class.1);
+            let kept = nms(&boxes, &scores, self.overlap, self.after);
             found.extend(kept.into_iter().map(|at| Detection { class: class - 1, score: scores[at], bbox: boxes[at] }));
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score));

@@ -16,11 +16,6 @@ pub struct PriorLevel {
 }
 
 impl PriorLevel {
-    /// Priors of a place.
-    pub fn boxes(&self) -> usize {
-        2 + 2 * self.ratios.len()
-    }
-
     fn shapes(&self) -> Vec<[f64; 2]> {
         let (small, large) = (self.smallest, (self.smallest * self.largest).sqrt());
         let oblong = self.ratios.iter().flat_map(|ratio| {

@@ -8,7 +8,7 @@ use crate::{
 
 /// How a class's number becomes a score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scores {
+enum Scores {
     /// Over all classes and the background.
     Softmax,
     /// Each by itself.
@@ -27,8 +27,8 @@ pub struct Reading {
     scores: Scores,
     /// Brought into the image.
     clip: bool,
-    /// How detections are chosen; the published rule, unless it is changed.
-    pub postprocess: Postprocess,
+    /// How detections are chosen.
+    postprocess: Postprocess,
 }
 
 /// The official configurations, in pixels of an input of 320.

@@ -100,4 +100,6 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(loss(2, &[0.0; 9], &[0, 1, 0]), DetectError::Length { what: "labels", .. }));
     assert!(matches!(loss(0, &[0.0; 3], &[0]), DetectError::Length { .. }));
     assert_eq!(loss(1, &[0.0, f32::NAN, 0.0], &[1]), DetectError::NotFinite("class scores"));
+    let nothing = MultiBox::new(0).loss(1, (&[], &[]), (&[], &[])).unwrap_err();
+    assert_eq!(nothing, DetectError::Label { label: 0, labels: 0 });
 }

@@ -54,10 +54,13 @@ fn anchors_are_tensorflows() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if file.exists() {
         let stored = Checkpoint::open(&file).unwrap().read("Postprocessor/ExpandDims").unwrap();
+        assert_eq!(stored.len(), 4 * anchors.len());
         for (anchor, stored) in anchors.iter().zip(stored.as_chunks::<4>().0) {
             let [left, top, right, bottom] = corners(*anchor);
             near([top, left, bottom, right], stored.map(f64::from));
         }
+    } else {
+        eprintln!("skipped: no real weights");
     }
 }
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sandglass_data::{DetectionSet, Object};
 use sandglass_detect::{
-    Counting, Curve, DetectError, Detection, ScoredImage, Truth, all_points, eleven_points, evaluate,
+    Counting, Curve, DetectError, Detection, Postprocess, ScoredImage, Truth, all_points, eleven_points, evaluate,
     hundred_and_one_points, iou, nms, voc_of_coco,
 };
 
@@ -40,7 +40,7 @@ proptest! {
     fn averages_are_what_they_say(hits in proptest::collection::vec(any::<bool>(), 0..30), more in 0usize..4) {
         let found = hits.iter().filter(|hit| **hit).count();
         let positives = found + more;
-        let curve = Curve { positives, scores: vec![0.0; hits.len()], hits: hits.clone(), ..Curve::default() };
+        let curve = Curve { positives, hits: hits.clone(), ..Curve::default() };
         let best_from = |least: usize| {
             (1..=hits.len())
                 .filter(|&seen| hits[..seen].iter().filter(|hit| **hit).count() >= least)
@@ -69,7 +69,7 @@ proptest! {
 /// 3 of 10 is no 0.30000000000000004.
 #[test]
 fn recalls_are_compared_as_the_official_evaluation_compares_them() {
-    let curve = |positives| Curve { positives, hits: vec![true; 3], scores: vec![0.5; 3], ..Curve::default() };
+    let curve = |positives| Curve { positives, hits: vec![true; 3], ..Curve::default() };
     assert_eq!(eleven_points(&curve(10)), Some(3.0 / 11.0));
     assert_eq!(eleven_points(&curve(15)), Some(3.0 / 11.0));
     assert_eq!(eleven_points(&curve(6)), Some(6.0 / 11.0));
@@ -211,8 +211,6 @@ fn a_worked_example() {
     near(score.voc07.map, (6.0 + 5.0 * 2.0 / 3.0) / 11.0);
     near(score.voc10.map, 0.5 + 0.5 * 2.0 / 3.0);
     near(score.coco[9].map, (51.0 + 50.0 * 2.0 / 3.0) / 101.0);
-    let points = score.curves[0].points();
-    assert_eq!(points, [(0.5, 1.0), (0.5, 0.5), (1.0, 2.0 / 3.0)]);
     assert_eq!(evaluate(&[], 2, Counting::Edges).unwrap().voc07.map, None);
 }
 
@@ -222,6 +220,25 @@ fn nothing_is_scored_that_is_no_number_or_no_class() {
     assert_eq!(evaluate(&[image(2, 0.5)], 2, Counting::Edges), Err(DetectError::Label { label: 3, labels: 3 }));
     assert!(evaluate(&[image(usize::MAX, 0.5)], 2, Counting::Edges).is_err());
     assert!(matches!(evaluate(&[image(0, f32::NAN)], 2, Counting::Edges), Err(DetectError::NotFinite(_))));
+}
+
+/// So many of all classes by the official rule; by TensorFlow's so many of each, of the best of which suppression sees so many.
+#[test]
+fn so_many_detections_stay() {
+    let apart: Vec<[f32; 4]> = (0..150).map(|at| [2.0 * at as f32, 0.0, 2.0 * at as f32 + 1.0, 1.0]).collect();
+    let score = |at: usize| 0.9 - 0.001 * at as f32;
+    let scores: Vec<f32> = (0..150).flat_map(|at| [0.0, score(at), score(at) / 2.0]).collect();
+    let official = Postprocess::OFFICIAL.detections(&scores, &apart, 3).unwrap();
+    assert_eq!((official.len(), official.iter().filter(|found| found.class == 0).count()), (100, 100));
+    assert!(official.windows(2).all(|pair| pair[0].score >= pair[1].score));
+    let tensorflows = Postprocess::TENSORFLOW.detections(&scores, &apart, 3).unwrap();
+    assert_eq!([0, 1].map(|class| tensorflows.iter().filter(|found| found.class == class).count()), [100, 100]);
+
+    // 400 of one place hide what scores less and lies elsewhere.
+    let places: Vec<[f32; 4]> = (0..401).map(|at| if at < 400 { A } else { B }).collect();
+    let scores: Vec<f32> = (0..401).flat_map(|at| [0.0, score(at)]).collect();
+    let count = |of: Postprocess| of.detections(&scores, &places, 2).unwrap().len();
+    assert_eq!((count(Postprocess::OFFICIAL), count(Postprocess::TENSORFLOW)), (2, 1));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use sandglass_data::{
 };
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
-use sandglass_models::checkpoint::{self, SaveType};
+use sandglass_models::checkpoint::{self, CheckpointError, SaveType};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_study::{Again, Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
 use sandglass_train::{
@@ -204,7 +204,14 @@ impl Lab {
             return Err(CellError::Interrupted(signal.number()));
         }
         let path = folder.join(MODEL);
-        checkpoint::save(&path, &trained.weights, SaveType::F16).map_err(CellError::failed)?;
+        match checkpoint::save(&path, &trained.weights, SaveType::F16) {
+            // Rather large than lost.
+            Err(error @ CheckpointError::F16Range { .. }) => {
+                tell(format_args!("{}: saved as f32: {error}", epochs.cell));
+                checkpoint::save(&path, &trained.weights, SaveType::F32).map_err(CellError::failed)?;
+            }
+            saved => saved.map_err(CellError::failed)?,
+        }
         let beside = job.card.write(&path).map_err(CellError::failed)?;
         let losses: Vec<(f64, f64)> = trained.log.iter().map(|row| (row.epoch as f64, row.train_loss)).collect();
         let last = losses.last().map_or(0.0, |(_, loss)| *loss);

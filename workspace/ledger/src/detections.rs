@@ -13,7 +13,7 @@ use crate::sealed::{self, Sealed};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrueBox {
     pub class: u32,
-    /// Left, top, right and bottom edge in the image's pixels.
+    /// `[left, top, right, bottom]` as Pascal VOC annotates them: pixels from 1, which belong to the box at both ends.
     pub bounds: [f32; 4],
     /// Finding it counts neither way.
     pub difficult: bool,
@@ -23,7 +23,8 @@ pub struct TrueBox {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FoundBox {
     pub class: u32,
-    /// As of what is there.
+    /// `[left, top, right, bottom]` in the image's pixels, as its detector counts them: of one that was trained here, edges
+    /// from 0.
     pub bounds: [f32; 4],
     /// From 0 to 1.
     pub score: f32,

@@ -74,6 +74,11 @@ pub trait Experiment: Sized + 'static {
         None
     }
 
+    /// The cell of another study without whose kept checkpoint this one cannot be run.
+    fn needs(&self, cell: &Self::Cell) -> Option<Place> {
+        self.measured_on(cell)
+    }
+
     /// Whether `prepare` finds the cell's file and makes nothing: such a file can be measured again at any time.
     fn is_found(&self, _: &Self::Cell) -> bool {
         false

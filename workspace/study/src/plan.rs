@@ -4,7 +4,7 @@ use sandglass_ledger::{Ledger, Row, Status};
 use serde::Serialize;
 
 use crate::opened::ProfileCells;
-use crate::{Experiment, Opened, StudyError, Table, duration};
+use crate::{Experiment, Opened, Place, StudyError, Table, duration};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,6 +58,9 @@ pub struct Planned {
     /// `study/profile` whose cell it is, where it is another's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lender: Option<String>,
+    /// Runs the cell of another study that must be done before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -84,6 +87,11 @@ impl Plan {
             let rows: Vec<&Row> = ledger.cell(study, profile, id).collect();
             let state = of.state(cell, ledger);
             let row = rows.first();
+            let needs = of.experiment.needs(&cell.keyed.cell).filter(|_| state != State::Done);
+            let is_done = |place: &Place| {
+                let [study, profile, id] = place.names();
+                ledger.cell(study, profile, id).any(|row| row.status == Status::Ok)
+            };
             Planned {
                 cell: cell.keyed.id.clone(),
                 state,
@@ -92,6 +100,7 @@ impl Plan {
                 error: row.and_then(|row| row.error.clone()),
                 command: cell.place.command(),
                 lender: cell.is_borrowed.then(|| format!("{study}/{profile}")),
+                after: needs.filter(|place| !is_done(place)).map(|place| place.command()),
             }
         });
         let cells: Vec<Planned> = planned.collect();
@@ -108,6 +117,10 @@ impl Plan {
                 (Some(error), _) => format!("{}: {error}", cell.state.word()),
                 (None, Some(lender)) => format!("{}, of {lender}", cell.state.word()),
                 (None, None) => cell.state.word().to_owned(),
+            };
+            let state = match &cell.after {
+                Some(command) => format!("{state}, after {command}"),
+                None => state,
             };
             let took = cell.seconds.map_or_else(String::new, duration);
             table.push([cell.cell.clone(), state, duration(cell.expected_seconds), took]);

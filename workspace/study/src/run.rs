@@ -14,9 +14,7 @@ use sandglass_ledger::{
 use crate::manifest::{Manifest, kept_file};
 use crate::opened::{Placed, ProfileCells};
 use crate::provenance::{machine, timestamp};
-use crate::{
-    Again, Artefact, Axes, CellError, Experiment, Keyed, Measurement, Opened, Profile, State, StudyError, Value,
-};
+use crate::{Again, Artefact, Axes, CellError, Experiment, Measurement, Opened, Profile, State, StudyError, Value};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -86,7 +84,11 @@ pub(crate) fn run<E: Experiment>(
         let outcome = if again { forget(study, profile, cell) } else { Ok(()) };
         let outcome = outcome.and_then(|()| one(study, profile, cell));
         let blank = blank(study, profile, cell, started, clock.elapsed().as_secs_f64());
-        let (status, reason) = match outcome.and_then(|one| finish(study, profile, cell, one, &blank)) {
+        let outcome = outcome.and_then(|one| finish(study, profile, cell, one, &blank));
+        if !matches!(outcome, Err(CellError::Interrupted(_) | CellError::Busy)) {
+            remove(&folder_of(study, profile, cell).join(AGAIN)).map_err(StudyError::from)?;
+        }
+        let (status, reason) = match outcome {
             Ok(summary) => {
                 note(&format!("{id}: {summary}"));
                 tally.done += 1;
@@ -116,11 +118,7 @@ pub(crate) fn run<E: Experiment>(
                 (Status::Failed, reason)
             }
         };
-        let predictions = predictions_path(&study.project.predictions(), cell.place.names());
-        match fs::remove_file(&predictions) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(StudyError::io(&predictions)(error).into()),
-            _ => {}
-        }
+        remove(&predictions_path(&study.project.predictions(), cell.place.names()))?;
         write_cell(&study.project.rows(), &[Row { status, error: Some(reason), ..blank }]).map_err(StudyError::from)?;
     }
     Manifest::refresh(study)?;
@@ -171,8 +169,8 @@ fn one<E: Experiment>(
     profile: &Profile<E::Setup>,
     cell: &Placed<E::Cell>,
 ) -> Result<One, CellError> {
-    let Keyed { id, hash, cell } = &cell.keyed;
-    let folder = study.project.run_of(&study.head.name, &profile.name, id, hash);
+    let folder = folder_of(study, profile, cell);
+    let cell = &cell.keyed.cell;
     fs::create_dir_all(&folder).map_err(failed(&folder))?;
     let clock = Instant::now();
     let artefact = study.experiment.prepare(cell, &folder)?;
@@ -184,15 +182,38 @@ fn one<E: Experiment>(
     Ok(One { artefact, sha256, measurement, seconds })
 }
 
+/// In the folder of a cell that is run again, from where it was emptied to where its rows are written: whoever is interrupted
+/// between goes on by the same command.
+const AGAIN: &str = "again";
+
 /// Removes what an earlier run of the cell left to go on from.
 fn forget<E: Experiment>(
     study: &Opened<E>,
     profile: &Profile<E::Setup>,
     cell: &Placed<E::Cell>,
 ) -> Result<(), CellError> {
-    let folder = study.project.run_of(&study.head.name, &profile.name, &cell.keyed.id, &cell.keyed.hash);
+    let folder = folder_of(study, profile, cell);
+    let mark = folder.join(AGAIN);
+    if mark.exists() {
+        return Ok(());
+    }
     match fs::remove_dir_all(&folder) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(&folder)(error)),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(&folder)(error)),
+        _ => {}
+    }
+    fs::create_dir_all(&folder).map_err(failed(&folder))?;
+    sandglass_files::write(&mark, &[]).map_err(failed(&mark))
+}
+
+/// Where a cell's file is made.
+fn folder_of<E: Experiment>(study: &Opened<E>, profile: &Profile<E::Setup>, cell: &Placed<E::Cell>) -> PathBuf {
+    study.project.run_of(&study.head.name, &profile.name, &cell.keyed.id, &cell.keyed.hash)
+}
+
+/// A file that may not be there.
+fn remove(path: &Path) -> Result<(), StudyError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(StudyError::io(path)(error)),
         _ => Ok(()),
     }
 }

@@ -59,7 +59,9 @@ impl<E: Experiment> Opened<E> {
             return print(&(serde_json::to_string_pretty(&plan).map_err(StudyError::Unwritable)? + "\n"));
         }
         let table = plan.table().markdown();
-        print(&format!("{table}\nto do: {} on two cores\n", duration(plan.remaining_seconds)))
+        let others = plan.cells.iter().any(|cell| cell.after.is_some());
+        let without = if others { ", without what must be done before" } else { "" };
+        print(&format!("{table}\nto do: {} on two cores{without}\n", duration(plan.remaining_seconds)))
     }
 
     /// Runs what is missing; fails if a cell failed or was skipped.
@@ -72,7 +74,9 @@ impl<E: Experiment> Opened<E> {
             Err(RunError::Interrupted(signal)) => {
                 match args.again {
                     // The rows that are there stand until all is done.
-                    true => tell(format_args!("stopped by signal {signal}; its rows are as they were")),
+                    true => tell(format_args!(
+                        "stopped by signal {signal}; its rows are as they were, and the same command resumes"
+                    )),
                     false => tell(RunError::Interrupted(signal)),
                 }
                 Ok(ExitCode::from(128 + signal as u8))

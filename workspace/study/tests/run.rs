@@ -50,6 +50,25 @@ fn a_done_cell_is_run_again_when_asked_from_the_start() {
     assert_eq!((after.value, after.checkpoint_hash), (before.value, before.checkpoint_hash));
 }
 
+/// As a process that was killed while it ran a cell again leaves it: by the same command it goes on, and once only.
+#[test]
+fn what_was_begun_again_is_gone_on_with() {
+    let micro = Micro::new();
+    micro.run("micro", "plain", Some("n3-s0")).unwrap();
+    let hash = micro.row("n3-s0", "worth").cell_hash;
+    let folder = Project::around(micro.folder.path()).unwrap().run_of("micro", "plain", "n3-s0", &hash);
+    let args = || sandglass_study::RunArgs { profile: None, cell: Some("n3-s0".into()), again: true, threads: None };
+    let left = folder.join("left");
+    for (is_begun, stays) in [(true, true), (false, false)] {
+        std::fs::write(&left, "to go on from").unwrap();
+        if is_begun {
+            std::fs::write(folder.join("again"), "").unwrap();
+        }
+        micro.open("micro").unwrap().run(&args()).unwrap();
+        assert_eq!((left.exists(), folder.join("again").exists()), (stays, false));
+    }
+}
+
 #[test]
 fn a_row_says_what_it_is_of_and_what_made_it() {
     let micro = Micro::new();

@@ -32,7 +32,7 @@ pub struct NetworkArgs {
     /// Width multiplier
     #[arg(long, default_value_t = 1.0, value_name = "W")]
     pub width: f64,
-    /// Side of the input in pixels; unset: 224, or the one that a detector was made for
+    /// Side of the input in pixels; unset: 224, or the one that a detector, or its extra layers and heads, was made for
     #[arg(long, value_name = "PX")]
     pub input: Option<usize>,
     /// Unset: 1000, or those that a detector was made for
@@ -54,23 +54,24 @@ impl NetworkArgs {
     /// # Errors
     /// A stride of the first convolution that detectors do not have.
     pub fn detector(&self) -> Result<Option<DetectorConfig>, ModelError> {
-        let Some(published) = self.published() else { return Ok(None) };
+        let Ok(published) = self.network.parse::<DetectorConfig>() else { return Ok(None) };
         match self.stem_stride {
             2 => Ok(Some(DetectorConfig { width: self.width, classes: self.classes(), ..published })),
             stride => Err(ModelError::StemStride { network: published.to_string(), stride }),
         }
     }
 
-    fn published(&self) -> Option<DetectorConfig> {
-        self.network.parse().ok()
+    /// Classes and input; of a name that there is not, a classifier's.
+    fn published(&self) -> (usize, usize) {
+        self.network.parse::<Counted>().map_or((1000, 224), |counted| counted.published())
     }
 
     pub fn input(&self) -> usize {
-        self.input.unwrap_or_else(|| self.published().map_or(224, |detector| detector.name.input()))
+        self.input.unwrap_or_else(|| self.published().1)
     }
 
     fn classes(&self) -> usize {
-        self.classes.unwrap_or_else(|| self.published().map_or(1000, |detector| detector.classes))
+        self.classes.unwrap_or_else(|| self.published().0)
     }
 }
 

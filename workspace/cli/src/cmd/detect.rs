@@ -3,14 +3,14 @@
 pub mod draw;
 pub mod network;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use sandglass_data::{Picture, Remarks};
 use sandglass_detect::Detection;
 use serde_json::{Value, json};
@@ -27,13 +27,13 @@ pub struct Args {
     images: Vec<PathBuf>,
     #[command(flatten)]
     detector: DetectorArgs,
-    /// Least score of a detection that is shown, 0 to 1
+    /// Least score of a detection that is shown, 0 to 1; detectors themselves leave out what scores below 0.01
     #[arg(long, default_value_t = 0.5, value_name = "S")]
     score: f32,
     /// Folder for the images with boxes and names drawn, as NAME.png
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// One JSON object on stdout
+    /// One JSON object on stdout: boxes in the image's pixels, cut at its edges
     #[arg(long)]
     json: bool,
 }
@@ -51,13 +51,17 @@ struct Times {
 /// One image's result.
 struct Found {
     image: PathBuf,
-    picture: Picture,
+    /// In pixels.
+    width: usize,
+    /// In pixels.
+    height: usize,
     /// What of the image is not heeded.
     remarks: Remarks,
     /// In pixels, by falling score.
     detections: Vec<Detection>,
     times: Times,
-    drawn: Option<PathBuf>,
+    /// Where, and how many times as large.
+    drawn: Option<(PathBuf, usize)>,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -70,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (mut all, mut unread) = (Vec::new(), Vec::new());
     for (image, place) in args.images.iter().zip(places) {
         let found = detect(&mut detector, image, args.score).with_context(|| image.display().to_string());
-        let mut found = match found {
+        let (mut found, picture) = match found {
             Ok(found) => found,
             // What was found in the others is told all the same.
             Err(error) => {
@@ -80,12 +84,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         };
         if let Some(place) = place {
             let name = |class| detector.classes.name(class);
-            let png = draw::png(&found.picture, &found.detections, name)?;
+            let png = draw::png(&picture, &found.detections, name)?;
             sandglass_files::write(&place, &png).with_context(|| place.display().to_string())?;
-            found.drawn = Some(place);
+            found.drawn = Some((place, draw::times(&picture)));
         }
-        // Large pictures need not stay.
-        found.picture.pixels = Vec::new();
         all.push(found);
     }
     if args.json && !all.is_empty() {
@@ -109,13 +111,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn drawings(images: &[PathBuf], out: Option<&Path>) -> anyhow::Result<Vec<Option<PathBuf>>> {
     let Some(out) = out else { return Ok(vec![None; images.len()]) };
     let sources: Vec<PathBuf> = images.iter().filter_map(|image| fs::canonicalize(image).ok()).collect();
-    let mut taken = BTreeSet::new();
-    let place = |image: &PathBuf| {
+    let mut taken: BTreeMap<PathBuf, &PathBuf> = BTreeMap::new();
+    let mut places = Vec::with_capacity(images.len());
+    for image in images {
         let stem = image.file_stem().with_context(|| format!("{}: no file name", image.display()))?;
         let mut name = stem.to_os_string();
         name.push(".png");
         let place = out.join(name);
-        ensure!(taken.insert(place.clone()), "{}: two images would be drawn there", place.display());
+        if let Some(other) = taken.insert(place.clone(), image) {
+            let (place, other, image) = (place.display(), other.display(), image.display());
+            bail!("{place}: {other} and {image} would be drawn there; draw one with another --out");
+        }
         let is_source = fs::canonicalize(&place).is_ok_and(|place| sources.contains(&place));
         ensure!(!is_source, "{}: an image to read lies where it would be drawn", place.display());
         ensure!(
@@ -123,12 +129,12 @@ fn drawings(images: &[PathBuf], out: Option<&Path>) -> anyhow::Result<Vec<Option
             "{}: is there and was not drawn here: choose another --out",
             place.display()
         );
-        Ok(Some(place))
-    };
-    images.iter().map(place).collect()
+        places.push(Some(place));
+    }
+    Ok(places)
 }
 
-fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Result<Found> {
+fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Result<(Found, Picture)> {
     let mut last = Instant::now();
     let mut lap = || {
         let now = Instant::now();
@@ -153,7 +159,8 @@ fn detect(detector: &mut LoadedDetector, image: &Path, least: f32) -> anyhow::Re
     let detections = found.into_iter().filter(|found| found.score >= least);
     let detections = detections.map(|found| Detection { bbox: seen(found.bbox), ..found }).collect();
     let times = Times { decode, resize, network, nms };
-    Ok(Found { image: image.to_owned(), picture, remarks, detections, times, drawn: None })
+    let (width, height) = (picture.width, picture.height);
+    Ok((Found { image: image.to_owned(), width, height, remarks, detections, times, drawn: None }, picture))
 }
 
 impl Times {
@@ -170,21 +177,26 @@ impl Times {
 impl Found {
     fn as_json(&self, detector: &LoadedDetector) -> Value {
         let detections = self.detections.iter().map(|found| {
-            json!({
+            let mut json = json!({
                 "class": found.class,
                 "name": detector.classes.name(found.class),
                 "score": found.score,
                 "box": found.bbox,
-            })
+            });
+            if detector.classes.is_coco() {
+                json["coco_id"] = (found.class + 1).into();
+            }
+            json
         });
         let ms: serde_json::Map<String, Value> =
             self.times.milliseconds().into_iter().map(|(name, ms)| (name.to_owned(), ms.into())).collect();
         let mut json = json!({
             "image": self.image.display().to_string(),
-            "width": self.picture.width,
-            "height": self.picture.height,
+            "width": self.width,
+            "height": self.height,
             "detections": detections.collect::<Vec<Value>>(),
-            "drawn": self.drawn.as_ref().map(|place| place.display().to_string()),
+            "drawn": self.drawn.as_ref().map(|(place, _)| place.display().to_string()),
+            "drawn_times_as_large": self.drawn.as_ref().map(|(_, times)| times),
             "ms": ms,
         });
         super::extend(&mut json, super::each_remark(|has| has(&self.remarks).into()));
@@ -204,8 +216,11 @@ impl Found {
         table.with(Style::psql()).with(Alignment::right()).modify(Columns::first(), Alignment::left());
         let times: Vec<String> =
             self.times.milliseconds().into_iter().map(|(name, ms)| format!("{name} {ms:.1}")).collect();
-        let (image, width, height) = (self.image.display(), self.picture.width, self.picture.height);
-        let drawn = self.drawn.as_ref().map_or_else(String::new, |place| format!("drawn: {}\n", place.display()));
+        let (image, width, height) = (self.image.display(), self.width, self.height);
+        let drawn = self.drawn.as_ref().map_or_else(String::new, |(place, times)| match times {
+            1 => format!("drawn: {}\n", place.display()),
+            _ => format!("drawn, {times} times as large: {}\n", place.display()),
+        });
         let table = if self.detections.is_empty() { "nothing found".to_owned() } else { table.to_string() };
         let remarks = Remarks::ALL.into_iter().filter(|(has, ..)| has(&self.remarks));
         let remarks: String = remarks.map(|(_, _, words)| format!(", {words}")).collect();

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use sandglass_data::{DataError, Dataset, Part, Protocol};
 use sandglass_lab::{Card, Signal, default_threads};
-use sandglass_models::NetworkConfig;
+use sandglass_models::{ModelError, NetworkConfig};
 use sandglass_train::{Classification, LogRow, Observer, Outcome, Progress, Recipe, TrainConfig};
 use serde_json::json;
 
@@ -66,9 +66,12 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut network = match args.network.parse::<NetworkConfig>() {
+        Err(error @ ModelError::IsDetector(_)) => bail!("{error}; sandglass run voc trains detectors"),
+        network => network?,
+    };
     keep_data(&args.data, &args.out)?;
     let mut training = sandglass_data::open(&args.data, Part::Train, args.classes)?;
-    let mut network: NetworkConfig = args.network.parse()?;
     network.width = args.width;
     network.stem_stride = args.stem_stride;
     network.identity_div = args.identity_div.unwrap_or(network.identity_div);

@@ -4,7 +4,6 @@
 //! over it, as far as they are in the image. Colour, place and size say nothing of the class.
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::{DetectionSet, Object, Split};
 use crate::embedded::{Colour, NOISE, Stroke, Texture, brightness, colour, noise};
@@ -12,8 +11,7 @@ use crate::shapes::{SHAPES, inside};
 use crate::{DataError, Draws, Purpose};
 
 /// Size and number of the drawn images; `open_detection("embedded", ..)` takes the default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EmbeddedDetection {
     /// Height and width.
     pub size: usize,

@@ -44,8 +44,8 @@ pub(super) struct Annotation {
 
 impl Annotation {
     /// All of it, or the first fault. Elements that are not asked for, as the `part` children of an object, are passed over
-    /// with all that they hold.
-    pub fn parse(bytes: &[u8]) -> Result<Self, AnnotationError> {
+    /// with all that they hold. `classes`: the set's.
+    pub fn parse(bytes: &[u8], classes: &[String]) -> Result<Self, AnnotationError> {
         let at_line = |line, reason| AnnotationError { line, object: None, reason };
         let text = std::str::from_utf8(bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
@@ -63,7 +63,7 @@ impl Annotation {
         let document = Document::parse_with_options(text, options).map_err(|error| {
             at_line(error.pos().row, format!("no XML that is read: {}", shown(&error.to_string(), 3 * SHOWN)))
         })?;
-        let reader = Reader { document: &document, object: None };
+        let reader = Reader { document: &document, classes, object: None };
         let root = document.root_element();
         if root.tag_name().name() != "annotation" {
             return Err(reader.fault(root, format!("<{}>, not <annotation>", name(root))));
@@ -82,8 +82,9 @@ impl Annotation {
         let size = reader.child(root, "size")?;
         let (width, height) = (reader.pixels(size, "width")?, reader.pixels(size, "height")?);
         let objects = root.children().filter(|node| node.has_tag_name("object")).enumerate();
-        let objects = objects
-            .map(|(place, node)| Reader { document: &document, object: Some(place + 1) }.object(node, (width, height)));
+        let objects = objects.map(|(place, node)| {
+            Reader { document: &document, classes, object: Some(place + 1) }.object(node, (width, height))
+        });
         let objects = objects.collect::<Result<_, _>>()?;
         Ok(Self { width, height, size_line: reader.line(size), objects })
     }
@@ -108,6 +109,7 @@ fn quoted(text: &str) -> String {
 
 struct Reader<'a, 'input> {
     document: &'a Document<'input>,
+    classes: &'a [String],
     object: Option<usize>,
 }
 
@@ -167,8 +169,13 @@ impl<'a, 'input> Reader<'a, 'input> {
     fn object(&self, node: Node<'a, 'input>, (width, height): (usize, usize)) -> Result<Object, AnnotationError> {
         let name = self.child(node, "name")?;
         let class = self.text(name)?;
-        let class = VOC_CLASSES.iter().position(|known| *known == class).ok_or_else(|| {
-            self.fault(name, format!("{} is not among VOC's {} classes", quoted(class), VOC_CLASSES.len()))
+        let class = self.classes.iter().position(|known| known == class).ok_or_else(|| {
+            let (quoted, count) = (quoted(class), self.classes.len());
+            let reason = match self.classes.iter().map(String::as_str).eq(VOC_CLASSES) {
+                true => format!("{quoted} is not among VOC's {count} classes; others are named by a classes.txt"),
+                false => format!("{quoted} is not among the {count} of classes.txt"),
+            };
+            self.fault(name, reason)
         })?;
         let bounds = self.child(node, "bndbox")?;
         let [left, right] = self.span(bounds, ["xmin", "xmax"], width)?;

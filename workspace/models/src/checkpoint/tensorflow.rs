@@ -5,6 +5,7 @@
 //! scale apart (`mul`), and `sub` is what is added. Heads keep their norms.
 
 use super::dialect::{Place, Unit, parse};
+use crate::networks::{TF_EXTRAS, TF_NORM};
 use crate::{Role, TensorSpec};
 
 /// Is there in every such file.
@@ -13,12 +14,6 @@ pub(super) const STEM: &str = "FeatureExtractor/MobilenetV2/Conv/Conv2D/merged_i
 pub(super) const LAST_CLASSES: &str = "BoxPredictor_5/ClassPredictor/biases";
 /// What boxes are coded against; follows from the input's size, and is no weight.
 pub(super) const ANCHORS: &str = "Postprocessor/ExpandDims";
-
-/// Output channels of the extra layers; each first brings its input to half of them.
-const EXTRAS: [usize; 4] = [512, 256, 256, 128];
-
-/// Of the network's batch norms.
-const EPS: f32 = 1e-3;
 
 /// Where the values of a tensor are had from.
 pub(super) enum Source {
@@ -49,7 +44,7 @@ pub(super) fn source(spec: &TensorSpec) -> Source {
         (true, Role::NormWeight, true) => stored(format!("{scope}/BatchNorm/batchnorm/mul")),
         (true, Role::RunningMean, _) => Source::Value(0.0),
         // So that variance and eps make 1, and the norm nothing but its scale and shift.
-        (true, Role::RunningVar, _) => Source::Value(1.0 - EPS),
+        (true, Role::RunningVar, _) => Source::Value(1.0 - TF_NORM.0),
         (true, _, _) => Source::Value(1.0),
     }
 }
@@ -60,7 +55,7 @@ fn body(place: &str) -> Option<(String, bool, bool)> {
     if let Some(extra) = place.strip_prefix("extras.") {
         let [k, "conv", unit, part] = extra.split('.').collect::<Vec<_>>()[..] else { return None };
         let k: usize = k.parse().ok()?;
-        let (output, layer) = (EXTRAS.get(k)?, k + 2);
+        let (output, layer) = (TF_EXTRAS.get(k)?, k + 2);
         let scope = match unit {
             "0" => format!("layer_19_1_Conv2d_{layer}_1x1_{}", output / 2),
             "1" => format!("layer_19_2_Conv2d_{layer}_3x3_s2_{output}_depthwise"),

@@ -36,6 +36,16 @@ impl Counted {
         })
     }
 
+    /// Classes, and height and width of the input in pixels, that it was made or counted for.
+    pub fn published(&self) -> (usize, usize) {
+        match self {
+            Self::Classifier(config) => (config.classes, 224),
+            Self::Detector(config) => (config.classes, config.name.input()),
+            // MobileNetV2's Table 5, and not TensorFlow's released detector.
+            Self::ExtrasAndHeads(_) => (81, 320),
+        }
+    }
+
     /// For one image of this size in pixels.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub struct Detector {
 /// What the backbone is, and where it is tapped besides at its end.
 #[derive(Clone, Copy, PartialEq)]
 enum Backbone {
-    /// The last block of 96 channels, at half the width of its expansion and less.
+    /// The last block of 96 channels, a sixth of its expansion.
     MobileNetV2,
     /// The expansion in the block after it: MobileNetV2's own paper, section 6.2.
     MobileNetV2Expansion,
@@ -80,13 +80,14 @@ const VOC: [usize; LEVELS] = [6; LEVELS];
 const COCO: [usize; LEVELS] = [6, 6, 6, 6, 6, 4];
 const TF: [usize; LEVELS] = [3, 6, 6, 6, 6, 6];
 
-/// Channels and ratio of the hidden map: int(channels * ratio) of what comes in.
+/// Channels, and ratio of the hidden map to what comes in: `int(round(channels * ratio))`, of a sandglass `int(channels * ratio)`.
 const MOBILENETV2_EXTRAS: [(usize, f64); 4] = [(512, 0.2), (256, 0.5), (256, 0.5), (64, 0.5)];
 const MOBILENEXT_EXTRAS: [(usize, f64); 4] = [(512, 0.2), (256, 0.25), (256, 0.5), (128, 0.5)];
-const TF_EXTRAS: [usize; 4] = [512, 256, 256, 128];
+/// Each first brings its input to half of these channels.
+pub(crate) const TF_EXTRAS: [usize; 4] = [512, 256, 256, 128];
 
-/// TensorFlow's batch norms; PyTorch counts the new value's share, TensorFlow the old one's.
-const TF_NORM: (f32, f32) = (1e-3, 0.0003);
+/// TensorFlow's batch norms, eps and momentum; PyTorch counts the new value's share, TensorFlow the old one's.
+pub(crate) const TF_NORM: (f32, f32) = (1e-3, 0.0003);
 
 #[rustfmt::skip]
 fn plan(name: DetectorName) -> Plan {

@@ -14,5 +14,6 @@ mod table;
 pub use config::NetworkConfig;
 pub use counted::Counted;
 pub use detector::{Detector, DetectorConfig, DetectorName};
+pub(crate) use detector::{TF_EXTRAS, TF_NORM};
 pub use name::NetworkName;
 pub use table::{Stage, Table};

@@ -72,12 +72,17 @@ impl Area {
     }
 }
 
-/// The image with all `detections`, whose boxes are in its pixels, as a PNG file. The best are drawn last.
-pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> String) -> anyhow::Result<Vec<u8>> {
+/// How many times as large a small picture is drawn, so that names can be read.
+pub fn times(picture: &Picture) -> usize {
     let longer = picture.width.max(picture.height).max(1);
     let [width, height] =
         [(LEAST[0], picture.width), (LEAST[1], picture.height)].map(|(least, side)| least.div_ceil(side.max(1)));
-    let times = width.max(height).min(MOST_SIDE / longer).max(LEAST_SIDE.div_ceil(longer));
+    width.max(height).min(MOST_SIDE / longer).max(LEAST_SIDE.div_ceil(longer))
+}
+
+/// The image with all `detections`, whose boxes are in its pixels, as a PNG file. The best are drawn last.
+pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> String) -> anyhow::Result<Vec<u8>> {
+    let times = times(picture);
     let mut canvas = Canvas::new(picture, times);
     let boxes: Vec<(Area, Colour)> = detections.iter().rev().map(|found| canvas.area(found, times)).collect();
     boxes.iter().for_each(|(area, colour)| canvas.frame(*area, *colour));

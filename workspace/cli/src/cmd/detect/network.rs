@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use sandglass_data::Picture;
-use sandglass_detect::{ClassNames, Counting, Detection, Eye, Reading};
+use sandglass_detect::{ClassNames, Counting, Detection, Eye, Reading, VOC};
 use sandglass_infer::{InferError, Options, Plan};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::checkpoint::{Checkpoint, CheckpointError, FittedDetector};
@@ -264,9 +264,10 @@ impl LoadedDetector {
             Some(card) => card.as_text(),
             None => {
                 let input = if self.is_input_given { "" } else { "input and " };
-                let classes = match self.classes.is_by_number() {
-                    true => "; its classes, which nobody names, are taken for Pascal VOC's, in their order",
-                    false => "",
+                let classes = match (self.classes.is_by_number(), self.config.classes == VOC.len() + 1) {
+                    (true, true) => "; its classes, which nobody names, are taken for Pascal VOC's, in their order",
+                    (true, false) => "; nobody names its classes",
+                    (false, _) => "",
                 };
                 format!("no card beside the weights: {input}values are as published{classes}")
             }

@@ -275,6 +275,7 @@ pub fn box_predictor(case: &Case, on: &dyn Backend) -> anyhow::Result<Outputs> {
     let shapes = maps.iter().map(|map| map.nchw()).collect::<anyhow::Result<Vec<_>>>()?;
     let images = shapes[0][0];
     ensure!(shapes.iter().all(|shape| shape[0] == images), "maps of several numbers of images");
+    ensure!(classes <= 1 << 10 && boxes_per_location.iter().all(|boxes| *boxes <= 1 << 10), "not a head's numbers");
     let counts = shapes.iter().zip(&boxes_per_location).map(|(shape, boxes)| shape[2] * shape[3] * boxes);
     let counts: Vec<usize> = counts.collect();
     let (priors, all) = (counts.iter().sum::<usize>(), classes + 4);
