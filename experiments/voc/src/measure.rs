@@ -163,6 +163,10 @@ pub(crate) fn measure(lab: &Lab, cell: &Cell, file: &Artefact) -> Result<Measure
     let config = cell.config().map_err(CellError::failed)?;
     let set = scored(cell)?;
     let (weights, trained) = match &cell.work {
+        Work::Score(_) if Card::read(&file.path).map_err(CellError::failed)?.is_some() => {
+            let reason = "a card lies beside it: it was trained here, and is none from elsewhere";
+            return Err(CellError::Failed(format!("{}: {reason}", file.path.display())));
+        }
         Work::Score(_) => (found(file, config)?, None),
         Work::Train { .. } => {
             let there = Card::read(&file.path).map_err(CellError::failed)?;

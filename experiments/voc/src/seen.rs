@@ -20,8 +20,6 @@ pub(crate) struct Seen {
     pub pictures: Option<Pictures>,
     /// What is not drawn, and why.
     pub notes: Vec<String>,
-    /// What is kept and does not fit its rows.
-    pub problems: Vec<String>,
 }
 
 /// A detector and what each of its seeds found.
@@ -48,7 +46,8 @@ pub(crate) fn seen(project: &Project, scale: &Scale<'_, Voc>, shown: &[Shown<'_>
                 Ok(None) => seen
                     .notes
                     .push(format!("{}: measured before detections were kept, so nothing of it is drawn.", result.id)),
-                Err(problem) => seen.problems.push(problem),
+                // Told by `problems`.
+                Err(_) => {}
             }
         }
         // A mean over the seeds that are at hand is not the table's.
@@ -59,6 +58,11 @@ pub(crate) fn seen(project: &Project, scale: &Scale<'_, Voc>, shown: &[Shown<'_>
     seen.curves = curves(scale, &all);
     seen.pictures = pictures(scale, shown, &all);
     seen
+}
+
+/// What is kept of a scale's cells and does not come to their rows.
+pub(crate) fn problems(project: &Project, scale: &Scale<'_, Voc>) -> Vec<String> {
+    scale.cells.iter().filter_map(|result| kept(project, result).err()).collect()
 }
 
 /// None where the cell was measured before detections were kept.

@@ -9,7 +9,7 @@ use sandglass_train::Recipe;
 use serde_json::json;
 
 use crate::paired::{Lead, Score, leads, leads_table, scores, scores_table};
-use crate::seen::{Seen, Shown, seen};
+use crate::seen::{self, Seen, Shown, seen};
 use crate::{Cell, Detector, Voc, Work};
 
 /// Where MobileNetV2's paper counts heads.
@@ -30,13 +30,15 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
         let detectors = &results.design.detectors;
         let (scores, left_out) = scores(scale, detectors);
         let (leads, shown) = (leads(scale, detectors), shown(scale, detectors));
-        let Some(first) = scores.first() else {
-            parts.extend((!left_out.is_empty()).then_some(Part::Notes(left_out)));
+        problems.extend(seen::problems(&results.experiment.project, scale));
+        if scores.is_empty() && left_out.is_empty() {
             continue;
-        };
-        let on = match scores.iter().all(|score| score.data == first.data) {
-            true => format!("On the same {} images.", first.images),
-            false => "Not all on the same images: only what is on the same is compared.".to_owned(),
+        }
+        let on = match scores.first() {
+            Some(first) if scores.iter().all(|score| score.data == first.data) => {
+                format!("On the same {} images.", first.images)
+            }
+            _ => "Not all on the same images: only what is on the same is compared.".to_owned(),
         };
         let synthetic = if scale.profile.synthetic { " (synthetic)" } else { "" };
         parts.push(Part::Heading(format!("{}{synthetic}", scale.profile.title)));
@@ -51,13 +53,12 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
         );
         parts.push(Part::Notes(std::iter::once(sure).chain(left_out).collect()));
         parts.extend(by_class(&shown).map(Part::Table));
-        let Seen { curves, pictures, notes, problems: unusable } = seen(&results.experiment.project, scale, &shown);
+        let Seen { curves, pictures, notes } = seen(&results.experiment.project, scale, &shown);
         parts.extend(curves.map(Part::Figure));
         parts.extend(pictures.map(Part::Pictures));
         if !notes.is_empty() {
             parts.push(Part::Notes(notes));
         }
-        problems.extend(unusable);
         all.push((scale.profile.name.clone(), scores, leads));
     }
     let (heads, counts) = heads(results)?;
@@ -192,9 +193,9 @@ fn notes(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) -> 
         format!("Costs are of detectors as published: their own inputs and classes. {}", paper.notes),
         LEGEND.to_owned(),
         "Ours: mean \u{b1} sample standard deviation over n seeds; average precision by Pascal VOC 2007's eleven points; the last \
-         epoch's weights, rounded to f16. What is trained here finds edges between pixels, and an annotation's pixels are \
+         epoch's weights, rounded to f16 where that holds them. What is trained here finds edges between pixels, and an annotation's pixels are \
          compared as the edges around them; TensorFlow's boxes are compared with the annotations' numbers as they stand, as \
-         its own tools do, which flatters them a little."
+         its own tools do."
             .to_owned(),
     ];
     notes.extend(columns.iter().map(|column| column.note.clone()));

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sandglass_data::{EmbeddedDetection, Split};
-use sandglass_detect::{Reading, corners, iou};
-use sandglass_ledger::{Axis, Detections, Ledger, Row, Status, read_detections, write_cell};
+use sandglass_detect::{Counting, Detection, Reading, ScoredImage, Truth, corners, evaluate, iou};
+use sandglass_ledger::{Axis, Detections, FoundBox, Ledger, Row, Status, TrueBox, read_detections, write_cell};
 use sandglass_study::{Axes, Build, Experiment, Part, Pictures, Project, RunArgs, Section, Shelf, StudyFile, hash};
 use sandglass_voc::{Cell, Design, STUDY, Setup, Voc};
 use tempfile::TempDir;
@@ -117,6 +117,18 @@ fn a_detector_is_trained_scored_and_told() {
             (Some(&checkpoint), boxes.images.len(), boxes.classes.len()),
             (map.checkpoint_hash.as_ref(), 200, 5)
         );
+        // What is trained here finds edges: as Pascal VOC's pixels they come to the same.
+        let in_pixels = |of: &FoundBox| {
+            let [left, top, right, bottom] = of.bounds;
+            Detection { class: of.class as usize, score: of.score, bbox: [left + 1.0, top + 1.0, right, bottom] }
+        };
+        let truth = |of: &TrueBox| Truth { class: of.class as usize, bbox: of.bounds, difficult: of.difficult };
+        let images = boxes.images.iter().map(|image| ScoredImage {
+            detections: image.found.iter().map(in_pixels).collect(),
+            truth: image.truth.iter().map(truth).collect(),
+        });
+        let score = evaluate(&images.collect::<Vec<_>>(), 5, Counting::AsAnnotated).unwrap();
+        assert!((100.0 * score.voc07.map.unwrap() - map.value.unwrap()).abs() < 0.01);
         // One of each class.
         assert_eq!(boxes.images.iter().filter(|image| image.crop.is_some()).count(), 5);
         // From scratch: of data, and of nothing else.
@@ -226,6 +238,22 @@ fn detectors_that_start_from_the_same_are_paired() {
     assert_eq!(leads, 3, "{texts:#?}");
     // Rows without detections are not drawn.
     assert!(told.parts.iter().all(|part| !matches!(part, Part::Figure(_) | Part::Pictures(_))));
+}
+
+/// Seeds of other images have no mean; those that pair still do.
+#[test]
+fn seeds_that_cannot_be_averaged_are_told() {
+    let folder = project(|text| text);
+    let cells = cells("voc");
+    cells.iter().zip([30.0, 33.0, 31.0]).for_each(|(cell, map)| scored(&folder, cell, map));
+    let path = folder.path().join("results/rows");
+    let ledger = Ledger::read(&path);
+    let moved = ledger.rows.iter().filter(|row| row.cell == cells[2].to_string());
+    let moved: Vec<Row> = moved.map(|row| Row { data_hash: "0ther".into(), ..row.clone() }).collect();
+    write_cell(&path, &moved).unwrap();
+    let text = serde_json::to_string(&section(&folder).parts).unwrap();
+    let left_out = "SSDLite on MobileNetV2, tiny-imagenet: left out, for its seeds were scored on other images";
+    assert!(text.contains(left_out) && text.contains("+3.00"), "{text}");
 }
 
 fn section(folder: &TempDir) -> Section {

@@ -83,7 +83,15 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn one_line(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |line, cause| match line.as_str() {
         "" => cause,
-        _ if line == cause || line.contains(&format!(": {cause}")) => line,
+        _ if tells(&line, &cause) => line,
         _ => format!("{line}: {cause}"),
+    })
+}
+
+/// Whether the cause stands there as a sentence of its own: `empty.jpg` does not tell that a file is empty.
+fn tells(line: &str, cause: &str) -> bool {
+    line.match_indices(cause).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + cause.len()..]);
+        (before.is_empty() || before.ends_with(": ")) && (after.is_empty() || after.starts_with([':', ';', ',']))
     })
 }

@@ -66,7 +66,7 @@ fn what_the_weights_say_is_found_and_drawn_on_every_size_and_ground() {
         let times = drawn.width() / width;
         assert_eq!(found["drawn_times_as_large"], times);
         assert_eq!((drawn.width(), drawn.height()), (width * times, height * times));
-        assert!(drawn.width().max(drawn.height()) >= 448);
+        assert!(drawn.width().max(drawn.height()) >= 720);
         // Bright and dark, whatever the ground: a colour, its black rim, black letters.
         let count = |wanted: fn(&[u8; 3]) -> bool| drawn.pixels().filter(|pixel| wanted(&pixel.0)).count();
         let coloured = count(|[red, green, blue]| red.abs_diff(*green).max(green.abs_diff(*blue)) > 60);

@@ -8,6 +8,8 @@ use std::process::{Command, Output};
 
 use common::{refused, saved_detector};
 use image::{ImageFormat, RgbImage};
+use sandglass_data::Protocol;
+use sandglass_lab::Card;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,9 +69,27 @@ fn a_detector_of_dogs_scores_what_it_must() {
     near(&report["ap"]["cat"], 0.0);
     near(&report["map"], 3.0 / 11.0);
     assert!(report["ap"]["sheep"].is_null());
-    assert_eq!(report["boxes_are"], "pixels from 0");
+    assert_eq!(
+        (&report["boxes_are"], &report["boxes_are_by_coco"]),
+        (&"pixels from 0".into(), &"pixels from 0".into())
+    );
 
     let text = String::from_utf8(eval(&arguments).stdout).unwrap();
+    // Of one with a card, as everything has that is trained here.
+    let card = Card {
+        sha256: None,
+        network: "ssdlite_mobilenetv2".to_owned(),
+        width: 0.1,
+        stem_stride: 2,
+        input: Some(64),
+        classes: None,
+        assumed: Vec::new(),
+        evaluation: Protocol::default(),
+    };
+    card.write(Path::new(&weights)).unwrap();
+    let output = eval(&[&arguments[..], &["--json"]].concat());
+    let trained: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(trained["boxes_are"], "edges between pixels");
     assert!(text.contains("\n dog ") && text.contains("0.5455"), "{text}");
     // Nobody names its classes, and one image has no object.
     assert!(text.contains("; its classes, which nobody names, are taken for Pascal VOC's, in their order"), "{text}");
@@ -93,7 +113,7 @@ fn what_is_none_of_a_detectors_is_refused() {
     let unknown = refusal(&["--model", "ssdlite_foo", "--weights", &weights, "--data", &data]);
     assert!(unknown.contains("ssdlite_mobilenext"), "{unknown}");
     let shapes = refusal(&[&base[..], &["--data", "embedded"]].concat());
-    assert!(shapes.contains("neither the detector's nor Pascal VOC's"), "{shapes}");
+    assert!(shapes.contains("the detector knows no disc, plus, ring"), "{shapes}");
     let classifier = ["--model", "mobilenetv2", "--weights", &weights, "--data", "embedded", "--split", "test"];
     assert!(refusal(&classifier).contains("--split"));
 }
@@ -134,7 +154,9 @@ fn the_real_detector_reaches_its_average_precision() {
     let output = eval(&[&arguments[..], &["--json"]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["n"], &report["boxes_are"]), (&600.into(), &"pixels as annotated, from 1".into()));
+    assert_eq!(report["n"], 600);
+    let boxes = (&report["boxes_are"], &report["boxes_are_by_coco"]);
+    assert_eq!(boxes, (&"pixels as annotated, from 1".into(), &"edges between pixels".into()));
     for (class, want) in WANT {
         let got = report["ap"][class].as_f64().unwrap();
         assert!((got - want).abs() < 0.01, "{class}: {got} for {want}");

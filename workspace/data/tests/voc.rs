@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sandglass_data::{
-    DataError, DetectionSet, Object, Split, VOC_CLASSES, decode, find_data, open_detection, open_voc,
+    DataError, DetectionSet, Object, Part, Split, VOC_CLASSES, decode, find_data, open_detection, open_voc,
 };
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
@@ -166,6 +166,14 @@ fn classes_are_those_that_a_set_names() {
         let error = message(open(&years[0], Split::Train));
         assert!(error.contains(wanted), "{error}");
     }
+}
+
+#[test]
+fn a_classifier_is_told_what_it_was_given() {
+    let folder = devkit(&["VOC2007"]);
+    let year = folder.path().join("VOCdevkit/VOC2007");
+    let error = sandglass_data::open(year.to_str().unwrap(), Part::Scored, None).err().unwrap().to_string();
+    assert!(error.contains("it is a year of a VOC devkit, whose images have boxes"), "{error}");
 }
 
 #[test]

@@ -62,49 +62,50 @@ impl ClassNames {
 
     /// A class's name; its number where nobody has named it.
     pub fn name(&self, class: usize) -> String {
-        let known = match self.given.get(class) {
-            Some(name) => return name.clone(),
-            None if self.is_coco() => coco_name(class),
-            None if self.config.classes == VOC.len() + 1 => VOC.get(class).copied(),
-            None => None,
-        };
-        known.map_or_else(|| format!("class {class}"), str::to_owned)
+        self.known(class).map_or_else(|| format!("class {class}"), str::to_owned)
     }
 
-    /// For each class the set's; none for one that the set does not know. By names; by position only where nobody names a
-    /// detector's classes, and they are as many as Pascal VOC's: see [`ClassNames::is_by_number`].
+    fn known(&self, class: usize) -> Option<&str> {
+        match self.given.get(class) {
+            Some(name) => Some(name),
+            None if self.is_coco() => coco_name(class),
+            None if self.is_taken_for_vocs() => VOC.get(class).copied(),
+            None => None,
+        }
+    }
+
+    /// For each class the set's of that name; none for one that the set has not. COCO's are known by Pascal VOC's names too.
     ///
     /// # Errors
-    /// Classes of which it is not known which of the set's they are.
+    /// A class of the set that the detector does not know.
     pub fn in_set(&self, set: &DetectionSet) -> Result<Vec<Option<usize>>, DetectError> {
-        let all = 0..self.config.classes - 1;
-        if self.given == set.classes() {
-            return Ok(all.map(Some).collect());
-        }
-        if !is_voc(set.classes()) {
-            let reason = format!("{}: its classes are neither the detector's nor Pascal VOC's", set.name());
-            return Err(DetectError::Names(reason));
-        }
-        if self.is_coco() {
-            return Ok(all.map(voc_of_coco).collect());
-        }
-        match (self.given.is_empty() || is_voc(&self.given)) && self.config.classes == VOC.len() + 1 {
-            true => Ok(all.map(Some).collect()),
-            false => Err(DetectError::Names(format!("{}: its classes are not Pascal VOC's", self.config))),
+        let of_set = |name: &str| set.classes().iter().position(|of| of == name);
+        let vocs = |class: usize| if self.is_coco() { voc_of_coco(class).map(|class| VOC[class]) } else { None };
+        let of = |class: usize| vocs(class).and_then(of_set).or_else(|| of_set(self.known(class)?));
+        let classes: Vec<Option<usize>> = (0..self.config.classes - 1).map(of).collect();
+        let unknown = (0..set.classes().len()).filter(|class| !classes.contains(&Some(*class)));
+        let unknown: Vec<&str> = unknown.map(|class| set.classes()[class].as_str()).collect();
+        match unknown.as_slice() {
+            [] => Ok(classes),
+            names => {
+                let reason = format!("{}: the detector knows no {}", set.name(), names.join(", "));
+                Err(DetectError::Names(reason))
+            }
         }
     }
 
-    /// Whether nobody names the detector's classes: as many as Pascal VOC's, they are taken for these, in their order.
+    /// Whether nobody names the detector's classes.
     pub fn is_by_number(&self) -> bool {
         self.given.is_empty() && !self.is_coco()
+    }
+
+    /// Whether they are taken for Pascal VOC's, in their order, for nobody names them and they are as many.
+    pub fn is_taken_for_vocs(&self) -> bool {
+        self.is_by_number() && self.config.classes == VOC.len() + 1
     }
 
     /// Whether classes count as COCO's ids do, whose first is 1.
     pub fn is_coco(&self) -> bool {
         self.given.is_empty() && self.config.name.is_tf() && self.config.classes == 91
     }
-}
-
-fn is_voc(classes: &[String]) -> bool {
-    classes.iter().map(String::as_str).eq(VOC)
 }

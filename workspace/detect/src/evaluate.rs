@@ -29,8 +29,8 @@ pub struct Truth {
     pub difficult: bool,
 }
 
-/// How the code that trained a detector counts pixels. Its detections are scored by the same count: taken for others, an exact
-/// one would lie a pixel beside what is there, which costs small objects most.
+/// How the code that trained a detector counts pixels. Its detections are scored by the same count (but for TensorFlow's, by
+/// Pascal VOC's rule): taken for others, an exact one would lie a pixel beside what is there, which costs small objects most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// Places between pixels, from 0: whatever is trained here.
@@ -46,6 +46,12 @@ impl Counting {
     /// Of a detector that was not trained here.
     pub fn published(name: DetectorName) -> Self {
         if name.is_tf() { Self::AsAnnotated } else { Self::FromZero }
+    }
+
+    /// The same by COCO's rule. Its boxes are edges, and so are those of a detector that learnt from them; of whoever finds whole
+    /// pixels, an exact box stays exact.
+    pub fn by_coco(self) -> Self {
+        if self == Self::AsAnnotated { Self::Edges } else { self }
     }
 
     fn iou(self, found: [f32; 4], truth: &Truth) -> f64 {
@@ -146,11 +152,9 @@ impl Evaluation {
 pub fn evaluate(images: &[ScoredImage], classes: usize, counting: Counting) -> Result<Evaluation, DetectError> {
     check(images, classes)?;
     let curves: Vec<Curve> = (0..classes).map(|class| curve(images, class, &Rule::Voc, counting)).collect();
-    // COCO's own boxes are edges, and so are those of a detector that learnt from them.
-    let of_coco = if counting == Counting::AsAnnotated { Counting::Edges } else { counting };
     let coco = COCO_THRESHOLDS.map(|threshold| {
         let rule = Rule::Coco(threshold);
-        let ap = (0..classes).map(|class| hundred_and_one_points(&curve(images, class, &rule, of_coco)));
+        let ap = (0..classes).map(|class| hundred_and_one_points(&curve(images, class, &rule, counting.by_coco())));
         MeanAp::of(ap.collect())
     });
     Ok(Evaluation {

@@ -108,7 +108,7 @@ impl Task for ObjectDetection {
             ("normalisation", format!("mean {mean:?}, std {std:?}")),
         ];
         let mut facts = facts.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        // Left out of what was saved before there was a choice.
+        // Only where it is another: states from before there was a choice have none.
         if interpolation != Protocol::default().interpolation {
             facts.push(("interpolation".to_owned(), format!("{interpolation:?}")));
         }

@@ -12,6 +12,7 @@ use sandglass_data::{
 };
 use sandglass_files::sha256_file;
 use sandglass_ledger::Prediction;
+use sandglass_models::Weights;
 use sandglass_models::checkpoint::{self, CheckpointError, SaveType};
 use sandglass_ops::{Isa, Runtime};
 use sandglass_study::{Again, Artefact, Build, CellError, Facts, Listed, Measurement, StudyError, Value, tell};
@@ -179,7 +180,8 @@ impl Lab {
         Ok(artefact)
     }
 
-    /// Trains in `folder`, going on from what lies there; the checkpoint is rounded to f16, and its card lies beside it.
+    /// Trains in `folder`, going on from what lies there; the checkpoint is rounded to f16 where that holds it, and its card lies
+    /// beside it.
     ///
     /// # Errors
     /// `Busy` where another process trains there, `Interrupted` by a signal.
@@ -204,13 +206,8 @@ impl Lab {
             return Err(CellError::Interrupted(signal.number()));
         }
         let path = folder.join(MODEL);
-        match checkpoint::save(&path, &trained.weights, SaveType::F16) {
-            // Rather large than lost.
-            Err(error @ CheckpointError::F16Range { .. }) => {
-                tell(format_args!("{}: saved as f32: {error}", epochs.cell));
-                checkpoint::save(&path, &trained.weights, SaveType::F32).map_err(CellError::failed)?;
-            }
-            saved => saved.map_err(CellError::failed)?,
+        if let Some(reason) = save(&path, &trained.weights).map_err(CellError::failed)? {
+            tell(format_args!("{}: {reason}", epochs.cell));
         }
         let beside = job.card.write(&path).map_err(CellError::failed)?;
         let losses: Vec<(f64, f64)> = trained.log.iter().map(|row| (row.epoch as f64, row.train_loss)).collect();
@@ -443,6 +440,17 @@ pub fn find_weights(weights: &str, sha256: &str) -> Result<Artefact, CellError> 
 }
 
 /// Tells of every epoch on stderr.
+/// Rounded to f16, or whole where that holds not all: rather large than lost. What to tell then.
+fn save(path: &Path, weights: &Weights) -> Result<Option<String>, CheckpointError> {
+    match checkpoint::save(path, weights, SaveType::F16) {
+        Err(CheckpointError::F16Range { tensor, value }) => {
+            checkpoint::save(path, weights, SaveType::F32)?;
+            Ok(Some(format!("kept in f32, for {tensor} holds {value}, which f16 cannot")))
+        }
+        saved => saved.map(|()| None),
+    }
+}
+
 struct Epochs {
     cell: String,
     all: u64,
@@ -458,5 +466,30 @@ impl Observer for Epochs {
         let LogRow { epoch, train_loss, images_per_s, .. } = row;
         let (cell, all) = (&self.cell, self.all);
         tell(format_args!("{cell}: epoch {epoch} of {all}, loss {train_loss:.4}{seen}, {images_per_s:.0} images/s"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sandglass_models::{Role, TensorSpec};
+
+    use super::*;
+
+    #[test]
+    fn what_f16_cannot_hold_is_kept_whole_and_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.safetensors");
+        let spec = TensorSpec { name: "n.running_var".into(), shape: vec![2], role: Role::RunningVar };
+        for (values, told) in
+            [(vec![1.1, 65_504.0], None), (vec![1.1, 70_412.99], Some("n.running_var holds 70412.99"))]
+        {
+            let weights = Weights { specs: vec![spec.clone()], values: vec![values.clone()] };
+            let reason = save(&path, &weights).unwrap();
+            assert_eq!(reason.is_some(), told.is_some());
+            assert!(told.is_none_or(|told| reason.unwrap().contains(told)));
+            let kept = checkpoint::load(&path, weights.specs).unwrap().values[0].clone();
+            assert_eq!(kept[1], values[1]);
+            assert_eq!(kept[0] == values[0], told.is_some(), "f16 rounds");
+        }
     }
 }

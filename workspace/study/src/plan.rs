@@ -3,6 +3,7 @@
 use sandglass_ledger::{Ledger, Row, Status};
 use serde::Serialize;
 
+use crate::manifest::kept_file;
 use crate::opened::ProfileCells;
 use crate::{Experiment, Opened, Place, StudyError, Table, duration};
 
@@ -90,7 +91,8 @@ impl Plan {
             let needs = of.experiment.needs(&cell.keyed.cell).filter(|_| state != State::Done);
             let is_done = |place: &Place| {
                 let [study, profile, id] = place.names();
-                ledger.cell(study, profile, id).any(|row| row.status == Status::Ok)
+                let has_rows = ledger.cell(study, profile, id).any(|row| row.status == Status::Ok);
+                has_rows && of.project.checkpoints().join(kept_file(place)).is_file()
             };
             Planned {
                 cell: cell.keyed.id.clone(),

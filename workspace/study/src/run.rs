@@ -81,15 +81,15 @@ pub(crate) fn run<E: Experiment>(
         }
         note(&format!("{id}: started"));
         let (started, clock) = (timestamp(), Instant::now());
-        let outcome = if again { forget(study, profile, cell) } else { Ok(()) };
+        let outcome = if again { forget(study, profile, cell, note) } else { Ok(()) };
         let outcome = outcome.and_then(|()| one(study, profile, cell));
         let blank = blank(study, profile, cell, started, clock.elapsed().as_secs_f64());
         let outcome = outcome.and_then(|one| finish(study, profile, cell, one, &blank));
-        if !matches!(outcome, Err(CellError::Interrupted(_) | CellError::Busy)) {
-            remove(&folder_of(study, profile, cell).join(AGAIN)).map_err(StudyError::from)?;
-        }
         let (status, reason) = match outcome {
             Ok(summary) => {
+                if let Err(error) = remove(&folder_of(study, profile, cell).join(AGAIN)) {
+                    note(&format!("{id}: {error}"));
+                }
                 note(&format!("{id}: {summary}"));
                 tally.done += 1;
                 continue;
@@ -182,8 +182,8 @@ fn one<E: Experiment>(
     Ok(One { artefact, sha256, measurement, seconds })
 }
 
-/// In the folder of a cell that is run again, from where it was emptied to where its rows are written: whoever is interrupted
-/// between goes on by the same command.
+/// In the folder of a cell that is run again, from where it was emptied to where its rows are written: whatever comes between,
+/// the same command goes on.
 const AGAIN: &str = "again";
 
 /// Removes what an earlier run of the cell left to go on from.
@@ -191,10 +191,13 @@ fn forget<E: Experiment>(
     study: &Opened<E>,
     profile: &Profile<E::Setup>,
     cell: &Placed<E::Cell>,
+    note: &mut dyn FnMut(&str),
 ) -> Result<(), CellError> {
     let folder = folder_of(study, profile, cell);
     let mark = folder.join(AGAIN);
     if mark.exists() {
+        let (id, mark) = (&cell.keyed.id, mark.display());
+        note(&format!("{id}: goes on with what --again began; without {mark} it would begin anew"));
         return Ok(());
     }
     match fs::remove_dir_all(&folder) {

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 
-use common::{DURING, MICRO, Micro};
+use common::{DURING, MICRO, Micro, STOPPED};
 use sandglass_ledger::{Row, Status, read_predictions, write_cell};
 use sandglass_study::{Manifest, Project, StudyError, Verify};
 
@@ -50,23 +50,36 @@ fn a_done_cell_is_run_again_when_asked_from_the_start() {
     assert_eq!((after.value, after.checkpoint_hash), (before.value, before.checkpoint_hash));
 }
 
-/// As a process that was killed while it ran a cell again leaves it: by the same command it goes on, and once only.
+/// Stopped while it was run again, a cell is gone on with by the same command, and begins anew once it was done.
 #[test]
 fn what_was_begun_again_is_gone_on_with() {
     let micro = Micro::new();
     micro.run("micro", "plain", Some("n3-s0")).unwrap();
     let hash = micro.row("n3-s0", "worth").cell_hash;
     let folder = Project::around(micro.folder.path()).unwrap().run_of("micro", "plain", "n3-s0", &hash);
-    let args = || sandglass_study::RunArgs { profile: None, cell: Some("n3-s0".into()), again: true, threads: None };
-    let left = folder.join("left");
-    for (is_begun, stays) in [(true, true), (false, false)] {
-        std::fs::write(&left, "to go on from").unwrap();
-        if is_begun {
-            std::fs::write(folder.join("again"), "").unwrap();
-        }
-        micro.open("micro").unwrap().run(&args()).unwrap();
-        assert_eq!((left.exists(), folder.join("again").exists()), (stays, false));
+    let [left, old] = ["left", "old"].map(|name| folder.join(name));
+    let again = || {
+        let cell = Some("n3-s0".to_owned());
+        let args = sandglass_study::RunArgs { profile: None, cell, again: true, threads: None };
+        micro.open("micro").unwrap().run(&args).unwrap()
+    };
+    std::fs::write(&old, "of before").unwrap();
+    STOPPED.set(true);
+    let code = again();
+    STOPPED.set(false);
+    assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::from(143)));
+    assert!(left.exists() && !old.exists());
+    // Neither a failure nor what is not at hand loses it.
+    for setup in ["keep = true\nbroken = [3]", "keep = true\nabsent = true"] {
+        micro.write("micro", &MICRO.replacen("keep = true", setup, 1));
+        again();
+        assert!(left.exists(), "{setup}");
     }
+    micro.write("micro", MICRO);
+    again();
+    assert!(left.exists());
+    again();
+    assert!(!left.exists());
 }
 
 #[test]

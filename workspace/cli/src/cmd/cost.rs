@@ -35,7 +35,7 @@ pub struct NetworkArgs {
     /// Side of the input in pixels; unset: 224, or the one that a detector, or its extra layers and heads, was made for
     #[arg(long, value_name = "PX")]
     pub input: Option<usize>,
-    /// Unset: 1000, or those that a detector was made for
+    /// Unset: 1000, or those that a detector, or its extra layers and heads, was made for
     #[arg(long, value_name = "K")]
     pub classes: Option<usize>,
     /// Stride of the first convolution, 1 or 2
@@ -61,17 +61,13 @@ impl NetworkArgs {
         }
     }
 
-    /// Classes and input; of a name that there is not, a classifier's.
-    fn published(&self) -> (usize, usize) {
-        self.network.parse::<Counted>().map_or((1000, 224), |counted| counted.published())
-    }
-
+    /// Of a name that there is not, a classifier's.
     pub fn input(&self) -> usize {
-        self.input.unwrap_or_else(|| self.published().1)
+        self.input.unwrap_or_else(|| self.network.parse::<Counted>().map_or(224, |of| of.input()))
     }
 
     fn classes(&self) -> usize {
-        self.classes.unwrap_or_else(|| self.published().0)
+        self.classes.unwrap_or_else(|| self.network.parse::<Counted>().map_or(1000, |of| of.classes()))
     }
 }
 

@@ -36,13 +36,22 @@ impl Counted {
         })
     }
 
-    /// Classes, and height and width of the input in pixels, that it was made or counted for.
-    pub fn published(&self) -> (usize, usize) {
+    /// Those that it was made for.
+    pub fn classes(&self) -> usize {
         match self {
-            Self::Classifier(config) => (config.classes, 224),
-            Self::Detector(config) => (config.classes, config.name.input()),
-            // MobileNetV2's Table 5, and not TensorFlow's released detector.
-            Self::ExtrasAndHeads(_) => (81, 320),
+            Self::Classifier(config) => config.classes,
+            Self::Detector(config) => config.classes,
+            // As MobileNetV2's Table 5 counts, and not TensorFlow's released detector.
+            Self::ExtrasAndHeads(_) => 81,
+        }
+    }
+
+    /// Height and width of the input that it was made for, in pixels.
+    pub fn input(&self) -> usize {
+        match self {
+            Self::Classifier(_) => 224,
+            Self::Detector(config) => config.name.input(),
+            Self::ExtrasAndHeads(_) => 320,
         }
     }
 

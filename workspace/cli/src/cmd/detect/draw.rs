@@ -33,8 +33,11 @@ const LETTER: usize = 8;
 /// Pixels of an image's longer side for each pixel of a letter's.
 const SIDE_PER_PIXEL: usize = 480;
 
+/// And for each pixel of a rim.
+const SIDE_PER_RIM: usize = 448;
+
 /// A smaller image is drawn on as many times as large as makes its longer side reach this.
-const LEAST_SIDE: usize = 448;
+const LEAST_SIDE: usize = 720;
 
 /// Nor may it stay so narrow that a name does not fit, nor so low that it covers all; but for the longest images.
 const LEAST: [usize; 2] = [320, 120];
@@ -64,11 +67,19 @@ struct Area {
 }
 
 impl Area {
-    fn overlaps(&self, other: &Self) -> bool {
-        self.left < other.left + other.width
-            && other.left < self.left + self.width
-            && self.top < other.top + other.height
-            && other.top < self.top + self.height
+    fn right(&self) -> usize {
+        self.left + self.width
+    }
+
+    fn bottom(&self) -> usize {
+        self.top + self.height
+    }
+
+    /// Pixels of both.
+    fn shared(&self, other: &Self) -> usize {
+        let across = self.right().min(other.right()).saturating_sub(self.left.max(other.left));
+        let down = self.bottom().min(other.bottom()).saturating_sub(self.top.max(other.top));
+        across * down
     }
 }
 
@@ -90,7 +101,8 @@ pub fn png(picture: &Picture, detections: &[Detection], name: impl Fn(usize) -> 
     let (mut places, mut labels) = (Vec::new(), Vec::new());
     for (found, (area, colour)) in detections.iter().zip(boxes.iter().rev()) {
         let text = format!("{} {:.0}%", name(found.class), 100.0 * found.score);
-        let place = canvas.label_place(&text, *area, &places);
+        let place = canvas.label_place(&text, *area, &places, &boxes);
+        canvas.leader(place, *area, *colour);
         places.push(place);
         labels.push((text, place, *colour));
     }
@@ -115,7 +127,7 @@ impl Canvas {
             let wide: Vec<u8> = row.as_chunks::<3>().0.iter().flat_map(|pixel| pixel.repeat(times)).collect();
             (0..times).for_each(|_| pixels.extend_from_slice(&wide));
         }
-        let scale = (width.max(height) / LEAST_SIDE).min(width.min(height) / LEAST[1]).max(1);
+        let scale = (width.max(height) / SIDE_PER_RIM).min(width.min(height) / LEAST[1]).max(1);
         Self { width, height, pixels, scale }
     }
 
@@ -165,8 +177,9 @@ impl Canvas {
         }
     }
 
-    /// Above the box, in it, below it, or wherever above or below it no other label lies; always within the image.
-    fn label_place(&self, text: &str, of: Area, taken: &[Area]) -> Area {
+    /// Above the box, in it, below it, or farther and farther off; always within the image. Of the places where no other label
+    /// lies, the first that hides least of what was found.
+    fn label_place(&self, text: &str, of: Area, taken: &[Area], boxes: &[(Area, Colour)]) -> Area {
         let letter = LETTER * self.text_scale();
         let (width, height) = (text.chars().count() * letter + letter, letter + letter / 2);
         let within = |left: usize, top: usize| Area {
@@ -175,17 +188,48 @@ impl Canvas {
             width: width.min(self.width),
             height: height.min(self.height),
         };
-        let mut places = vec![within(of.left, of.top.saturating_sub(height)), within(of.left, of.top)];
-        places.push(within(of.left, of.top + of.height));
-        places.push(within((of.left + of.width).saturating_sub(width), of.top.saturating_sub(height)));
-        // Then farther and farther off.
+        let (above, flush) = (of.top.saturating_sub(height), of.right().saturating_sub(width));
+        let mut places = vec![within(of.left, above), within(of.left, of.top), within(of.left, of.bottom())];
+        places.extend([within(flush, above), within(flush, of.bottom())]);
         for step in 1..8 {
-            places.push(within(of.left, of.top.saturating_sub((step + 1) * height)));
-            places.push(within(of.left, of.top + step * height));
-            places.push(within(of.left + of.width, of.top + (step - 1) * height));
+            for left in [of.left, flush, of.right(), of.left.saturating_sub(width)] {
+                places.push(within(left, of.top.saturating_sub((step + 1) * height)));
+                places.push(within(left, of.top + (step - 1) * height));
+                places.push(within(left, of.bottom() + step * height));
+            }
         }
-        let free = places.iter().find(|place| !taken.iter().any(|other| other.overlaps(place)));
-        free.copied().unwrap_or(places[0])
+        // Of each box the share that it hides; what lies farther off must be worth it.
+        let cost = |(rank, place): &(usize, Area)| {
+            let hidden = boxes.iter().map(|(of, _)| of.shared(place) as f64 / (of.width * of.height) as f64);
+            hidden.sum::<f64>() + 0.01 * *rank as f64
+        };
+        let free = places.iter().filter(|place| taken.iter().all(|other| other.shared(place) == 0));
+        let best = free.copied().enumerate().min_by(|a, b| cost(a).total_cmp(&cost(b)));
+        best.map_or(places[0], |(_, place)| place)
+    }
+
+    /// A line from a label to its box, where they do not touch.
+    fn leader(&mut self, label: Area, of: Area, colour: Colour) {
+        // The nearest ends of two spans; where they overlap, the middle of what they share.
+        let ends = |(a, b): (usize, usize), (c, d): (usize, usize)| match (b < c, d < a) {
+            (true, _) => (b, c),
+            (_, true) => (a, d),
+            _ => (usize::midpoint(a.max(c), b.min(d)), usize::midpoint(a.max(c), b.min(d))),
+        };
+        let (from_x, to_x) = ends((label.left, label.right()), (of.left, of.right()));
+        let (from_y, to_y) = ends((label.top, label.bottom()), (of.top, of.bottom()));
+        let steps = from_x.abs_diff(to_x).max(from_y.abs_diff(to_y));
+        if steps == 0 {
+            return;
+        }
+        for (thick, colour) in [(3 * self.scale, BLACK), (self.scale, colour)] {
+            for step in 0..=steps {
+                let at = |from: usize, to: usize| (from * (steps - step) + to * step) / steps;
+                let (left, top) = (at(from_x, to_x), at(from_y, to_y));
+                let (left, top) = (left.saturating_sub(thick / 2), top.saturating_sub(thick / 2));
+                self.fill(Area { left, top, width: thick, height: thick }, colour);
+            }
+        }
     }
 
     fn text_scale(&self) -> usize {

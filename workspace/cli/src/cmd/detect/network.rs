@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow, bail, ensure};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use sandglass_data::Picture;
-use sandglass_detect::{ClassNames, Counting, Detection, Eye, Reading, VOC};
+use sandglass_detect::{ClassNames, Counting, Detection, Eye, Reading};
 use sandglass_infer::{InferError, Options, Plan};
 use sandglass_lab::{Card, default_threads};
 use sandglass_models::checkpoint::{Checkpoint, CheckpointError, FittedDetector};
@@ -264,7 +264,7 @@ impl LoadedDetector {
             Some(card) => card.as_text(),
             None => {
                 let input = if self.is_input_given { "" } else { "input and " };
-                let classes = match (self.classes.is_by_number(), self.config.classes == VOC.len() + 1) {
+                let classes = match (self.classes.is_by_number(), self.classes.is_taken_for_vocs()) {
                     (true, true) => "; its classes, which nobody names, are taken for Pascal VOC's, in their order",
                     (true, false) => "; nobody names its classes",
                     (false, _) => "",

@@ -73,6 +73,7 @@ impl Report {
             "map_all_points": score.voc10.map,
             "ap_all_points": by_class(&score.voc10),
             "boxes_are": detector.counting.to_string(),
+            "boxes_are_by_coco": detector.counting.by_coco().to_string(),
             "map_coco": score.coco_map(),
             "map_coco_50": score.coco.first().and_then(|at| at.map),
             "map_coco_75": score.coco.get(5).and_then(|at| at.map),
@@ -103,9 +104,9 @@ impl Report {
         let synthetic = if set.synthetic() { " (synthetic)" } else { "" };
         let coco = figure(score.coco_map());
         let (head, name, listing) = (detector.as_text(), set.name(), set.listing());
-        let counting = detector.counting;
+        let (vocs, cocos) = (detector.counting, detector.counting.by_coco());
         format!(
-            "{head}\non {name}{synthetic}: {listing}\n{table}\nmean over IoU 0.5 to 0.95, as COCO (what meets a difficult object does not count): {coco}; boxes are {counting}"
+            "{head}\non {name}{synthetic}: {listing}\n{table}\nboxes: {vocs}\nmean over IoU 0.5 to 0.95, as COCO (what meets a difficult object does not count): {coco}; boxes: {cocos}"
         )
     }
 }
