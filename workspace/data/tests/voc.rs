@@ -182,7 +182,10 @@ fn lists_are_read_strictly() {
         ("", "names no image"),
         ("\n \n", "names no image"),
         ("000001\n\n000001\n", "line 3: repeats 000001 of line 1"),
-        ("000001 1\n", "line 1: \"000001 1\" is no image's id: lists of one class, with -1, 0 or 1 behind each"),
+        (
+            "000001 1\n",
+            "line 1: \"000001 1\" is no image's id: lists of one class, with -1, 0 or 1 behind each, are not read",
+        ),
         ("\u{feff}000001\n../000003\n", "line 2: \"../000003\" is no image's id"),
         ("000001\n../000003\n", "line 2: \"../000003\" is no image's id"),
         ("..\n", "line 1: \"..\" is no image's id"),
