@@ -17,6 +17,7 @@ pub struct Design {
     /// In the order of the table.
     pub detectors: Vec<Detector>,
     /// SSD against SSDLite, as MobileNetV2's Table 5 counts them.
+    #[serde(default)]
     pub heads: Vec<Heads>,
 }
 

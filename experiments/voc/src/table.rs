@@ -62,12 +62,14 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
         all.push((scale.profile.name.clone(), scores, leads));
     }
     let (heads, counts) = heads(results)?;
-    parts.push(Part::Heading("What heads cost".to_owned()));
-    parts.push(Part::Table(heads));
-    let of_heads = PaperTable::find(HEADS)?;
-    let whole = "An SSD detector here has SSDLite's extra layers under heads of full convolutions, as the official code has it; \
-                 the extra layers and heads that are counted alone are full convolutions all, as the paper counts SSD.";
-    parts.push(Part::Notes(vec![of_heads.origin(), of_heads.notes, whole.to_owned()]));
+    if !counts.is_empty() {
+        parts.push(Part::Heading("What heads cost".to_owned()));
+        parts.push(Part::Table(heads));
+        let of_heads = PaperTable::find(HEADS)?;
+        let whole = "An SSD detector here has SSDLite's extra layers under heads of full convolutions, as the official code has \
+                     it; the extra layers and heads that are counted alone are full convolutions all, as the paper counts SSD.";
+        parts.push(Part::Notes(vec![of_heads.origin(), of_heads.notes, whole.to_owned()]));
+    }
     parts.push(Part::Prose(results.head.analysis.clone()));
     Ok(Section { parts, counts, problems, data: data(results, &columns, &all), ..Section::default() })
 }
