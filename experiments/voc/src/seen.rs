@@ -86,7 +86,10 @@ fn kept(project: &Project, result: &CellResult<'_, Cell>) -> Result<Option<(Boxe
     let (now, then) = (score.voc07.map.map(|map| 100.0 * map), row.value);
     match (now, then) {
         (Some(now), Some(then)) if (now - then).abs() < 1e-9 => Ok(Some((kept.boxes, score))),
-        _ => Err(problem(format!("they come to a mAP of {now:?} %, and the row says {then:?}"))),
+        _ => {
+            let told = |map: Option<f64>| map.map_or_else(|| "none".to_owned(), |map| format!("{map:.4} %"));
+            Err(problem(format!("they come to a mAP of {}, and the row says {}", told(now), told(then))))
+        }
     }
 }
 
