@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandglass_data::{EmbeddedDetection, Split};
+use sandglass_data::{EmbeddedDetection, Picture, Split, encode_jpeg};
 use sandglass_detect::{Counting, Detection, Reading, ScoredImage, Truth, corners, evaluate, iou};
 use sandglass_ledger::{Axis, Detections, FoundBox, Ledger, Row, Status, TrueBox, read_detections, write_cell};
 use sandglass_study::{Axes, Build, Experiment, Part, Pictures, Project, RunArgs, Section, Shelf, StudyFile, hash};
@@ -285,6 +285,39 @@ fn what_is_trained_on_is_not_scored() {
     let ledger = Ledger::read(&folder.path().join("results/rows"));
     let error = ledger.rows[0].error.clone().unwrap();
     assert!(ledger.rows[0].value.is_none() && error.contains(" of its images are scored, in "), "{error}");
+}
+
+/// Difficult objects are neither learnt nor scored: found out before an hour of training, and not after it.
+#[test]
+fn sets_without_an_object_are_refused_before_training() {
+    let kit = tempfile::tempdir().unwrap();
+    let put = |place: &str, bytes: &[u8]| {
+        let path = kit.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let picture = Picture { width: 32, height: 32, pixels: vec![90; 32 * 32 * 3] };
+    for (id, split, difficult) in [("easy", "train", 0), ("hard", "test", 1)] {
+        put(&format!("JPEGImages/{id}.jpg"), &encode_jpeg(&picture, 90.0).unwrap());
+        let size = "<size><width>32</width><height>32</height></size>";
+        let bounds = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox>";
+        let object = format!("<object><name>disc</name><difficult>{difficult}</difficult>{bounds}</object>");
+        put(&format!("Annotations/{id}.xml"), format!("<annotation>{size}{object}</annotation>").as_bytes());
+        put(&format!("ImageSets/Main/{split}.txt"), id.as_bytes());
+    }
+    put("classes.txt", b"disc\nplus\nring\nsquare\ntriangle\n");
+    let data = format!("data = [{:?}]\nsource", kit.path().to_str().unwrap());
+    for (train, score, says) in [("train", "test", "can be scored"), ("test", "train", "can be learnt")] {
+        let lists = format!("train = \"{train}\"\nscore = \"{score}\"");
+        let change = |text: String| {
+            let text = text.replace("data = [\"embedded\"]\nsource", &data);
+            text.replacen("train = \"train\"\nscore = \"test\"", &lists, 1)
+        };
+        let folder = project(change);
+        run(&folder, "smoke", "ssdlite_mobilenetv2-w0.35-s0-tiny-imagenet").unwrap();
+        let error = Ledger::read(&folder.path().join("results/rows")).rows[0].error.clone().unwrap();
+        assert!(error.contains("has no object that") && error.contains(says), "{error}");
+    }
 }
 
 #[test]
