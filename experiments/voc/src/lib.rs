@@ -2,8 +2,8 @@
 //!
 //! Subjects: SSDLite as the official detection code has it, on MobileNetV2 and on MobileNeXt at width 1.0, and on MobileNetV2
 //! tapped where its own paper taps it. Method: backbones from the width study's classifiers, one recipe for all; test images
-//! are looked at after the last epoch alone. Measures: average precision by class and its mean, with intervals over images drawn anew, in
-//! pairs; exact costs, also of SSD's heads against SSDLite's (MobileNetV2, Table 5).
+//! are looked at after the last epoch alone. Measures: average precision by class and its mean, with intervals over images
+//! drawn anew, in pairs; exact costs, also of SSD's heads against SSDLite's (MobileNetV2, Table 5).
 
 mod cell;
 mod kept;

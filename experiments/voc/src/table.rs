@@ -195,9 +195,9 @@ fn notes(results: &Results<'_, Voc>, paper: &PaperTable, columns: &[Column]) -> 
         format!("Costs are of detectors as published: their own inputs and classes. {}", paper.notes),
         LEGEND.to_owned(),
         "Ours: mean \u{b1} sample standard deviation over n seeds; average precision by Pascal VOC 2007's eleven points; the last \
-         epoch's weights, rounded to f16 where that holds them. What is trained here finds edges between pixels, and an annotation's pixels are \
-         compared as the edges around them; TensorFlow's boxes are compared with the annotations' numbers as they stand, as \
-         its own tools do."
+         epoch's weights, rounded to f16 where that holds them. What is trained here finds edges between pixels, and an \
+         annotation's pixels are compared as the edges around them; TensorFlow's boxes are compared with the annotations' \
+         numbers as they stand, as its own tools do."
             .to_owned(),
     ];
     notes.extend(columns.iter().map(|column| column.note.clone()));

@@ -106,7 +106,8 @@ impl Report {
         let (head, name, listing) = (detector.as_text(), set.name(), set.listing());
         let (vocs, cocos) = (detector.counting, detector.counting.by_coco());
         format!(
-            "{head}\non {name}{synthetic}: {listing}\n{table}\nboxes: {vocs}\nmean over IoU 0.5 to 0.95, as COCO (what meets a difficult object does not count): {coco}; boxes: {cocos}"
+            "{head}\non {name}{synthetic}: {listing}\n{table}\nboxes: {vocs}\nmean over IoU 0.5 to 0.95, as COCO (what meets \
+             a difficult object does not count): {coco}; boxes: {cocos}"
         )
     }
 }
