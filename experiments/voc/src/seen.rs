@@ -1,5 +1,7 @@
 //! What detectors saw, of what their cells keep: precision against recall, and test images with boxes.
 
+use std::collections::BTreeMap;
+
 use sandglass_detect::{Curve, Evaluation, evaluate};
 use sandglass_ledger::{Boxes, Crop, DetectedImage, predictions_path, read_detections};
 use sandglass_study::{Axis, CellResult, Chart, Figure, MarkedBox, Photo, Pictures, Point, Project, Scale, Series};
@@ -20,6 +22,8 @@ pub(crate) struct Seen {
     pub pictures: Option<Pictures>,
     /// What is not drawn, and why.
     pub notes: Vec<String>,
+    /// What is kept of any cell, shown or not, and does not come to its row.
+    pub problems: Vec<String>,
 }
 
 /// A detector and what each of its seeds found.
@@ -37,17 +41,25 @@ impl Found<'_> {
 
 pub(crate) fn seen(project: &Project, scale: &Scale<'_, Voc>, shown: &[Shown<'_>]) -> Seen {
     let mut seen = Seen::default();
+    let mut usable = BTreeMap::new();
+    for result in &scale.cells {
+        match kept(project, result) {
+            Ok(found) => {
+                usable.insert(result.id, found);
+            }
+            Err(problem) => seen.problems.push(problem),
+        }
+    }
     let mut all: Vec<Found> = Vec::new();
     for (detector, cells) in shown {
         let mut seeds = Vec::new();
         for result in cells {
-            match kept(project, result) {
-                Ok(Some((boxes, score))) => seeds.push((result.cell.seed, boxes, score)),
-                Ok(None) => seen
+            match usable.remove(result.id) {
+                Some(Some((boxes, score))) => seeds.push((result.cell.seed, boxes, score)),
+                Some(None) => seen
                     .notes
                     .push(format!("{}: measured before detections were kept, so nothing of it is drawn.", result.id)),
-                // Told by `problems`.
-                Err(_) => {}
+                None => {}
             }
         }
         // A mean over the seeds that are at hand is not the table's.
@@ -58,11 +70,6 @@ pub(crate) fn seen(project: &Project, scale: &Scale<'_, Voc>, shown: &[Shown<'_>
     seen.curves = curves(scale, &all);
     seen.pictures = pictures(scale, shown, &all);
     seen
-}
-
-/// What is kept of a scale's cells and does not come to their rows.
-pub(crate) fn problems(project: &Project, scale: &Scale<'_, Voc>) -> Vec<String> {
-    scale.cells.iter().filter_map(|result| kept(project, result).err()).collect()
 }
 
 /// None where the cell was measured before detections were kept.

@@ -9,7 +9,7 @@ use sandglass_train::Recipe;
 use serde_json::json;
 
 use crate::paired::{Lead, Score, leads, leads_table, scores, scores_table};
-use crate::seen::{self, Seen, Shown, seen};
+use crate::seen::{Seen, Shown, seen};
 use crate::{Cell, Detector, Voc, Work};
 
 /// Where MobileNetV2's paper counts heads.
@@ -30,7 +30,8 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
         let detectors = &results.design.detectors;
         let (scores, left_out) = scores(scale, detectors);
         let (leads, shown) = (leads(scale, detectors), shown(scale, detectors));
-        problems.extend(seen::problems(&results.experiment.project, scale));
+        let Seen { curves, pictures, notes, problems: unusable } = seen(&results.experiment.project, scale, &shown);
+        problems.extend(unusable);
         if scores.is_empty() && left_out.is_empty() {
             continue;
         }
@@ -53,7 +54,6 @@ pub(crate) fn section(results: &Results<'_, Voc>) -> Result<Section, StudyError>
         );
         parts.push(Part::Notes(std::iter::once(sure).chain(left_out).collect()));
         parts.extend(by_class(&shown).map(Part::Table));
-        let Seen { curves, pictures, notes } = seen(&results.experiment.project, scale, &shown);
         parts.extend(curves.map(Part::Figure));
         parts.extend(pictures.map(Part::Pictures));
         if !notes.is_empty() {
